@@ -1,0 +1,109 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    ErrorKind, ErrorMessage, Ip, Packet, Payload, Transport,
+    extension::{Extension, MplsEntry},
+};
+
+fn probe(octets: usize) -> Vec<u8> {
+    let packet = Packet {
+        ip: Ip::plain("192.0.2.1".parse().unwrap(), "198.51.100.9".parse().unwrap()),
+        transport: Transport::Udp { source_port: 40_000, destination_port: 33_435 },
+        payload: Payload::Repeat { first: &[], pattern: &[0xaa], octets },
+        checksum: None,
+    };
+    packet.to_vec().unwrap()
+}
+
+fn error(quoted: &[u8], extensions: &[Extension], octets: usize) -> Vec<u8> {
+    let message = ErrorMessage {
+        source: "203.0.113.1".parse().unwrap(),
+        destination: "192.0.2.1".parse().unwrap(),
+        ttl: 64,
+        kind: ErrorKind::TimeExceeded,
+        quoted,
+        quoted_octets: octets,
+        extensions,
+    };
+    message.to_vec().unwrap()
+}
+
+fn quote(packet: &[u8]) -> Quote {
+    Quote::parse(packet, 20, packet.len(), Family::V4)
+}
+
+fn label() -> Extension {
+    Extension::Mpls(vec![MplsEntry { label: 16, traffic_class: 0, bottom: true, ttl: 1 }])
+}
+
+#[test]
+fn eight_octets_behind_the_header_are_told_from_more_and_from_all() {
+    for (octets, depth) in [
+        (0, Depth::Empty),
+        (20, Depth::Network),
+        (27, Depth::Network),
+        (28, Depth::Eight),
+        (40, Depth::Partial),
+        (60, Depth::Full),
+    ] {
+        let quote = quote(&error(&probe(32), &[], octets));
+        assert_eq!((quote.depth, quote.range.len()), (depth, octets), "{octets} octets quoted");
+    }
+}
+
+#[test]
+fn padding_before_the_extensions_is_not_part_of_the_quote() {
+    let packet = error(&probe(12), &[label()], 40);
+    let quote = quote(&packet);
+    assert_eq!((quote.depth, quote.range), (Depth::Full, 28..68));
+    let structure = &packet[quote.extensions.unwrap()];
+    assert_eq!(extension::parse(structure), Some(vec![label()]));
+}
+
+#[test]
+fn the_old_form_with_extensions_at_octet_128_is_read() {
+    let mut packet = error(&probe(12), &[label()], 40);
+    packet[25] = 0;
+    let quote = quote(&packet);
+    assert_eq!((quote.depth, quote.range), (Depth::Full, 28..68));
+    assert!(quote.extensions.is_some());
+}
+
+#[test]
+fn a_long_quote_without_length_field_has_no_extensions() {
+    let quote = quote(&error(&probe(300), &[], 328));
+    assert_eq!((quote.depth, quote.range.len(), quote.extensions), (Depth::Full, 328, None));
+}
+
+#[test]
+fn a_quoted_length_with_swapped_octets_is_understood() {
+    let mut probe = probe(12);
+    probe[2..4].copy_from_slice(&[40, 0]);
+    probe.resize(60, 0);
+    let quote = quote(&error(&probe, &[], 60));
+    assert_eq!((quote.depth, quote.range.len()), (Depth::Full, 40));
+}
+
+#[test]
+fn a_quoted_length_without_the_header_is_understood() {
+    let mut probe = probe(7);
+    probe[2..4].copy_from_slice(&[0, 15]);
+    let quote = quote(&error(&probe, &[], 35));
+    assert_eq!((quote.depth, quote.range.len()), (Depth::Full, 35));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_messages_never_panic(
+        octets in prop::collection::vec(any::<u8>(), 0..400), six in any::<bool>(),
+        icmp in 0usize..60, end in 0usize..500,
+    ) {
+        let family = if six { Family::V6 } else { Family::V4 };
+        let quote = Quote::parse(&octets, icmp, end, family);
+        prop_assert!(octets.get(quote.range.clone()).is_some() || quote.range.is_empty());
+        if let Some(extensions) = quote.extensions {
+            prop_assert!(octets.get(extensions).is_some());
+        }
+    }
+}
