@@ -1,0 +1,179 @@
+//! What a flow heard and nobody asked for yet: outcomes of launched probes, unsolicited packets.
+//!
+//! An event for a queue in which somebody waits is handed over in place; it is copied here only
+//! if nobody took it. A queue is bounded, what is lost is counted.
+
+use std::{collections::VecDeque, task::Waker};
+
+use super::{
+    head::{Aside, Head, unless_root},
+    reply::Departure,
+};
+use crate::abi::{Event, EventKind, LABEL_TOKEN, NO_TOKEN, flags};
+
+/// Of unsolicited, late and duplicate packets, and of departures. First outcomes are always kept:
+/// there are no more of them than the task launched probes.
+const MOST_WAITING: usize = 1024;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) flow: u32,
+    /// Packets that answer no probe are wanted.
+    hears_all: bool,
+    heard: VecDeque<Aside>,
+    departures: VecDeque<(u32, Departure)>,
+    /// Somebody awaits what is heard, somebody awaits departures.
+    waits: (bool, bool),
+    /// Only of futures between them and the executor.
+    wakers: (Option<Waker>, Option<Waker>),
+    /// Launched, and what became of them was not yet handed over.
+    outstanding: u32,
+    lost: u64,
+}
+
+/// It says what became of a launched probe in the first place.
+fn settles(event: &Event) -> bool {
+    let later = event.flags & (flags::LATE | flags::DUPLICATE) != 0;
+    event.token != NO_TOKEN
+        && event.token & LABEL_TOKEN != 0
+        && match event.kind {
+            EventKind::Packet => !later,
+            kind => kind != EventKind::Sent,
+        }
+}
+
+/// What became of an event for a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Arrival {
+    /// Somebody waits for it: poll the task with the event in place.
+    Awaited,
+    /// Somebody waits for departures: poll the task.
+    Departed,
+    /// Kept or lost: nobody waits.
+    Kept,
+}
+
+impl Head {
+    fn queue<T>(&self, flow: u32, f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
+        self.if_rare(|rare| rare.queues.iter_mut().find(|queue| queue.flow == flow).map(f))
+    }
+
+    /// From here on events for `flow` are kept.
+    pub(super) fn open_queue(&self, flow: u32, hears_all: bool) {
+        if self.queue(flow, |queue| queue.hears_all |= hears_all).is_none() {
+            let queue = Queue { flow, hears_all, ..Queue::default() };
+            self.rare(|rare| rare.queues.push(queue));
+        }
+    }
+
+    pub(super) fn close_queue(&self, flow: u32) {
+        // Dropped outside of the borrow: it may hold wakers.
+        let _queue = self.if_rare(|rare| {
+            let at = rare.queues.iter().position(|queue| queue.flow == flow)?;
+            Some(rare.queues.swap_remove(at))
+        });
+    }
+
+    /// One more probe was launched on `flow`.
+    pub(super) fn count_launched(&self, flow: u32) {
+        let counted = |queue: &mut Queue| queue.outstanding = queue.outstanding.saturating_add(1);
+        if self.queue(flow, counted).is_none() {
+            self.open_queue(flow, false);
+            self.queue(flow, counted);
+        }
+    }
+
+    pub(super) fn outstanding(&self, flow: u32) -> u32 {
+        self.queue(flow, |queue| queue.outstanding).unwrap_or_default()
+    }
+
+    pub(super) fn lost(&self, flow: u32) -> u64 {
+        self.queue(flow, |queue| queue.lost).unwrap_or_default()
+    }
+
+    /// An event came that no slot waits for.
+    pub(super) fn arrive(&self, event: &Event, payload: &[u8]) -> Arrival {
+        let is_label = event.token != NO_TOKEN && event.token & LABEL_TOKEN != 0;
+        if event.kind == EventKind::Sent && is_label {
+            let departed = (event.token & !LABEL_TOKEN, Departure::of(event));
+            let woken = self.queue(event.flow, |queue| {
+                if queue.departures.len() < MOST_WAITING {
+                    queue.departures.push_back(departed);
+                } else {
+                    queue.lost += 1;
+                }
+                (std::mem::take(&mut queue.waits.1), queue.wakers.1.take())
+            });
+            return woken.map_or(Arrival::Kept, |(waits, waker)| {
+                waker.into_iter().for_each(Waker::wake);
+                if waits { Arrival::Departed } else { Arrival::Kept }
+            });
+        }
+        let woken = self.queue(event.flow, |queue| {
+            let wanted = is_label || queue.hears_all && event.kind == EventKind::Packet;
+            wanted.then(|| (std::mem::take(&mut queue.waits.0), queue.wakers.0.take()))
+        });
+        let Some(Some((waits, waker))) = woken else { return Arrival::Kept };
+        if !waits {
+            self.enqueue(event, payload);
+            return Arrival::Kept;
+        }
+        waker.into_iter().for_each(Waker::wake);
+        Arrival::Awaited
+    }
+
+    /// Copies an event to the end of the queue of its flow.
+    pub(super) fn enqueue(&self, event: &Event, payload: &[u8]) {
+        self.queue(event.flow, |queue| {
+            if settles(event) || queue.heard.len() < MOST_WAITING {
+                queue.heard.push_back(Aside { event: *event, payload: payload.into() });
+            } else {
+                queue.lost += 1;
+            }
+        });
+    }
+
+    /// The next event for the queue of `flow`: the oldest that is kept, else the one being
+    /// delivered.
+    pub(super) fn hear<T>(&self, flow: u32, f: impl FnOnce(&Event, &[u8]) -> T) -> Option<T> {
+        let settle = |event: &Event| {
+            if settles(event) {
+                self.queue(flow, |queue| queue.outstanding = queue.outstanding.saturating_sub(1));
+            }
+        };
+        if let Some(aside) = self.queue(flow, |queue| queue.heard.pop_front()).flatten() {
+            settle(&aside.event);
+            return Some(f(&aside.event, &aside.payload));
+        }
+        self.take_queued(flow, |event, payload| {
+            settle(event);
+            f(event, payload)
+        })
+    }
+
+    /// Somebody waits for the next event of the queue of `flow`.
+    pub(super) fn wait_to_hear(&self, flow: u32, waker: &Waker) {
+        let kept = unless_root(waker);
+        self.open_queue(flow, false);
+        let _old = self.queue(flow, |queue| {
+            queue.waits.0 = true;
+            std::mem::replace(&mut queue.wakers.0, kept)
+        });
+    }
+
+    /// The next departure on `flow`.
+    pub(super) fn departed(&self, flow: u32) -> Option<(u32, Departure)> {
+        self.queue(flow, |queue| queue.departures.pop_front()).flatten()
+    }
+
+    /// Somebody waits for the next departure on `flow`.
+    pub(super) fn wait_for_departure(&self, flow: u32, waker: &Waker) {
+        let kept = unless_root(waker);
+        self.open_queue(flow, false);
+        let _old = self.queue(flow, |queue| {
+            queue.waits.1 = true;
+            std::mem::replace(&mut queue.wakers.1, kept)
+        });
+    }
+}

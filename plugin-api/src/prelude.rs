@@ -1,0 +1,22 @@
+//! What a method needs: `use sonde_plugin_api::prelude::*;`
+
+pub use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+pub use sonde_packet::{Class, Family, Key};
+
+pub use crate::{
+    Ctx, Departure, Either, Fail, Flow, FlowSpec, Heard, Method, NotSent, Outcome, Probe, Reply,
+    StampSource, Time, WallTime,
+    capability::{Aggregate, Capability, Constraint},
+    choices,
+    descriptor::Need,
+    export_methods, join, join_all, params,
+    params::Params as _,
+    row,
+    row::{Row as _, Rows as _},
+    schema::Hex,
+    select, tables,
+};
