@@ -1,0 +1,319 @@
+//! Keeping the kernel out of our TCP and UDP flows, and others off their local ports.
+//!
+//! A guard is a socket that holds a port for both families and whose filter drops everything: the
+//! kernel finds a listener, so it sends neither a reset nor a port unreachable, and the listener
+//! hears nothing. The receiving ring still sees every packet.
+//!
+//! Ports that we choose come in blocks of 64, and the ring's filter passes whole blocks: attaching
+//! a filter costs more than a probe.
+
+use std::{
+    io,
+    ops::RangeInclusive,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use libc::{c_int, in6_addr, sockaddr_in6};
+use sonde_packet::Protocol;
+
+use super::{
+    fd::{attach_filter, bind, checked, set_option, socket},
+    filter::{Ports, nothing},
+    process::random,
+};
+
+/// Ports of a block; one bit each.
+const BLOCK_PORTS: u16 = 64;
+/// More ranges than this are merged with what lies between them.
+const RANGES: usize = 64;
+/// What Linux draws local ports from unless told otherwise.
+const USUAL_RANGE: RangeInclusive<u16> = 32_768..=60_999;
+
+/// Why a port could not be held.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuardError {
+    /// Ports below 1024 (or as the system says) need a capability that sonde gives up at start.
+    #[error("port {port} is reserved for privileged programs, choose one from 1024 on")]
+    Privileged {
+        /// The port asked for.
+        port: u16,
+    },
+    /// Some other program holds the port.
+    #[error("{protocol:?} port {port} is used by another program on this machine")]
+    Taken {
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// The port asked for.
+        port: u16,
+    },
+    /// No port of the system's range is free.
+    #[error("no {protocol:?} port is free")]
+    Exhausted {
+        /// TCP or UDP.
+        protocol: Protocol,
+    },
+    /// ICMP has no ports.
+    #[error("ICMP has no ports to hold")]
+    Portless,
+    /// The kernel refused for another reason, such as too many open files.
+    #[error("cannot hold a local port")]
+    Kernel(#[from] io::Error),
+}
+
+/// A local port that the kernel leaves to us; to be given back with `Sockets::release`.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    _socket: OwnedFd,
+    protocol: Protocol,
+    port: u16,
+}
+
+impl Guard {
+    /// TCP or UDP.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The port held, in both families.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// The ports in use.
+#[derive(Debug)]
+pub(super) struct Guards {
+    tcp: Held,
+    udp: Held,
+    /// Where ports are drawn from.
+    range: RangeInclusive<u16>,
+    /// The ring's filter passes a port that nobody holds any more.
+    stale: bool,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    blocks: Vec<Block>,
+    /// Ports that somebody asked for by number.
+    chosen: Vec<u16>,
+}
+
+#[derive(Debug)]
+struct Block {
+    first: u16,
+    /// Held by us.
+    ours: u64,
+    /// Held by other programs when we tried.
+    theirs: u64,
+}
+
+impl Guards {
+    /// None yet; ports are drawn from the range of the namespace that the caller is in.
+    pub(super) fn new() -> Self {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+        let range = range.as_deref().and_then(parse_range).unwrap_or(USUAL_RANGE);
+        Self { tcp: Held::default(), udp: Held::default(), range, stale: false }
+    }
+
+    /// What the ring's filter has to pass.
+    pub(super) fn ports(&self) -> Ports {
+        Ports { tcp: self.tcp.ranges(), udp: self.udp.ranges() }
+    }
+
+    /// Holds `port`, or one that is free. True where the ring's filter has to be renewed before the
+    /// port is of use.
+    pub(super) fn hold(
+        &mut self,
+        protocol: Protocol,
+        port: Option<u16>,
+    ) -> Result<(Guard, bool), GuardError> {
+        let range = self.range.clone();
+        let held = self.held(protocol).ok_or(GuardError::Portless)?;
+        let (socket, port, renew) = match port {
+            Some(port) => {
+                let socket = open(protocol, port)?;
+                let known = held.blocks.iter().any(|block| block.contains(port));
+                held.chosen.push(port);
+                (socket, port, !known)
+            }
+            None => held.draw(protocol, &range)?,
+        };
+        Ok((Guard { _socket: socket, protocol, port }, renew))
+    }
+
+    /// Lets the port go. The ring's filter may pass it until [`Guards::tidy`].
+    pub(super) fn release(&mut self, guard: &Guard) {
+        let Some(held) = self.held(guard.protocol) else { return };
+        if let Some(at) = held.chosen.iter().position(|port| *port == guard.port) {
+            held.chosen.swap_remove(at);
+            self.stale = true;
+        } else if let Some(block) = held.blocks.iter_mut().find(|block| block.contains(guard.port))
+        {
+            block.ours &= !(1 << (guard.port - block.first));
+        }
+    }
+
+    /// Forgets blocks of which no port is held. True where the ring's filter passes too much.
+    pub(super) fn tidy(&mut self) -> bool {
+        let mut changed = std::mem::take(&mut self.stale);
+        for held in [&mut self.tcp, &mut self.udp] {
+            let before = held.blocks.len();
+            held.blocks.retain(|block| block.ours != 0);
+            changed |= held.blocks.len() != before;
+        }
+        changed
+    }
+
+    fn held(&mut self, protocol: Protocol) -> Option<&mut Held> {
+        match protocol {
+            Protocol::Icmp => None,
+            Protocol::Tcp => Some(&mut self.tcp),
+            Protocol::Udp => Some(&mut self.udp),
+        }
+    }
+}
+
+impl Held {
+    /// A port of a block that we have, else of a new one.
+    fn draw(
+        &mut self,
+        protocol: Protocol,
+        range: &RangeInclusive<u16>,
+    ) -> Result<(OwnedFd, u16, bool), GuardError> {
+        for block in &mut self.blocks {
+            if let Some((socket, port)) = block.draw(protocol)? {
+                return Ok((socket, port, false));
+            }
+        }
+        let first_block = range.start().div_ceil(BLOCK_PORTS);
+        let count = ((u32::from(*range.end()) + 1) / u32::from(BLOCK_PORTS))
+            .saturating_sub(u32::from(first_block));
+        let count = u16::try_from(count).unwrap_or(0);
+        let offset = if count == 0 { 0 } else { (random() % u64::from(count)) as u16 };
+        for step in 0..count {
+            let number = first_block + (offset + step) % count;
+            let first = number * BLOCK_PORTS;
+            if self.blocks.iter().any(|block| block.first == first) {
+                continue;
+            }
+            let mut block = Block { first, ours: 0, theirs: 0 };
+            if let Some((socket, port)) = block.draw(protocol)? {
+                self.blocks.push(block);
+                return Ok((socket, port, true));
+            }
+        }
+        Err(GuardError::Exhausted { protocol })
+    }
+
+    /// Sorted, and so few that the filter stays small.
+    fn ranges(&self) -> Vec<RangeInclusive<u16>> {
+        let blocks = self.blocks.iter().map(|block| (block.first, block.first + (BLOCK_PORTS - 1)));
+        let mut pairs: Vec<(u16, u16)> =
+            blocks.chain(self.chosen.iter().map(|port| (*port, *port))).collect();
+        pairs.sort_unstable();
+        let mut ranges: Vec<(u16, u16)> = Vec::with_capacity(pairs.len());
+        for (low, high) in pairs {
+            match ranges.last_mut() {
+                Some((_, end)) if u32::from(low) <= u32::from(*end) + 1 => *end = high.max(*end),
+                _ => ranges.push((low, high)),
+            }
+        }
+        while ranges.len() > RANGES {
+            // The two with the least between them become one.
+            let gap = |at: &usize| ranges[at + 1].0 - ranges[*at].1;
+            let Some(at) = (0..ranges.len() - 1).min_by_key(gap) else { break };
+            ranges[at].1 = ranges[at + 1].1;
+            ranges.remove(at + 1);
+        }
+        ranges.into_iter().map(|(low, high)| low..=high).collect()
+    }
+}
+
+impl Block {
+    fn contains(&self, port: u16) -> bool {
+        port & !(BLOCK_PORTS - 1) == self.first
+    }
+
+    fn draw(&mut self, protocol: Protocol) -> Result<Option<(OwnedFd, u16)>, GuardError> {
+        let begin = (random() % u64::from(BLOCK_PORTS)) as u16;
+        for step in 0..BLOCK_PORTS {
+            let offset = (begin + step) % BLOCK_PORTS;
+            if (self.ours | self.theirs) & (1 << offset) != 0 {
+                continue;
+            }
+            match open(protocol, self.first + offset) {
+                Ok(socket) => {
+                    self.ours |= 1 << offset;
+                    return Ok(Some((socket, self.first + offset)));
+                }
+                Err(GuardError::Taken { .. } | GuardError::Privileged { .. }) => {
+                    self.theirs |= 1 << offset;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The socket that holds `port`. Order matters: with no moment between bind and filter in which a
+/// packet could be answered.
+fn open(protocol: Protocol, port: u16) -> Result<OwnedFd, GuardError> {
+    let kind = if protocol == Protocol::Tcp { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    let refused = |error: io::Error| match error.raw_os_error() {
+        Some(libc::EACCES) => GuardError::Privileged { port },
+        Some(libc::EADDRINUSE) => GuardError::Taken { protocol, port },
+        _ => GuardError::Kernel(error),
+    };
+    let fd = match socket(libc::AF_INET6, kind, 0) {
+        Ok(fd) => {
+            attach_filter(&fd, &nothing())?;
+            set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &0i32)?;
+            bind(&fd, &any6(port)).map_err(refused)?;
+            fd
+        }
+        // A kernel without IPv6.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            let fd = socket(libc::AF_INET, kind, 0)?;
+            attach_filter(&fd, &nothing())?;
+            bind(&fd, &any4(port)).map_err(refused)?;
+            fd
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if protocol == Protocol::Tcp {
+        listen(&fd).map_err(refused)?;
+    }
+    Ok(fd)
+}
+
+fn listen(fd: &OwnedFd) -> io::Result<c_int> {
+    // SAFETY: takes integers only.
+    checked(unsafe { libc::listen(fd.as_raw_fd(), 0) })
+}
+
+fn any4(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: 0 },
+        sin_zero: [0; 8],
+    }
+}
+
+fn any6(port: u16) -> sockaddr_in6 {
+    sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as u16,
+        sin6_port: port.to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: in6_addr { s6_addr: [0; 16] },
+        sin6_scope_id: 0,
+    }
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut words = text.split_whitespace().map(str::parse::<u16>);
+    let (low, high) = (words.next()?.ok()?, words.next()?.ok()?);
+    // A range that holds no whole block would leave nothing to draw from.
+    (low >= 1024 && high.checked_sub(low)? >= 2 * BLOCK_PORTS).then_some(low..=high)
+}

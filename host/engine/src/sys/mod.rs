@@ -1,0 +1,26 @@
+//! The kernel's packet interfaces: the only `unsafe` code of the engine.
+//!
+//! Everything that needs a privilege is opened by [`Sockets::open`]; from then on the process can
+//! do without any. What to send where is decided in `route/`, what a received packet means further
+//! up; times leave this module as the kernel gave them and are converted in `clock.rs`.
+
+#![allow(unsafe_code, reason = "system calls that no safe library offers, and shared rings")]
+
+mod fd;
+mod filter;
+mod guard;
+mod messages;
+mod process;
+mod ring;
+mod send;
+mod sockets;
+mod stamps;
+mod wait;
+
+pub(crate) use fd::read_clock;
+pub(crate) use guard::{Guard, GuardError};
+pub(crate) use process::{forbid_new_privileges, set_timer_slack};
+pub(crate) use ring::{Received, RingStatistics, StampSource};
+pub(crate) use send::{Departure, Egress, Full};
+pub(crate) use sockets::{OpenError, Options, Sockets};
+pub(crate) use wait::{Poller, Readiness, Wake};

@@ -1,0 +1,36 @@
+//! Settings of the process and of its threads.
+
+use std::io;
+
+use super::fd::checked;
+
+/// From now on no program that this thread starts can gain a privilege, not even by set-user-id.
+///
+/// # Errors
+///
+/// The kernel's.
+pub(crate) fn forbid_new_privileges() -> io::Result<()> {
+    // SAFETY: takes integers only.
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1u64, 0u64, 0u64, 0u64) }).map(|_| ())
+}
+
+/// How late the kernel may wake this thread to save wake-ups; 50 µs unless set.
+pub(crate) fn set_timer_slack(nanoseconds: u32) {
+    // Zero would mean the default. A kernel without it wakes us a little later.
+    let nanoseconds = u64::from(nanoseconds.max(1));
+    // SAFETY: takes integers only.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, 0u64, 0u64, 0u64) };
+}
+
+/// Eight octets that nobody can guess.
+pub(crate) fn random() -> u64 {
+    let mut octets = [0u8; 8];
+    let mut got = 0;
+    while got < octets.len() {
+        let rest = &mut octets[got..];
+        // SAFETY: writes at most `rest.len()` octets to `rest`. It blocks only early at boot.
+        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        got += usize::try_from(count).unwrap_or(0);
+    }
+    u64::from_ne_bytes(octets)
+}

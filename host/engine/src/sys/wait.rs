@@ -1,0 +1,121 @@
+//! Waiting for descriptors, and being woken by another thread.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use libc::{c_int, pollfd, timespec};
+
+use super::fd::checked;
+
+/// A set of descriptors to wait for; a handful, so the linear `ppoll` is the cheapest.
+#[derive(Debug, Default)]
+pub(crate) struct Poller {
+    entries: Vec<pollfd>,
+}
+
+/// What a wait brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Readiness {
+    /// At least one descriptor has something to say.
+    Ready,
+    /// The time is up, or a signal came.
+    Quiet,
+}
+
+impl Poller {
+    /// Waits for nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets all descriptors.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Also waits for `fd` to become readable.
+    pub(crate) fn add(&mut self, fd: RawFd) {
+        self.entries.push(pollfd { fd, events: libc::POLLIN, revents: 0 });
+    }
+
+    /// Also waits for `fd` to have an error queued: transmit stamps.
+    pub(crate) fn add_errors(&mut self, fd: RawFd) {
+        self.entries.push(pollfd { fd, events: 0, revents: 0 });
+    }
+
+    /// Whether `fd` was ready after the last [`Poller::wait`].
+    pub(crate) fn is_ready(&self, fd: RawFd) -> bool {
+        self.entries.iter().any(|entry| entry.fd == fd && entry.revents != 0)
+    }
+
+    /// Waits until one of them is ready, at most for `limit` (for ever where there is none).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, except for signals, which end the wait.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Readiness> {
+        let limit = limit.map(|limit| timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        for entry in &mut self.entries {
+            entry.revents = 0;
+        }
+        let count = self.entries.len() as libc::nfds_t;
+        // SAFETY: `entries` has `count` elements, `limit` is null or points to a value that lives
+        // until the end of this function, and no signal mask is given.
+        let result =
+            unsafe { libc::ppoll(self.entries.as_mut_ptr(), count, limit, std::ptr::null()) };
+        match checked(result) {
+            Ok(0) => Ok(Readiness::Quiet),
+            Ok(_) => Ok(Readiness::Ready),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Readiness::Quiet),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Wakes a thread that waits in [`Poller::wait`]; clones wake the same thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Wake(Arc<OwnedFd>);
+
+impl Wake {
+    /// Not yet woken.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where the process has no descriptors left.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; a result that is not negative is a new descriptor of ours.
+        let fd = unsafe {
+            let fd: c_int = checked(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
+            OwnedFd::from_raw_fd(fd)
+        };
+        Ok(Self(Arc::new(fd)))
+    }
+
+    /// For [`Poller::add`].
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Makes the descriptor readable until [`Wake::clear`].
+    pub(crate) fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: reads eight octets of `one`. It fails only where the counter is full, and then
+        // the descriptor is readable already.
+        unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Waits for the next [`Wake::wake`]. To be called before looking at what there is to do.
+    pub(crate) fn clear(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: writes eight octets to `count`. It fails only where there is nothing to clear.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
