@@ -1,1 +1,627 @@
-//! Matching.
+//! Which probe a packet answers.
+//!
+//! A packet leads to a flow by its measurement key ([`FlowKey`]), an ICMP error by that of the
+//! packet it quotes; the flow leads to the probe by the field that the method declared ([`Key`]), else by
+//! the octets that every quote holds, else by the IPv4 identification. Pure: the engine and the
+//! simulated network use the same code.
+//!
+//! A probe that has been answered, or has timed out, stays for a while, so that late and duplicate
+//! answers are known for what they are.
+
+mod expected;
+
+use std::collections::HashMap;
+
+use foldhash::quality::FixedState;
+
+use self::expected::Expected;
+use crate::{FlowKey, Key, Protocol, Received, classify};
+
+/// Answered and timed-out probes that a flow remembers.
+const MAX_LINGERING: u16 = 256;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// A flow that is open.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FlowId(pub u32);
+
+/// A probe that was sent; stale once its slot is used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ProbeId {
+    /// Which slot.
+    pub slot: u32,
+    /// Which use of it.
+    pub generation: u32,
+}
+
+/// Another flow has the same measurement key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("another measurement uses the same addresses and identifier")]
+pub struct Busy;
+
+/// A flow and what it waits for.
+#[derive(Debug)]
+pub struct Flow {
+    /// Measurement key.
+    pub key: FlowKey,
+    /// Field that tells its probes apart.
+    pub field: Key,
+    /// The task it belongs to.
+    pub owner: u32,
+    /// Also packets that answer no probe.
+    pub hear_all: bool,
+    newest: u32,
+    lingering: u16,
+    waiting: u32,
+    /// Field of the probe to its slot; only in flows that have many.
+    index: Option<HashMap<u32, u32, FixedState>>,
+}
+
+/// When a probe left, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Departure {
+    /// Monotonic, ns.
+    pub at: u64,
+    /// Who said so.
+    pub stamp: u8,
+    /// How wrong it may be, in units of 100 ns.
+    pub uncertainty: u16,
+}
+
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+enum State {
+    Free,
+    Waiting,
+    Answered,
+    /// Its time-out has passed.
+    Expired,
+}
+
+/// One probe: a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Slot {
+    expected: Expected,
+    sent_at: u64,
+    generation: u32,
+    flow: u32,
+    token: u32,
+    /// The next older probe of the flow, or the next free slot.
+    next: u32,
+    uncertainty: u16,
+    stamp: u8,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// Why a probe was credited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Quality {
+    /// By what identifies it.
+    Exact,
+    /// By the IPv4 identification alone, or because nothing else was waiting.
+    Weak,
+}
+
+/// Whose packet it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Match {
+    /// It answers this probe.
+    Probe(Answered),
+    /// It belongs to this flow, which hears everything, and answers no probe.
+    Flow {
+        /// Which.
+        flow: FlowId,
+        /// Its task.
+        owner: u32,
+    },
+    /// None of ours.
+    Foreign,
+}
+
+/// A probe and its answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answered {
+    /// The probe.
+    pub probe: ProbeId,
+    /// Its flow.
+    pub flow: FlowId,
+    /// Its task.
+    pub owner: u32,
+    /// As given to [`Demux::sent`].
+    pub token: u32,
+    /// When it left.
+    pub departure: Departure,
+    /// Why it was credited.
+    pub quality: Quality,
+    /// Its time-out had passed.
+    pub late: bool,
+    /// It had been answered before.
+    pub duplicate: bool,
+}
+
+/// A probe whose time is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expired {
+    /// Its flow.
+    pub flow: FlowId,
+    /// Its task.
+    pub owner: u32,
+    /// As given to [`Demux::sent`].
+    pub token: u32,
+    /// When it left.
+    pub departure: Departure,
+}
+
+/// All open flows and their probes.
+#[derive(Debug)]
+pub struct Demux {
+    flows: Vec<Option<Flow>>,
+    free_flows: Vec<u32>,
+    by_key: HashMap<FlowKey, u32, FixedState>,
+    /// Flows by their local end alone, for answers to translated packets; `NONE` where several share it.
+    by_local: HashMap<FlowKey, (u32, u32), FixedState>,
+    slots: Vec<Slot>,
+    free_slot: u32,
+    state: FixedState,
+}
+
+impl Demux {
+    /// No flow. The hash tables are seeded, so that no peer can choose collisions.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let state = FixedState::with_seed(seed);
+        Self {
+            flows: Vec::new(),
+            free_flows: Vec::new(),
+            by_key: HashMap::with_hasher(state.clone()),
+            by_local: HashMap::with_hasher(state.clone()),
+            slots: Vec::new(),
+            free_slot: NONE,
+            state,
+        }
+    }
+
+    /// Opens a flow of the task `owner`.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] where the same measurement key is open.
+    pub fn open(
+        &mut self,
+        key: FlowKey,
+        field: Key,
+        owner: u32,
+        hear_all: bool,
+    ) -> Result<FlowId, Busy> {
+        if self.by_key.contains_key(&key) {
+            return Err(Busy);
+        }
+        let flow = Flow {
+            key,
+            field,
+            owner,
+            hear_all,
+            newest: NONE,
+            lingering: 0,
+            waiting: 0,
+            index: None,
+        };
+        let id = match self.free_flows.pop() {
+            Some(id) => {
+                self.flows[id as usize] = Some(flow);
+                id
+            }
+            None => {
+                self.flows.push(Some(flow));
+                self.flows.len() as u32 - 1
+            }
+        };
+        self.by_key.insert(key, id);
+        let local = self.by_local.entry(local_part(key)).or_insert((id, 0));
+        local.1 += 1;
+        Ok(FlowId(id))
+    }
+
+    /// An open flow.
+    #[must_use]
+    pub fn flow(&self, flow: FlowId) -> Option<&Flow> {
+        self.flows.get(flow.0 as usize)?.as_ref()
+    }
+
+    /// Forgets a flow with all its probes.
+    pub fn close(&mut self, flow: FlowId) {
+        let Some(closed) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        let mut slot = closed.newest;
+        while slot != NONE {
+            let next = self.slots[slot as usize].next;
+            self.free(slot);
+            slot = next;
+        }
+        self.by_key.remove(&closed.key);
+        let local = local_part(closed.key);
+        if let Some(entry) = self.by_local.get_mut(&local) {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                self.by_local.remove(&local);
+            } else if entry.0 == flow.0 {
+                // Another flow may be alone now, but nobody can tell which: wait for the next open.
+                entry.0 = NONE;
+            }
+        }
+        self.free_flows.push(flow.0);
+    }
+
+    /// Notes a probe that was handed to the kernel. `None` where the flow is not open or the packet is none.
+    pub fn sent(
+        &mut self,
+        flow: FlowId,
+        token: u32,
+        packet: &[u8],
+        departure: Departure,
+    ) -> Option<ProbeId> {
+        let field = self.flow(flow)?.field;
+        let expected = Expected::of(packet, field)?;
+        let slot = self.take_slot();
+        let entry = &mut self.slots[slot as usize];
+        entry.expected = expected;
+        entry.sent_at = departure.at;
+        entry.stamp = departure.stamp;
+        entry.uncertainty = departure.uncertainty;
+        entry.flow = flow.0;
+        entry.token = token;
+        entry.state = State::Waiting;
+        let generation = entry.generation;
+        let flow = self.flows[flow.0 as usize].as_mut()?;
+        entry.next = flow.newest;
+        flow.newest = slot;
+        flow.waiting += 1;
+        if let Some(index) = &mut flow.index {
+            index.insert(expected.field, slot);
+        } else if flow.waiting + u32::from(flow.lingering) > 8 && field != Key::None {
+            self.build_index(FlowId(self.slots[slot as usize].flow));
+        }
+        Some(ProbeId { slot, generation })
+    }
+
+    /// The kernel said when a probe left.
+    pub fn restamp(&mut self, probe: ProbeId, departure: Departure) {
+        if let Some(slot) = self.slot_mut(probe) {
+            slot.sent_at = departure.at;
+            slot.stamp = departure.stamp;
+            slot.uncertainty = departure.uncertainty;
+        }
+    }
+
+    /// The time-out of a probe has passed. `None` where it was answered or is gone.
+    pub fn expire(&mut self, probe: ProbeId) -> Option<Expired> {
+        let slot = self.slot_mut(probe).filter(|slot| slot.state == State::Waiting)?;
+        slot.state = State::Expired;
+        let (flow, token) = (slot.flow, slot.token);
+        let departure = departure(slot);
+        let owner = self.flows.get(flow as usize)?.as_ref()?.owner;
+        self.linger(flow);
+        Some(Expired { flow: FlowId(flow), owner, token, departure })
+    }
+
+    /// Nobody waits for the answer any more; when it comes it is late.
+    pub fn cancel(&mut self, probe: ProbeId) {
+        let _ = self.expire(probe);
+    }
+
+    /// The newest probe of `flow` that has this token and is still waited for.
+    #[must_use]
+    pub fn waiting(&self, flow: FlowId, token: u32) -> Option<ProbeId> {
+        let fits = |slot: &Slot| slot.token == token && slot.state == State::Waiting;
+        self.find(self.flow(flow)?, fits).map(|slot| self.id(slot))
+    }
+
+    /// Whose packet this is.
+    pub fn receive(&mut self, packet: &[u8]) -> Match {
+        match classify(packet) {
+            Some(received) => self.receive_classified(packet, &received),
+            None => Match::Foreign,
+        }
+    }
+
+    /// As [`Demux::receive`], of a packet that has been looked at.
+    pub fn receive_classified(&mut self, packet: &[u8], received: &Received) -> Match {
+        let found = match &received.quote {
+            Some(range) => {
+                let quoted = packet.get(range.clone()).unwrap_or_default();
+                self.quoted(quoted, received)
+            }
+            None => self.direct(packet, received),
+        };
+        match found {
+            Found::Probe(slot, quality) => self.credit(slot, quality),
+            Found::Flow(flow) => match self.flow(FlowId(flow)) {
+                Some(open) if open.hear_all => {
+                    Match::Flow { flow: FlowId(flow), owner: open.owner }
+                }
+                _ => Match::Foreign,
+            },
+            Found::Nothing => Match::Foreign,
+        }
+    }
+
+    fn direct(&self, packet: &[u8], received: &Received) -> Found {
+        let flow = received.flow.and_then(|key| self.by_key.get(&key)).copied();
+        let Some((id, flow)) = flow.and_then(|id| Some((id, self.flow(FlowId(id))?))) else {
+            return Found::Nothing;
+        };
+        let is_answered = |slot: &Slot| slot.expected.is_answered_by(flow.field, packet, received);
+        match flow.field.of_answer(packet, received) {
+            Some(shown) if flow.field != Key::None => {
+                // An answer to a SYN acknowledges one more than the field.
+                let fields = match flow.field {
+                    Key::TcpSequence => [shown, shown.wrapping_sub(1)],
+                    _ => [shown, shown],
+                };
+                match self.find_field(flow, &fields, is_answered) {
+                    Some(slot) => Found::Probe(slot, Quality::Exact),
+                    None => Found::Flow(id),
+                }
+            }
+            // The answer shows nothing of the field, as UDP data and the resets of a fixed port.
+            _ if flow.key.protocol == Protocol::Icmp => Found::Nothing,
+            _ if flow.field == Key::None => Found::Flow(id),
+            _ => {
+                let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
+                let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
+                any.map_or(Found::Flow(id), |slot| Found::Probe(slot, Quality::Weak))
+            }
+        }
+    }
+
+    fn quoted(&self, quoted: &[u8], received: &Received) -> Found {
+        let Some(key) = received.flow else { return self.barely_quoted(quoted, received) };
+        let exact = self.by_key.get(&key).copied();
+        // A destination that is not the probed one: the packet was translated on its way.
+        let translated = || match self.by_local.get(&local_part(key)) {
+            Some(&(id, 1)) if id != NONE => Some(id),
+            _ => None,
+        };
+        let Some(id) = exact.or_else(translated) else { return Found::Nothing };
+        let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
+        let Ok(header) = crate::IpHeader::parse(quoted) else { return Found::Nothing };
+        let by_field = |slot: &Slot| slot.expected.is_quoted(flow.field, quoted, &header);
+        let identified = |slot: &Slot| slot.expected.is_identified(quoted);
+        let is_v4 = header.identification.is_some();
+        let fields = flow.field.of_probe(quoted).map_or([0; 2], |field| [field; 2]);
+        let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
+        let found = self.find_field(flow, &fields, both);
+        if let Some(slot) = found.or_else(|| self.find_field(flow, &fields, by_field)) {
+            return Found::Probe(slot, Quality::Exact);
+        }
+        let exactly = |slot: &Slot| {
+            crate::word(quoted, 4).is_some_and(|seen| seen == slot.expected.identification)
+                && slot.expected.identification != 0
+        };
+        if is_v4
+            && flow.field == Key::IpId
+            && let Some(slot) = self.find(flow, exactly)
+        {
+            return Found::Probe(slot, Quality::Exact);
+        }
+        let weak = if is_v4 { self.find(flow, identified) } else { None };
+        match weak.or_else(|| self.only_waiting(flow)) {
+            Some(slot) => Found::Probe(slot, Quality::Weak),
+            None => Found::Flow(id),
+        }
+    }
+
+    /// A quote that ends before the ports: it is credited where its destination and identification
+    /// are those of exactly one waiting probe.
+    fn barely_quoted(&self, quoted: &[u8], received: &Received) -> Found {
+        let Ok(header) = crate::IpHeader::parse(quoted) else { return Found::Nothing };
+        if header.family() == crate::Family::V6 || header.source != received.to {
+            return Found::Nothing;
+        }
+        let remote = crate::mapped(header.destination);
+        let protocol = Protocol::from_number(header.protocol);
+        let mut found = None;
+        for slot in 0..self.slots.len() as u32 {
+            let entry = &self.slots[slot as usize];
+            if entry.state != State::Waiting || !entry.expected.is_identified(quoted) {
+                continue;
+            }
+            let Some(flow) = self.flow(FlowId(entry.flow)) else { continue };
+            if flow.key.remote_address == remote && Some(flow.key.protocol) == protocol {
+                if found.is_some() {
+                    return Found::Nothing;
+                }
+                found = Some(slot);
+            }
+        }
+        found.map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
+    }
+
+    fn only_waiting(&self, flow: &Flow) -> Option<u32> {
+        let is_alone = flow.waiting == 1 && flow.field != Key::None;
+        is_alone.then(|| self.find(flow, |slot| slot.state == State::Waiting)).flatten()
+    }
+
+    /// The newest probe that fits, tried first where the index leads for `fields`.
+    fn find_field(
+        &self,
+        flow: &Flow,
+        fields: &[u32; 2],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Option<u32> {
+        if let Some(index) = &flow.index {
+            let slots = fields.iter().filter_map(|field| index.get(field)).copied();
+            let found = slots.into_iter().find(|slot| fits(&self.slots[*slot as usize]));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.find(flow, fits)
+    }
+
+    /// The newest probe of a flow that fits.
+    fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
+        let mut slot = flow.newest;
+        while slot != NONE {
+            let entry = &self.slots[slot as usize];
+            if fits(entry) {
+                return Some(slot);
+            }
+            slot = entry.next;
+        }
+        None
+    }
+}
+
+/// Where a packet led.
+enum Found {
+    Probe(u32, Quality),
+    Flow(u32),
+    Nothing,
+}
+
+impl Demux {
+    fn credit(&mut self, slot: u32, quality: Quality) -> Match {
+        let probe = self.id(slot);
+        let entry = &mut self.slots[slot as usize];
+        let before = entry.state;
+        entry.state = State::Answered;
+        let (flow, token) = (entry.flow, entry.token);
+        let departure = departure(entry);
+        let Some(owner) = self.flow(FlowId(flow)).map(|flow| flow.owner) else {
+            return Match::Foreign;
+        };
+        if before == State::Waiting {
+            self.linger(flow);
+        }
+        Match::Probe(Answered {
+            probe,
+            flow: FlowId(flow),
+            owner,
+            token,
+            departure,
+            quality,
+            late: before == State::Expired,
+            duplicate: before == State::Answered,
+        })
+    }
+
+    /// One more probe of the flow is over; the oldest of too many is forgotten.
+    fn linger(&mut self, flow: u32) {
+        let Some(open) = self.flows[flow as usize].as_mut() else { return };
+        open.waiting -= 1;
+        open.lingering += 1;
+        if open.lingering <= MAX_LINGERING {
+            return;
+        }
+        open.lingering /= 2;
+        let keep = open.lingering;
+        let newest = open.newest;
+        self.forget_oldest(flow, newest, keep);
+    }
+
+    /// Frees all probes that are over but the `keep` newest ones.
+    fn forget_oldest(&mut self, flow: u32, newest: u32, keep: u16) {
+        let (mut kept, mut before, mut slot) = (0, NONE, newest);
+        let mut gone = Vec::new();
+        while slot != NONE {
+            let entry = self.slots[slot as usize];
+            let is_over = entry.state != State::Waiting;
+            if is_over && kept == keep {
+                gone.push((entry.expected.field, slot));
+                match self.slots.get_mut(before as usize) {
+                    Some(before) => before.next = entry.next,
+                    None => {
+                        if let Some(open) = self.flows[flow as usize].as_mut() {
+                            open.newest = entry.next;
+                        }
+                    }
+                }
+            } else {
+                kept += u16::from(is_over);
+                before = slot;
+            }
+            slot = entry.next;
+        }
+        for (field, slot) in gone {
+            let index = self.flows[flow as usize].as_mut().and_then(|open| open.index.as_mut());
+            if let Some(index) = index
+                && index.get(&field) == Some(&slot)
+            {
+                index.remove(&field);
+            }
+            self.free(slot);
+        }
+    }
+
+    fn build_index(&mut self, flow: FlowId) {
+        let Some(open) = self.flow(flow) else { return };
+        let mut index = HashMap::with_hasher(self.state.clone());
+        let mut slot = open.newest;
+        while slot != NONE {
+            let entry = &self.slots[slot as usize];
+            // Newest first: an older probe with the same field does not count.
+            index.entry(entry.expected.field).or_insert(slot);
+            slot = entry.next;
+        }
+        if let Some(open) = self.flows[flow.0 as usize].as_mut() {
+            open.index = Some(index);
+        }
+    }
+
+    fn take_slot(&mut self) -> u32 {
+        if self.free_slot != NONE {
+            let slot = self.free_slot;
+            self.free_slot = self.slots[slot as usize].next;
+            return slot;
+        }
+        self.slots.push(Slot {
+            expected: Expected::default(),
+            sent_at: 0,
+            generation: 0,
+            flow: NONE,
+            token: 0,
+            next: NONE,
+            uncertainty: 0,
+            stamp: 0,
+            state: State::Free,
+        });
+        self.slots.len() as u32 - 1
+    }
+
+    fn free(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        entry.state = State::Free;
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.next = self.free_slot;
+        self.free_slot = slot;
+    }
+
+    fn id(&self, slot: u32) -> ProbeId {
+        ProbeId { slot, generation: self.slots[slot as usize].generation }
+    }
+
+    fn slot_mut(&mut self, probe: ProbeId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(probe.slot as usize)?;
+        (slot.generation == probe.generation && slot.state != State::Free).then_some(slot)
+    }
+}
+
+/// A key without its remote end.
+fn local_part(key: FlowKey) -> FlowKey {
+    FlowKey { remote_address: [0; 16], ..key }
+}
+
+fn departure(slot: &Slot) -> Departure {
+    Departure { at: slot.sent_at, stamp: slot.stamp, uncertainty: slot.uncertainty }
+}
+
+#[cfg(test)]
+mod tests;

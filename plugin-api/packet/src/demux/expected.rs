@@ -1,0 +1,91 @@
+//! What of a probe can come back, taken from the probe itself.
+
+use crate::{Class, IpHeader, Key, Protocol, Received, long, tcp::TcpView, word};
+
+/// The fields of one probe that identify its answers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Expected {
+    /// The declared field, as sent.
+    pub(super) field: u32,
+    /// What a direct answer shows of it.
+    pub(super) direct: u32,
+    /// Octets 4 to 7 of the transport header: in every quote of 28 octets.
+    pub(super) word: u32,
+    /// First octets of an ICMP query's payload, which its answer brings back.
+    pub(super) payload: u64,
+    /// IPv4 identification; 0 in IPv6.
+    pub(super) identification: u16,
+}
+
+impl Expected {
+    /// Of a whole packet of ours.
+    pub(super) fn of(packet: &[u8], key: Key) -> Option<Self> {
+        let header = IpHeader::parse(packet).ok()?;
+        let transport = packet.get(header.header_octets..)?;
+        let field = key.of_probe(packet).unwrap_or_default();
+        let direct = match key {
+            Key::TcpSequence => field.wrapping_add(TcpView::new(transport).sequence_octets()),
+            _ => field,
+        };
+        let is_icmp = Protocol::from_number(header.protocol) == Some(Protocol::Icmp);
+        Some(Self {
+            field,
+            direct,
+            word: long(transport, 4).unwrap_or_default(),
+            payload: if is_icmp { begin(transport.get(8..).unwrap_or_default()) } else { 0 },
+            identification: header.identification.unwrap_or_default() as u16,
+        })
+    }
+
+    /// Whether a direct answer is that of this probe, as far as `key` can tell.
+    pub(super) fn is_answered_by(&self, key: Key, packet: &[u8], received: &Received) -> bool {
+        if matches!(received.class, Class::EchoReply | Class::TimestampReply) {
+            let body = packet.get(received.header_octets + 8..).unwrap_or_default();
+            // A timestamp reply brings back the first four octets alone.
+            let mask = if received.class == Class::EchoReply { u64::MAX } else { u64::MAX << 32 };
+            if begin(body) & mask != self.payload & mask {
+                return false;
+            }
+        }
+        match (key, key.of_answer(packet, received)) {
+            // A reset that answers a segment without acknowledgement shows what was sent, RFC 9293
+            // section 3.10.7.1; some stacks do not count the SYN.
+            (Key::TcpSequence, Some(shown)) => shown == self.direct || shown == self.field,
+            (_, Some(shown)) => shown == self.direct,
+            (_, None) => true,
+        }
+    }
+
+    /// Whether a quote is of this probe: by the field, or by octets 4 to 7 of its transport header.
+    pub(super) fn is_quoted(&self, key: Key, quoted: &[u8], header: &IpHeader) -> bool {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let by_field = key != Key::IpId && key.of_probe(quoted) == Some(self.field);
+        by_field && key != Key::None
+            || long(transport, 4) == Some(self.word) && self.word_tells(key)
+    }
+
+    /// Octets 4 to 7 are length and checksum in UDP, which two probes may share; the sequence number
+    /// in TCP; identifier and sequence number in ICMP.
+    fn word_tells(&self, key: Key) -> bool {
+        !matches!(key, Key::None | Key::IpId | Key::RemotePort)
+    }
+
+    /// Whether the IPv4 identification of a quote is that of this probe, also one too many, as some
+    /// routers leave it, or with its octets swapped.
+    pub(super) fn is_identified(&self, quoted: &[u8]) -> bool {
+        let Some(seen) = word(quoted, 4).filter(|_| quoted.first().is_some_and(|v| v >> 4 == 4))
+        else {
+            return false;
+        };
+        let sent = self.identification;
+        sent != 0 && (seen == sent || seen == sent.wrapping_add(1) || seen.swap_bytes() == sent)
+    }
+}
+
+/// The first eight octets as one number; zeros where there are fewer.
+fn begin(payload: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let octets = payload.len().min(8);
+    first[..octets].copy_from_slice(&payload[..octets]);
+    u64::from_be_bytes(first)
+}

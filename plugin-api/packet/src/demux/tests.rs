@@ -1,0 +1,227 @@
+use super::*;
+use crate::{ErrorKind, ErrorMessage, Ip, Packet, Payload, TcpSegment, Transport, tcp::flags};
+
+const LOCAL: &str = "192.0.2.1";
+const REMOTE: &str = "198.51.100.9";
+const ROUTER: &str = "203.0.113.1";
+const LEFT: Departure = Departure { at: 1_000, stamp: 2, uncertainty: 3 };
+
+fn packet(from: &str, to: &str, identification: u16, transport: Transport<'_>) -> Vec<u8> {
+    let packet = Packet {
+        ip: Ip { identification, ..Ip::plain(from.parse().unwrap(), to.parse().unwrap()) },
+        transport,
+        payload: Payload::Octets(b"secretly and more"),
+        checksum: None,
+    };
+    packet.to_vec().unwrap()
+}
+
+fn echo(sequence: u16) -> Vec<u8> {
+    packet(LOCAL, REMOTE, 100 + sequence, Transport::Echo { identifier: 7, sequence })
+}
+
+fn echo_reply(sequence: u16) -> Vec<u8> {
+    let [high, low] = sequence.to_be_bytes();
+    packet(REMOTE, LOCAL, 1, Transport::Icmp { kind: 0, code: 0, rest: [0, 7, high, low] })
+}
+
+fn udp(identification: u16, destination_port: u16) -> Vec<u8> {
+    packet(LOCAL, REMOTE, identification, Transport::Udp { source_port: 40_000, destination_port })
+}
+
+fn error(quoted: &[u8], octets: usize) -> Vec<u8> {
+    let message = ErrorMessage {
+        source: ROUTER.parse().unwrap(),
+        destination: LOCAL.parse().unwrap(),
+        ttl: 60,
+        kind: ErrorKind::TimeExceeded,
+        quoted,
+        quoted_octets: octets,
+        extensions: &[],
+    };
+    message.to_vec().unwrap()
+}
+
+fn opened(probe: &[u8], field: Key, hear_all: bool) -> (Demux, FlowId) {
+    let mut demux = Demux::new(42);
+    let flow = demux.open(FlowKey::of_probe(probe).unwrap(), field, 5, hear_all).unwrap();
+    (demux, flow)
+}
+
+fn token(found: Match) -> Option<(u32, Quality)> {
+    match found {
+        Match::Probe(answered) => Some((answered.token, answered.quality)),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_echo_reply_finds_its_probe_by_sequence_number_among_many() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    for sequence in 0..1000 {
+        demux.sent(flow, u32::from(sequence), &echo(sequence), LEFT);
+    }
+    for sequence in (0..1000).rev() {
+        let found = demux.receive(&echo_reply(sequence));
+        assert_eq!(token(found), Some((u32::from(sequence), Quality::Exact)));
+    }
+}
+
+#[test]
+fn a_second_answer_is_a_duplicate_and_one_after_the_time_out_is_late() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    demux.sent(flow, 1, &echo(1), LEFT).unwrap();
+    let late = demux.sent(flow, 2, &echo(2), LEFT).unwrap();
+    let Match::Probe(first) = demux.receive(&echo_reply(1)) else { panic!("foreign") };
+    assert_eq!((first.duplicate, first.late, first.departure), (false, false, LEFT));
+    let Match::Probe(second) = demux.receive(&echo_reply(1)) else { panic!("foreign") };
+    assert!(second.duplicate && !second.late);
+    assert_eq!(demux.expire(late).unwrap().token, 2);
+    assert_eq!(demux.expire(late), None);
+    let Match::Probe(third) = demux.receive(&echo_reply(2)) else { panic!("foreign") };
+    assert!(third.late && !third.duplicate);
+}
+
+#[test]
+fn an_echo_reply_with_another_payload_is_foreign() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, true);
+    demux.sent(flow, 1, &echo(1), LEFT);
+    let mut forged = echo_reply(1);
+    forged[30] ^= 1;
+    assert!(token(demux.receive(&forged)).is_none());
+    assert!(token(demux.receive(&echo_reply(1))).is_some());
+}
+
+#[test]
+fn an_error_is_credited_by_port_then_by_identification_even_one_too_many_or_swapped() {
+    let (mut demux, flow) = opened(&udp(1, 1), Key::RemotePort, false);
+    for number in 0..3 {
+        demux.sent(flow, u32::from(number), &udp(0x1230 + 4 * number, 33_435 + number), LEFT);
+    }
+    assert_eq!(token(demux.receive(&error(&udp(0x1234, 33_436), 28))), Some((1, Quality::Exact)));
+    let (mut demux, flow) = opened(&udp(1, 1), Key::IpId, false);
+    for number in 0..3 {
+        demux.sent(flow, u32::from(number), &udp(0x1230 + 4 * number, 80), LEFT);
+    }
+    for (identification, expected) in
+        [(0x1234, (1, Quality::Exact)), (0x1239, (2, Quality::Weak)), (0x3012, (0, Quality::Weak))]
+    {
+        let found = demux.receive(&error(&udp(identification, 80), 28));
+        assert_eq!(token(found), Some(expected), "{identification:#x}");
+    }
+    assert_eq!(demux.receive(&error(&udp(0x4444, 80), 28)), Match::Foreign);
+}
+
+#[test]
+fn a_translated_destination_is_accepted_when_the_local_port_is_unique() {
+    let sent = udp(9, 33_435);
+    let (mut demux, flow) = opened(&sent, Key::RemotePort, false);
+    demux.sent(flow, 1, &sent, LEFT);
+    let seen = packet(
+        LOCAL,
+        "10.0.0.9",
+        9,
+        Transport::Udp { source_port: 40_000, destination_port: 33_435 },
+    );
+    assert_eq!(token(demux.receive(&error(&seen, 28))), Some((1, Quality::Exact)));
+    let other = packet(
+        LOCAL,
+        "198.51.100.10",
+        9,
+        Transport::Udp { source_port: 40_000, destination_port: 1 },
+    );
+    demux.open(FlowKey::of_probe(&other).unwrap(), Key::RemotePort, 6, false).unwrap();
+    assert_eq!(demux.receive(&error(&seen, 28)), Match::Foreign);
+}
+
+#[test]
+fn a_quote_of_the_ip_header_alone_is_weak_and_only_when_nothing_else_fits() {
+    let (mut demux, flow) = opened(&udp(9, 33_435), Key::RemotePort, false);
+    demux.sent(flow, 1, &udp(9, 33_435), LEFT);
+    assert_eq!(token(demux.receive(&error(&udp(9, 33_435), 20))), Some((1, Quality::Weak)));
+    demux.sent(flow, 2, &udp(10, 33_436), LEFT);
+    demux.sent(flow, 3, &udp(10, 33_437), LEFT);
+    assert_eq!(demux.receive(&error(&udp(10, 33_437), 20)), Match::Foreign);
+}
+
+#[test]
+fn a_tcp_answer_is_tied_to_its_probe_by_what_it_acknowledges() {
+    let syn = |sequence| {
+        let segment = TcpSegment {
+            source_port: 40_000,
+            destination_port: 80,
+            sequence,
+            flags: flags::SYN,
+            ..TcpSegment::default()
+        };
+        Packet {
+            ip: Ip::plain(LOCAL.parse().unwrap(), REMOTE.parse().unwrap()),
+            transport: Transport::Tcp(segment),
+            payload: Payload::Zeros(0),
+            checksum: None,
+        }
+        .to_vec()
+        .unwrap()
+    };
+    let (mut demux, flow) = opened(&syn(1), Key::TcpSequence, true);
+    demux.sent(flow, 1, &syn(1_000), LEFT);
+    demux.sent(flow, 2, &syn(u32::MAX), LEFT);
+    let answer = |acknowledgement| {
+        let segment = TcpSegment {
+            source_port: 80,
+            destination_port: 40_000,
+            acknowledgement,
+            flags: flags::SYN | flags::ACK,
+            ..TcpSegment::default()
+        };
+        packet(REMOTE, LOCAL, 1, Transport::Tcp(segment))
+    };
+    assert_eq!(token(demux.receive(&answer(0))), Some((2, Quality::Exact)));
+    assert_eq!(token(demux.receive(&answer(1_001))), Some((1, Quality::Exact)));
+    assert_eq!(demux.receive(&answer(77)), Match::Flow { flow, owner: 5 });
+}
+
+#[test]
+fn what_belongs_to_a_closed_flow_is_foreign_and_its_key_is_free_again() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, true);
+    let key = FlowKey::of_probe(&echo(0)).unwrap();
+    let probe = demux.sent(flow, 1, &echo(1), LEFT).unwrap();
+    assert_eq!(demux.open(key, Key::IcmpSequence, 6, false), Err(Busy));
+    demux.close(flow);
+    assert_eq!(demux.receive(&echo_reply(1)), Match::Foreign);
+    assert_eq!(demux.expire(probe), None);
+    let again = demux.open(key, Key::IcmpSequence, 6, false).unwrap();
+    demux.sent(again, 9, &echo(1), LEFT);
+    assert_eq!(demux.expire(probe), None, "the slot is used again, the old name is stale");
+    assert_eq!(token(demux.receive(&echo_reply(1))), Some((9, Quality::Exact)));
+}
+
+#[test]
+fn probes_that_are_over_do_not_pile_up() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    for sequence in 0..5_000 {
+        let probe = demux.sent(flow, u32::from(sequence), &echo(sequence), LEFT).unwrap();
+        assert!(demux.expire(probe).is_some());
+    }
+    assert!(demux.slots.len() <= usize::from(MAX_LINGERING) + 2, "{}", demux.slots.len());
+    assert!(matches!(demux.receive(&echo_reply(4_999)), Match::Probe(answered) if answered.late));
+    assert_eq!(demux.receive(&echo_reply(7)), Match::Foreign);
+}
+
+#[test]
+fn a_million_blind_forgeries_are_all_foreign() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, true);
+    for sequence in 0..100 {
+        demux.sent(flow, u32::from(sequence), &echo(sequence), LEFT);
+    }
+    let mut forged = echo_reply(0);
+    let mut state = 1_u64;
+    for _ in 0..1_000_000 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // The forger knows the addresses and that it is ping, nothing else.
+        forged[24..28].copy_from_slice(&((state >> 32) as u32).to_be_bytes());
+        forged[28..36].copy_from_slice(&(state.rotate_left(17)).to_be_bytes());
+        assert_eq!(token(demux.receive(&forged)), None);
+    }
+}
