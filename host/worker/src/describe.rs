@@ -1,0 +1,148 @@
+//! What a plugin says of itself, found out in a jailed child.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags},
+    pipe::PipeFlags,
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
+};
+use sonde_plugin_api::descriptor::{Descriptor, MAX_DESCRIPTOR_OCTETS};
+
+use crate::{
+    Build, Kept, Limits, LoadError, Store,
+    error::{Octets, one_line},
+    reason::Death,
+    spawn::{Child, Hello, Mode, display_name},
+};
+
+/// The words before the descriptor are never longer.
+const MAX_WORDS_OCTETS: usize = 4096;
+
+/// What a plugin says of itself, checked.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Parsed and validated.
+    pub descriptor: Descriptor,
+    /// As the plugin wrote it, for whoever shows or keeps it.
+    pub descriptor_json: String,
+    /// The version of plugin-api that it was built with.
+    pub api: String,
+    /// How it was built; one that does not unwind can only run in a process of its own.
+    pub build: Build,
+    /// The private copy that was looked at.
+    pub kept: Kept,
+}
+
+/// Copies `plugin` to the store, loads it in a jailed child, `exe worker`, and asks it what it
+/// offers. No code of the plugin runs in this process. Waits up to [`Limits::start`].
+///
+/// # Errors
+///
+/// [`LoadError`], one line that says what is wrong with the file.
+pub fn describe(exe: &Path, plugin: &Path, store: &Store) -> Result<Described, LoadError> {
+    let limits = Limits::default();
+    let kept = store.keep(plugin)?;
+    let failed = |error: std::io::Error| LoadError::Worker(format!("{}: {error}", exe.display()));
+    let (output, theirs) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let hello = Hello {
+        mode: Mode::Describe,
+        parent: std::process::id(),
+        heap_octets: limits.heap_octets,
+        plugin: kept.path.clone(),
+    };
+    let name = display_name(plugin.file_stem().unwrap_or_default());
+    let child = Child::start(exe, &name, &hello, &[theirs.as_fd()]).map_err(failed)?;
+    drop(theirs);
+    let answer = listen(child, &output, &name, &limits)?;
+    understand(&answer, kept)
+}
+
+/// Everything that the child writes until it ends.
+fn listen(
+    mut child: Child,
+    output: &OwnedFd,
+    name: &str,
+    limits: &Limits,
+) -> Result<Vec<u8>, LoadError> {
+    let failed = |error: rustix::io::Errno| LoadError::Worker(error.to_string());
+    let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed)?;
+    let value = Timespec::try_from(limits.start).unwrap_or(Timespec { tv_sec: 10, tv_nsec: 0 });
+    let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+    timerfd_settime(&alarm, TimerfdTimerFlags::empty(), &once).map_err(failed)?;
+
+    let mut answer = Vec::new();
+    let mut buffer = [0; 8192];
+    let mut open = true;
+    loop {
+        let mut fds = [
+            PollFd::new(&alarm, PollFlags::IN),
+            PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN),
+            PollFd::new(output, PollFlags::IN),
+        ];
+        let watched = if open { 3 } else { 2 };
+        match rustix::event::poll(&mut fds[..watched], None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => polled.map_err(failed)?,
+        };
+        let [late, ended, readable] = fds.map(|fd| !fd.revents().is_empty());
+        if readable && open {
+            let read = rustix::io::read(output, &mut buffer).map_err(failed)?;
+            open = read > 0;
+            answer.extend_from_slice(&buffer[..read]);
+            if answer.len() > MAX_DESCRIPTOR_OCTETS + MAX_WORDS_OCTETS {
+                let limit = Octets(MAX_DESCRIPTOR_OCTETS as u64);
+                return Err(LoadError::Descriptor(format!("it is longer than {limit}")));
+            }
+            continue;
+        }
+        if ended {
+            break;
+        }
+        if late {
+            let text = format!("it was not ready after {:?}", limits.start);
+            return Err(LoadError::Worker(text));
+        }
+    }
+    if answer.is_empty() {
+        let status = child.end();
+        let stderr = child.stderr();
+        let death = Death { name, status, ready: true, task: None, stderr: &stderr, limits };
+        return Err(LoadError::Worker(death.reason()));
+    }
+    Ok(answer)
+}
+
+/// The child ran the plugin's code: every part of its answer may be forged.
+fn understand(answer: &[u8], kept: Kept) -> Result<Described, LoadError> {
+    let nonsense = || LoadError::Worker("its worker wrote nonsense".into());
+    let answer =
+        std::str::from_utf8(answer).map_err(|_| LoadError::Descriptor("it is not UTF-8".into()))?;
+    if let Some(line) = answer.strip_prefix("refused\n") {
+        return Err(LoadError::from_line(line).unwrap_or_else(nonsense));
+    }
+    let words = answer.strip_prefix("plugin\n").ok_or_else(nonsense)?;
+    let mut words = words.splitn(5, '\n');
+    let mut word = || words.next().ok_or_else(nonsense);
+    let api = one_line(word()?);
+    let unwinds = word()? == "true";
+    let debug = word()? == "true";
+    let rustc = one_line(word()?);
+    let json = word()?;
+    let descriptor = Descriptor::from_json(json)
+        .map_err(|error| LoadError::Descriptor(one_line(&error.to_string())))?;
+    Ok(Described {
+        descriptor,
+        descriptor_json: json.to_owned(),
+        api,
+        build: Build { unwinds, debug, rustc },
+        kept,
+    })
+}
