@@ -40,16 +40,17 @@ pub struct Described {
     pub kept: Kept,
 }
 
-/// Copies `plugin` to the store, loads it in a jailed child, `exe worker`, and asks it what it
+/// Copies `plugin` to the folder `store`, loads it in a jailed child, `program worker`, and asks it what it
 /// offers. No code of the plugin runs in this process. Waits up to [`Limits::start`].
 ///
 /// # Errors
 ///
 /// [`LoadError`], one line that says what is wrong with the file.
-pub fn describe(exe: &Path, plugin: &Path, store: &Store) -> Result<Described, LoadError> {
+pub fn describe(program: &Path, plugin: &Path, store: &Path) -> Result<Described, LoadError> {
     let limits = Limits::default();
-    let kept = store.keep(plugin)?;
-    let failed = |error: std::io::Error| LoadError::Worker(format!("{}: {error}", exe.display()));
+    let kept = Store::open(store)?.keep(plugin)?;
+    let failed =
+        |error: std::io::Error| LoadError::Worker(format!("{}: {error}", program.display()));
     let (output, theirs) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let hello = Hello {
@@ -59,7 +60,7 @@ pub fn describe(exe: &Path, plugin: &Path, store: &Store) -> Result<Described, L
         plugin: kept.path.clone(),
     };
     let name = display_name(plugin.file_stem().unwrap_or_default());
-    let child = Child::start(exe, &name, &hello, &[theirs.as_fd()]).map_err(failed)?;
+    let child = Child::start(program, &name, &hello, &[theirs.as_fd()]).map_err(failed)?;
     drop(theirs);
     let answer = listen(child, &output, &name, &limits)?;
     understand(&answer, kept)

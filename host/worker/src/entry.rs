@@ -10,9 +10,9 @@ use std::{
 use rustix::event::{PollFd, PollFlags};
 
 use crate::{
-    LoadError, Loaded, Policy,
+    LoadError, Loaded,
     jail::{self, Jail},
-    loader::Opened,
+    loader::{Opened, Policy},
     shared::{Bell, FOR_ANYTHING, FOR_EVENTS, FOR_ROOM, PluginEnd, Region},
     spawn::{Hello, Mode, display_name},
 };

@@ -1,6 +1,6 @@
 //! Plugins: how they are loaded, jailed, fed and survived.
 //!
-//! A plugin is a shared library with methods in it. [`loader`] opens one and checks it against the
+//! A plugin is a shared library with methods in it. [`load`] opens one and checks it against the
 //! published interface. The engine talks to it through a
 //! [`Port`](sonde_plugin_api::port::Port), of which there are two: [`ProcessPort`] keeps the plugin
 //! in a process of its own that can do nothing but compute, [`InlinePort`] runs it in the engine's
@@ -19,7 +19,7 @@ mod error;
 mod inline;
 mod jail;
 mod limits;
-pub mod loader;
+mod loader;
 mod process;
 mod reason;
 mod shared;
@@ -32,6 +32,6 @@ pub use entry::worker_main;
 pub use error::LoadError;
 pub use inline::InlinePort;
 pub use limits::{Limits, MAX_IMAGE_OCTETS};
-pub use loader::{Build, Loaded, Policy};
+pub use loader::{Build, Loaded, host_api, load};
 pub use process::{ProcessPort, Spawn};
 pub use store::{Kept, Store};

@@ -33,7 +33,7 @@ const SYMBOL: &[u8] = b"sonde_plugin\0";
 
 /// Whether a plugin may end the process that it runs in by a panic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// In the host's own process: no.
     MustUnwind,
     /// In a process of its own: yes.
@@ -88,15 +88,15 @@ impl fmt::Debug for Loaded {
     }
 }
 
-/// Loads a private copy of `plugin` into this process, which runs its code with all rights that
-/// this process has.
+/// Loads a copy of `plugin`, made in the folder `store`, into this process, which runs its code with
+/// all rights that this process has.
 ///
 /// # Errors
 ///
 /// Every [`LoadError`] but [`LoadError::Worker`].
-pub fn load(plugin: &Path, store: &Store, policy: Policy) -> Result<Loaded, LoadError> {
-    let kept = store.keep(plugin)?;
-    Opened::open(&kept.path)?.inspect(policy)
+pub fn load(plugin: &Path, store: &Path) -> Result<Loaded, LoadError> {
+    let kept = Store::open(store)?.keep(plugin)?;
+    Opened::open(&kept.path)?.inspect(Policy::MustUnwind)
 }
 
 /// The version of plugin-api that this host speaks.

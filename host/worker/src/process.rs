@@ -39,15 +39,15 @@ const PATIENCE: u32 = 64;
 const ROUNDS: usize = 8;
 
 /// How to run a plugin in a process of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Spawn {
     /// The program whose command `worker` calls [`worker_main`](crate::worker_main). The host's own
     /// is best given as `/proc/self/exe`, which stays the same when its file is replaced.
-    pub exe: PathBuf,
+    pub program: PathBuf,
     /// Where the operator put the plugin.
     pub plugin: PathBuf,
-    /// Where its private copy goes.
-    pub store: Store,
+    /// The folder for its private copy, see [`Store`].
+    pub store: PathBuf,
     /// What it may use.
     pub limits: Limits,
     /// For the process list and the log.
@@ -59,7 +59,7 @@ pub struct Spawn {
 /// To be made and used on one thread: the kernel ends the worker with the thread that started it.
 #[derive(Debug)]
 pub struct ProcessPort {
-    exe: PathBuf,
+    program: PathBuf,
     name: String,
     limits: Limits,
     kept: Kept,
@@ -102,16 +102,16 @@ impl ProcessPort {
     ///
     /// [`Lost`] where the file cannot be a plugin or no process can be started.
     pub fn spawn(spawn: Spawn) -> Result<Self, Lost> {
-        let Spawn { exe, plugin, store, limits, name } = spawn;
-        let kept = store
-            .keep(&plugin)
+        let Spawn { program, plugin, store, limits, name } = spawn;
+        let kept = Store::open(&store)
+            .and_then(|store| store.keep(&plugin))
             .map_err(|error| Lost { reason: format!("{} {error}", plugin.display()) })?;
         let failed = |error: Errno| cannot_start(&name, &error);
         let signals = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         let timer = Timer::new().map_err(failed)?;
         register(&signals, timer.fd.as_fd(), TIMER).map_err(failed)?;
         let mut port = Self {
-            exe,
+            program,
             name,
             limits,
             kept,
@@ -144,7 +144,7 @@ impl ProcessPort {
             plugin: self.kept.path.clone(),
         };
         let fds = [end.region().as_fd(), theirs.as_fd(), ours.as_fd()];
-        let child = Child::start(&self.exe, &self.name, &hello, &fds)?;
+        let child = Child::start(&self.program, &self.name, &hello, &fds)?;
         register(&self.signals, ours.as_fd(), BELL)?;
         register(&self.signals, child.pidfd(), DEATH)?;
         end.fall_asleep();

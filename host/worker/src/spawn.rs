@@ -1,6 +1,6 @@
 //! Starts worker processes and hands them what they need.
 //!
-//! A worker is the program `exe` called as `exe worker NAME`. Its standard input is a socket, over
+//! A worker is the host's own program, called as `worker NAME`. Its standard input is a socket, over
 //! which it gets one message with a few words and its descriptors: so nothing is inherited by
 //! accident, the program need not be forked (which is slow where much memory is mapped, and unsafe
 //! where there are threads), and the worker sees the host end when the socket does. Its standard
@@ -123,9 +123,9 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `exe worker NAME` with a message and descriptors.
+    /// Starts `program worker NAME` with a message and descriptors.
     pub(crate) fn start(
-        exe: &Path,
+        program: &Path,
         name: &str,
         hello: &Hello,
         fds: &[BorrowedFd<'_>],
@@ -147,7 +147,7 @@ impl Child {
         let message = hello.emit();
         let parts = [IoSlice::new(&message)];
         rustix::net::sendmsg(&ours, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
-        let mut process = Command::new(exe)
+        let mut process = Command::new(program)
             .arg("worker")
             .arg(name)
             .env_clear()
