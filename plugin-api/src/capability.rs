@@ -65,7 +65,7 @@ pub struct View {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// In declared order.
-    pub columns: Vec<ViewColumn>,
+    pub results: Vec<ViewColumn>,
     /// Names and texts in declared order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<(String, String)>,
@@ -259,7 +259,7 @@ impl View {
     /// A column as it is; of a group the first value that there is.
     #[must_use]
     pub fn column(mut self, element: &str, column: &str) -> Self {
-        self.columns.push(ViewColumn {
+        self.results.push(ViewColumn {
             element: element.to_owned(),
             column: column.to_owned(),
             aggregate: None,
@@ -307,7 +307,7 @@ impl View {
     }
 
     fn last_column(&mut self) -> &mut ViewColumn {
-        self.columns.last_mut().expect("there is a column that this can be said of")
+        self.results.last_mut().expect("there is a column that this can be said of")
     }
 
     /// The view for one family, with `{ip}` filled in and constraints of that family; nothing if it
@@ -330,7 +330,7 @@ impl View {
         for preset in &mut view.presets {
             preset.element = expand(&preset.element, family);
         }
-        for column in &mut view.columns {
+        for column in &mut view.results {
             column.element = expand(&column.element, family);
         }
         Some(view)

@@ -8,10 +8,12 @@
 mod parameter;
 mod record;
 mod shape;
+mod specification;
 mod table;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sonde_packet::Family;
@@ -24,9 +26,10 @@ pub use self::validate::{
     DescriptorError, MAX_DESCRIPTOR_OCTETS, MAX_ENTRIES, MAX_METHODS, MAX_TABLES,
 };
 pub use crate::capability::{Aggregate, Condition, Constraint, View, ViewColumn, ViewParameter};
-use crate::params::{ParamError, Problem};
+pub use crate::params::{ParamError, Problem};
 use crate::schema::Value;
 use crate::text;
+use crate::text_form::TextForm;
 
 /// Version of the form that is described here.
 pub const DESCRIPTOR_VERSION: u32 = 1;
@@ -75,6 +78,9 @@ pub struct MethodDescriptor {
     /// How it is offered to supervisors.
     #[serde(default)]
     pub capabilities: Vec<View>,
+    /// How a person reads its results.
+    #[serde(default, skip_serializing_if = "is_silent")]
+    pub text: TextForm,
 }
 
 /// A service of the host that not every operator grants.
@@ -91,6 +97,17 @@ pub enum Need {
     Spoof,
     /// Connections of the kernel's own.
     RealConnections,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QuietKernel => "quiet_kernel",
+            Self::IpOptions => "ip_options",
+            Self::Spoof => "spoof",
+            Self::RealConnections => "real_connections",
+        })
+    }
 }
 
 impl Descriptor {
@@ -215,6 +232,10 @@ impl MethodDescriptor {
         let near = text::nearest(key, names.chain(elements)).map(str::to_owned);
         ParamError::new(key, key, Problem::Unknown { method: self.name.clone(), near })
     }
+}
+
+fn is_silent(text: &TextForm) -> bool {
+    text.head.is_empty() && text.lines.is_empty()
 }
 
 /// `text` with `{ip}` filled in.

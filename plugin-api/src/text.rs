@@ -174,20 +174,28 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// The candidate that a mistyped `word` most likely means, if one is near: at most a third of its
-/// letters are wrong.
+/// letters are wrong. What elements have in common up to a dot does not count.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // longer texts are no mistyped names, and comparing costs the product of the lengths
     if word.len() > 64 {
         return None;
     }
     let word = word.to_ascii_lowercase();
-    let limit = (word.chars().count() / 3).max(1);
+    let errors = |candidate: &str| {
+        let candidate = candidate.to_ascii_lowercase();
+        let same = word.bytes().zip(candidate.bytes()).take_while(|(a, b)| a == b).count();
+        let prefix = word.as_bytes()[..same].iter().rposition(|octet| *octet == b'.');
+        let own = prefix.map_or(0, |dot| dot + 1);
+        let (word, candidate) = (&word[own..], &candidate[own..]);
+        let most = (word.chars().count() / 3).max(1);
+        let distance = distance(word, candidate);
+        (distance <= most && distance < candidate.len()).then_some(distance)
+    };
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= 64)
-        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.len())
-        .min_by_key(|(distance, _)| *distance)
+        .filter_map(|candidate| Some((errors(candidate)?, candidate)))
+        .min_by_key(|(errors, _)| *errors)
         .map(|(_, candidate)| candidate)
 }
 

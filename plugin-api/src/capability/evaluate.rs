@@ -12,7 +12,7 @@ use crate::schema::Value;
 type RowValues = Vec<Value>;
 
 impl View {
-    /// The result's rows, their values in the order of [`View::columns`].
+    /// The result's rows, their values in the order of [`View::results`].
     ///
     /// Without aggregates and groups every row that meets the conditions gives one; with groups
     /// every group; with aggregates alone there is exactly one row, even if nothing was measured:
@@ -27,7 +27,7 @@ impl View {
                 total_order(cell(table, a, &self.order), cell(table, b, &self.order))
             });
         }
-        let is_whole = self.columns.iter().any(|column| column.aggregate.is_some());
+        let is_whole = self.results.iter().any(|column| column.aggregate.is_some());
         let groups: Vec<Vec<&RowValues>> = if !self.groups.is_empty() {
             self.grouped(table, &kept)
         } else if is_whole {
@@ -37,7 +37,7 @@ impl View {
         };
         groups
             .iter()
-            .map(|group| self.columns.iter().map(|column| of_group(column, table, group)).collect())
+            .map(|group| self.results.iter().map(|column| of_group(column, table, group)).collect())
             .collect()
     }
 

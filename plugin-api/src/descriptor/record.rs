@@ -41,7 +41,7 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
             "destination": address(),
             "start": time(),
             "end": time(),
-            "status": {"type": "string"},
+            "status": {"enum": ["done", "interrupted", "failed", "refused"]},
             "stop": {"type": ["string", "null"], "description": "why the method stopped"},
             "error": {"type": ["string", "null"]},
             "parameters": {"type": "object", "properties": parameters},
@@ -51,6 +51,7 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
                     "sent": count(),
                     "not_sent": count(),
                     "answered": count(),
+                    "errors": count(),
                     "late": count(),
                     "duplicates": count(),
                 },
@@ -91,8 +92,8 @@ fn parameter(parameter: &Parameter) -> Json {
             members.insert("default".to_owned(), default.clone());
         }
     }
-    let nullable = !parameter.required && parameter.default.is_none();
-    described(schema, nullable, &parameter.doc, &parameter.unit)
+    // one without a value is left out
+    described(schema, false, &parameter.doc, &parameter.unit)
 }
 
 fn described(mut schema: Json, nullable: bool, doc: &str, unit: &str) -> Json {

@@ -94,9 +94,10 @@ impl Table {
     pub fn row_json(
         &self,
         values: &[Value],
-        wall_offset_ns: i128,
+        wall_offset_ns: impl Into<i128>,
     ) -> Map<String, serde_json::Value> {
-        let value = |value: &Value| value.to_json_at(wall_offset_ns);
+        let offset = wall_offset_ns.into();
+        let value = |value: &Value| value.to_json_at(offset);
         let names = self.columns.iter().map(|column| column.name.clone());
         names.zip(values.iter().map(value)).collect()
     }

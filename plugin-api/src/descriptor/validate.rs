@@ -107,6 +107,7 @@ fn method(method: &MethodDescriptor) -> Checked {
     }
     let views_at = format!("{at}.capabilities");
     count(&views_at, method.capabilities.len(), 0, MAX_ENTRIES)?;
+    text_form(&format!("{at}.text"), method)?;
     method.capabilities.iter().try_for_each(|view| self::view(&views_at, method, view))
 }
 
@@ -259,15 +260,15 @@ fn view_columns(at: &str, method: &MethodDescriptor, view: &View) -> Checked {
     let Some((_, table)) = method.table(&view.table) else {
         return invalid(at, format!("{} has no table {}", method.name, shown_text(&view.table)));
     };
-    count(at, view.columns.len(), 1, MAX_ENTRIES)?;
-    unique(at, view.columns.iter().map(|column| column.element.as_str()))?;
+    count(at, view.results.len(), 1, MAX_ENTRIES)?;
+    unique(at, view.results.iter().map(|column| column.element.as_str()))?;
     conditions(at, table, &view.conditions)?;
     count(at, view.groups.len(), 0, MAX_ENTRIES)?;
     let order = Some(&view.order).filter(|order| !order.is_empty());
     for name in view.groups.iter().chain(order) {
         has_column(at, table, name)?;
     }
-    for column in &view.columns {
+    for column in &view.results {
         let at = &format!("{at}.{}", column.element);
         element(at, &column.element)?;
         has_column(at, table, &column.column)?;
@@ -275,6 +276,25 @@ fn view_columns(at: &str, method: &MethodDescriptor, view: &View) -> Checked {
         ensure(column.divisor != Some(0), at, "is divided by 0")?;
         let is_percentile = !matches!(column.aggregate, Some(Aggregate::Percentile(percent)) if percent == 0 || percent > 100);
         ensure(is_percentile, at, "a percentile is from 1 to 100")?;
+    }
+    Ok(())
+}
+
+fn text_form(at: &str, method: &MethodDescriptor) -> Checked {
+    let is_short = |text: &String| text.len() <= MAX_TEXT;
+    let form = &method.text;
+    ensure(is_short(&form.head), at, "a text is too long")?;
+    count(at, form.lines.len(), 0, MAX_ENTRIES)?;
+    for line in &form.lines {
+        count(at, line.when.len(), 0, MAX_ENTRIES)?;
+        let are_short = is_short(&line.text) && line.when.iter().all(is_short);
+        ensure(are_short, at, "a text is too long")?;
+        if method.table(&line.table).is_none() {
+            return invalid(
+                at,
+                format!("{} has no table {}", method.name, shown_text(&line.table)),
+            );
+        }
     }
     Ok(())
 }

@@ -28,11 +28,12 @@ macro_rules! choices {
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[allow(unreachable_pub)] // a private module's; the descriptor makes it known all the same
         $vis enum $Choice {
             $($(#[$variant_meta])* #[doc = concat!("`", $name, "`")] $Variant,)*
         }
 
-        #[allow(dead_code)] // not every method uses every one of them
+        #[allow(dead_code, unreachable_pub)] // not every method uses every one of them
         impl $Choice {
             /// In declared order.
             $vis const ALL: &'static [Self] = &[$(Self::$Variant),*];

@@ -132,6 +132,7 @@ macro_rules! params {
             [$($family)*] $($($rest)*)?);
     };
 
+    (@family $params:ident) => {};
     (@family $params:ident $({ $field:ident : $type:ty, $($key:ident : $value:expr),* $(,)? })*) => {
         let family = $crate::params::Params::family(&$params);
         $({
