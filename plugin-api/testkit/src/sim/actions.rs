@@ -1,0 +1,342 @@
+//! What the tasks want, checked and done.
+
+use std::net::IpAddr;
+
+use sonde_packet::{
+    FlowKey, IpHeader, Key, Protocol,
+    demux::{Departure, FlowId},
+    protocol, unmapped,
+};
+use sonde_plugin_api::{
+    abi::{
+        Action, ActionKind, Event, EventKind, FailKind, FlowInfo, FlowSpecRaw, NO_TOKEN, Out,
+        flags, stamp,
+    },
+    descriptor::Need,
+};
+
+use super::{BEGIN_NS, Due, QUARANTINE_NS, Sim, VIRTUAL};
+use crate::{
+    exchange::Entry,
+    run::{LogLine, Status},
+};
+
+const EPERM: u8 = 1;
+const EMSGSIZE: u8 = 90;
+const EPROTONOSUPPORT: u8 = 93;
+const EADDRINUSE: u8 = 98;
+const EADDRNOTAVAIL: u8 = 99;
+const ENETUNREACH: u8 = 101;
+
+/// Local identifiers that are handed out, as Linux does.
+const FIRST_LOCAL: u16 = 32_768;
+const LOCALS: u64 = 28_232;
+
+/// A flow of a task.
+#[derive(Debug)]
+pub(super) struct FlowState {
+    task: u32,
+    source: IpAddr,
+    peer: IpAddr,
+    local: u16,
+    proto: Protocol,
+    mtu: usize,
+    pub(super) hears_all: bool,
+    /// False once its task gave it up; late answers are counted for a while.
+    pub(super) is_open: bool,
+}
+
+/// A packet that may leave.
+#[derive(Debug)]
+pub(super) struct Departing {
+    action: Action,
+    packet: Vec<u8>,
+}
+
+impl Sim {
+    pub(super) fn act(&mut self, plugin: usize, out: &Out) {
+        for action in out.actions.iter() {
+            let begin = action.off as usize;
+            let end = begin.saturating_add(action.len as usize);
+            let payload = out.bytes.get(begin..end);
+            let task = self.tasks.get(action.task as usize);
+            match (task, payload) {
+                (Some(task), Some(payload)) if task.plugin == plugin => {
+                    // What a task wants behind its end, nobody hears.
+                    if task.is_running() {
+                        self.act_one(action, payload);
+                    }
+                }
+                _ => self.note(format!("the plugin wants the impossible: {action:?}")),
+            }
+        }
+    }
+
+    fn act_one(&mut self, action: &Action, payload: &[u8]) {
+        let number = action.task;
+        match action.kind {
+            ActionKind::OpenFlow => self.open_flow(action, payload),
+            ActionKind::Send => self.send(action, payload),
+            ActionKind::Timer => {
+                let at_ns = action.arg.saturating_sub(BEGIN_NS);
+                let token = action.token;
+                let key = self.at(at_ns, Due::Timer { task: number, token });
+                if let Some(before) = self.timers.insert((number, token), key) {
+                    self.due.remove(&before);
+                }
+            }
+            ActionKind::Cancel => self.forget(action),
+            ActionKind::Row => self.take_row(action, payload),
+            ActionKind::Log => {
+                let text = String::from_utf8_lossy(payload).into_owned();
+                self.note(format!("measurement {number} says: {text}"));
+                self.tasks[number as usize].logs.push(LogLine { level: action.code, text });
+            }
+            ActionKind::Progress => self.tasks[number as usize].progress = action.arg,
+            ActionKind::Finish => {
+                self.tasks[number as usize].stop = String::from_utf8_lossy(payload).into_owned();
+                self.end(number, Status::Done);
+            }
+            ActionKind::Fail => {
+                let text = String::from_utf8_lossy(payload).into_owned();
+                self.end(number, Status::Failed { kind: FailKind(action.code), text });
+            }
+            ActionKind::CloseFlow => {
+                if self.flows.get(&action.flow).is_some_and(|flow| flow.task == number) {
+                    self.close_flow(action.flow);
+                }
+            }
+            other => self.note(format!("measurement {number} wants something unknown: {other:?}")),
+        }
+    }
+
+    fn take_row(&mut self, action: &Action, payload: &[u8]) {
+        let task = &mut self.tasks[action.task as usize];
+        let index = usize::from(action.code);
+        let row = match task.method.tables.get(index) {
+            Some(table) => table.decode_row(payload).map_err(|error| error.to_string()),
+            None => Err(format!("there is no table {index}")),
+        };
+        match row {
+            Ok(values) => task.rows.push((index, values)),
+            Err(text) => self.note(format!("measurement {}: {text}", action.task)),
+        }
+    }
+
+    fn forget(&mut self, action: &Action) {
+        if let Some(key) = self.timers.remove(&(action.task, action.token)) {
+            self.due.remove(&key);
+        }
+        if self.flows.get(&action.flow).is_some_and(|flow| flow.task == action.task)
+            && let Some(probe) = self.demux.waiting(FlowId(action.flow), action.token)
+        {
+            self.demux.cancel(probe);
+        }
+        // A packet whose turn has not come does not leave; its turn passes.
+        for waiting in &mut self.paced {
+            if (waiting.action.task, waiting.action.token) == (action.task, action.token) {
+                waiting.packet.clear();
+            }
+        }
+    }
+
+    // ---- flows ----
+
+    fn open_flow(&mut self, action: &Action, payload: &[u8]) {
+        let opened = match FlowSpecRaw::from_octets(payload) {
+            Some(spec) => self.try_open(action.task, &spec),
+            None => Err((EPROTONOSUPPORT, "the flow makes no sense".to_owned())),
+        };
+        let event = Event {
+            kind: EventKind::FlowOpen,
+            task: action.task,
+            token: action.token,
+            ..Event::ZERO
+        };
+        match opened {
+            Ok((flow, info)) => self.push(Event { flow, ..event }, &info.to_octets()),
+            Err((code, text)) => self.push(Event { code, ..event }, text.as_bytes()),
+        }
+    }
+
+    fn try_open(&mut self, task: u32, spec: &FlowSpecRaw) -> Result<(u32, FlowInfo), (u8, String)> {
+        let proto = Protocol::from_number(spec.proto.0)
+            .ok_or_else(|| (EPROTONOSUPPORT, format!("unknown protocol {}", spec.proto.0)))?;
+        let peer = unmapped(spec.peer);
+        let source = if spec.source == [0; 16] {
+            let family = if peer.is_ipv4() { "IPv4" } else { "IPv6" };
+            let none = || (EADDRNOTAVAIL, format!("no {family} address"));
+            self.world.source(peer.is_ipv4()).ok_or_else(none)?
+        } else {
+            unmapped(spec.source)
+        };
+        let may_spoof = self.tasks[task as usize].method.needs.contains(&Need::Spoof);
+        if !self.world.is_source(source) && !may_spoof || source.is_ipv4() != peer.is_ipv4() {
+            return Err((EADDRNOTAVAIL, format!("cannot send to {peer} from {source}")));
+        }
+        let Some(mtu) = self.world.source_mtu(peer) else {
+            return Err((ENETUNREACH, format!("no route to {peer}")));
+        };
+        let hears_all = spec.flags & flags::HEAR_ALL != 0;
+        let field = Key::from_number(spec.key);
+        let mut open = |local| {
+            let key = FlowKey::new(proto, source, peer, local);
+            self.demux.open(key, field, task, hears_all).map(|flow| (flow, local))
+        };
+        let opened = if spec.local == 0 {
+            let mut locals = self.random.split(0x6c6f_6361_6c00 + u64::from(self.next_local));
+            self.next_local = self.next_local.wrapping_add(1);
+            (0..1_000)
+                .map(|_| open(FIRST_LOCAL + locals.below(LOCALS) as u16))
+                .find(Result::is_ok)
+                .unwrap_or(Err(sonde_packet::demux::Busy))
+        } else {
+            open(spec.local)
+        };
+        let (flow, local) = opened.map_err(|busy| (EADDRINUSE, busy.to_string()))?;
+        let state = FlowState { task, source, peer, local, proto, mtu, hears_all, is_open: true };
+        self.flows.insert(flow.0, state);
+        let source = sonde_packet::mapped(source);
+        Ok((flow.0, FlowInfo { source, local, reserved: 0, mtu: mtu as u32 }))
+    }
+
+    fn close_flow(&mut self, number: u32) {
+        if let Some(flow) = self.flows.get_mut(&number).filter(|flow| flow.is_open) {
+            flow.is_open = false;
+            self.at(self.now_ns + QUARANTINE_NS, Due::Forget(FlowId(number)));
+        }
+    }
+
+    /// Ends a task: its flows are closed, its timers forgotten.
+    pub(super) fn end(&mut self, number: u32, status: Status) {
+        let task = &mut self.tasks[number as usize];
+        task.status = status;
+        task.ended_ns = Some(self.now_ns);
+        let of_task = |(flow, state): (&u32, &FlowState)| (state.task == number).then_some(*flow);
+        let flows: Vec<u32> = self.flows.iter().filter_map(of_task).collect();
+        for flow in flows {
+            self.close_flow(flow);
+        }
+        let timers: Vec<_> =
+            self.timers.extract_if((number, 0)..=(number, u32::MAX), |_, _| true).collect();
+        for (_, key) in timers {
+            self.due.remove(&key);
+        }
+        for waiting in self.paced.iter_mut().filter(|waiting| waiting.action.task == number) {
+            waiting.packet.clear();
+        }
+    }
+
+    // ---- packets ----
+
+    fn send(&mut self, action: &Action, packet: &[u8]) {
+        self.handed += 1;
+        match self.may_send(action, packet) {
+            Ok(()) => {}
+            Err((code, bits, why)) => return self.refuse(action, packet, code, bits, &why),
+        }
+        let departing = Departing { action: *action, packet: packet.to_vec() };
+        if self.gap_ns == 0 || action.flags & flags::IMMEDIATE != 0 {
+            return self.depart(departing);
+        }
+        let turn_ns = self.next_turn_ns.max(self.now_ns);
+        self.next_turn_ns = turn_ns + self.gap_ns;
+        self.paced.push_back(departing);
+        self.at(turn_ns, Due::Turn);
+    }
+
+    /// Why a packet may not leave: errno, flags of the event, and in words.
+    fn may_send(&mut self, action: &Action, packet: &[u8]) -> Result<(), (u8, u8, String)> {
+        let refused = |why: &str| (EPERM, flags::REFUSED, why.to_owned());
+        let flow = self.flows.get(&action.flow);
+        let Some(flow) = flow.filter(|flow| flow.task == action.task && flow.is_open) else {
+            return Err(refused("the flow is not open"));
+        };
+        if !flow.owns(packet) {
+            return Err(refused("the packet is not of its flow"));
+        }
+        if packet.len() > flow.mtu {
+            let why = format!("{} octets are more than the {} of the link", packet.len(), flow.mtu);
+            return Err((EMSGSIZE, 0, why));
+        }
+        self.tasks[action.task as usize].take_packet().map_err(refused)?;
+        let handed = self.handed;
+        let unsent = self.unsent.iter().find(|(_, numbers)| numbers.contains(handed));
+        match unsent {
+            Some((errno, _)) => {
+                Err((u8::try_from(*errno).unwrap_or(u8::MAX), 0, format!("errno {errno}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, action: &Action, packet: &[u8], code: u8, bits: u8, why: &str) {
+        self.record(|| Entry::NotSent(packet.to_vec(), why.to_owned()));
+        self.tasks[action.task as usize].counters.not_sent += 1;
+        if action.token != NO_TOKEN {
+            let event = Event {
+                kind: EventKind::SendError,
+                code,
+                flags: bits,
+                task: action.task,
+                token: action.token,
+                flow: action.flow,
+                ..Event::ZERO
+            };
+            self.push(event, &[]);
+        }
+    }
+
+    pub(super) fn depart(&mut self, departing: Departing) {
+        let Departing { action, packet } = departing;
+        // Cancelled while it waited.
+        if packet.is_empty() {
+            return;
+        }
+        let sent = BEGIN_NS + self.now_ns;
+        self.tasks[action.task as usize].counters.sent += 1;
+        if action.arg > 0 {
+            let departure = Departure { at: sent, stamp: stamp::VIRTUAL, uncertainty: 0 };
+            let flow = FlowId(action.flow);
+            let probe = self.demux.sent(flow, action.token, &packet, departure);
+            if let Some(probe) = probe {
+                self.at(self.now_ns.saturating_add(action.arg), Due::Timeout(probe));
+            }
+        }
+        if action.flags & flags::WANT_SENT != 0 {
+            let event = Event {
+                kind: EventKind::Sent,
+                task: action.task,
+                token: action.token,
+                flow: action.flow,
+                sent,
+                stamps: VIRTUAL,
+                ..Event::ZERO
+            };
+            self.push(event, &[]);
+        }
+        self.record(|| Entry::Sent(packet.clone()));
+        self.world.send(self.now_ns, packet);
+    }
+}
+
+impl FlowState {
+    /// Addresses, protocol and local identifier are those of the flow; of ICMP messages other than
+    /// queries the addresses alone.
+    fn owns(&self, packet: &[u8]) -> bool {
+        let Ok(header) = IpHeader::parse(packet) else { return false };
+        if header.source != self.source || header.destination != self.peer {
+            return false;
+        }
+        let is_query = match header.protocol {
+            protocol::ICMP => {
+                [8, 13].contains(&header.transport(packet).first().copied().unwrap_or(0))
+            }
+            protocol::ICMPV6 => header.transport(packet).first() == Some(&128),
+            protocol::TCP | protocol::UDP => header.has_transport(),
+            _ => false,
+        };
+        let local = FlowKey::of_probe(packet).map(|key| (key.protocol, key.local));
+        !is_query || local == Some((self.proto, self.local))
+    }
+}

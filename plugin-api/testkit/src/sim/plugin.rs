@@ -1,0 +1,81 @@
+//! The object behind the binary interface, with its batches.
+
+use std::{any::TypeId, collections::BTreeMap, marker::PhantomData, net::IpAddr};
+
+use sonde_packet::Family;
+use sonde_plugin_api::{
+    Method,
+    abi::{Batch, Event, InstanceBox, Out},
+    descriptor::{Descriptor, MethodDescriptor},
+    glue::{self, MethodEntry},
+    params::ParamError,
+    schema::Value,
+};
+
+/// The methods of a plugin that has only one.
+struct Only<M>(PhantomData<M>);
+
+impl<M: Method> Only<M> {
+    const ENTRIES: &'static [MethodEntry] = &[MethodEntry::of::<M>()];
+}
+
+pub(super) struct Plugin {
+    instance: InstanceBox,
+    pub(super) descriptor: Descriptor,
+    /// The method, where it is compiled into the test.
+    kind: Option<TypeId>,
+    events: Vec<Event>,
+    octets: Vec<u8>,
+}
+
+impl Plugin {
+    pub(super) fn loaded(instance: InstanceBox, descriptor: Descriptor) -> Self {
+        Self { instance, descriptor, kind: None, events: Vec::new(), octets: Vec::new() }
+    }
+
+    pub(super) fn of<M: Method>() -> Self {
+        let methods = vec![glue::describe_method::<M>()];
+        let descriptor = Descriptor::new(M::NAME, "0.0.0", methods);
+        let mut plugin = Self::loaded(glue::instance_of(Only::<M>::ENTRIES), descriptor);
+        plugin.kind = Some(TypeId::of::<M>());
+        plugin
+    }
+
+    pub(super) fn is_of<M: Method>(&self) -> bool {
+        self.kind == Some(TypeId::of::<M>())
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(super) fn push(&mut self, mut event: Event, payload: &[u8]) {
+        event.off = self.octets.len() as u32;
+        event.len = payload.len() as u32;
+        self.octets.extend_from_slice(payload);
+        self.events.push(event);
+    }
+
+    /// Hands the events over; what the tasks want.
+    pub(super) fn poll(&mut self, now: u64, wall: u64) -> Out {
+        let (events, octets) = (std::mem::take(&mut self.events), std::mem::take(&mut self.octets));
+        let mut out = Out::default();
+        let batch = Batch { now, wall, events: events[..].into(), bytes: octets[..].into() };
+        self.instance.poll(batch, &mut out);
+        out
+    }
+}
+
+/// Parameters given as text, for a task. The family is that of the first address among them.
+pub(super) fn encode<'a>(
+    method: &MethodDescriptor,
+    parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Vec<u8>, ParamError> {
+    let mut family = None;
+    let mut values = BTreeMap::new();
+    for (key, text) in parameters {
+        family = family.or_else(|| text.parse::<IpAddr>().ok().map(Family::of));
+        values.insert(key.to_owned(), Value::Text(text.to_owned()));
+    }
+    method.encode(&values, family.unwrap_or(Family::V4))
+}
