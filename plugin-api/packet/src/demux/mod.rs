@@ -291,6 +291,14 @@ impl Demux {
         Some(ProbeId { slot, generation })
     }
 
+    /// Flow and token of a probe; `None` where it is gone.
+    #[must_use]
+    pub fn probe(&self, probe: ProbeId) -> Option<(FlowId, u32)> {
+        let slot = self.slots.get(probe.slot as usize)?;
+        let is_it = slot.generation == probe.generation && slot.state != State::Free;
+        is_it.then_some((FlowId(slot.flow), slot.token))
+    }
+
     /// The kernel said when a probe left.
     pub fn restamp(&mut self, probe: ProbeId, departure: Departure) {
         if let Some(slot) = self.slot_mut(probe) {
@@ -309,6 +317,35 @@ impl Demux {
         let owner = self.flows.get(flow as usize)?.as_ref()?.owner;
         self.linger(flow);
         Some(Expired { flow: FlowId(flow), owner, token, departure })
+    }
+
+    /// A probe that did not leave after all is as if it had never been.
+    pub fn forget(&mut self, probe: ProbeId) {
+        let Some(slot) = self.slot_mut(probe).copied() else { return };
+        let Some(open) = self.flows.get_mut(slot.flow as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        match slot.state {
+            State::Waiting => open.waiting -= 1,
+            _ => open.lingering = open.lingering.saturating_sub(1),
+        }
+        if let Some(index) = &mut open.index
+            && index.get(&slot.expected.field) == Some(&probe.slot)
+        {
+            index.remove(&slot.expected.field);
+        }
+        if open.newest == probe.slot {
+            open.newest = slot.next;
+        } else {
+            let mut before = open.newest;
+            while before != NONE && self.slots[before as usize].next != probe.slot {
+                before = self.slots[before as usize].next;
+            }
+            if let Some(before) = self.slots.get_mut(before as usize) {
+                before.next = slot.next;
+            }
+        }
+        self.free(probe.slot);
     }
 
     /// Nobody waits for the answer any more; when it comes it is late.
@@ -599,7 +636,8 @@ impl Demux {
     fn free(&mut self, slot: u32) {
         let entry = &mut self.slots[slot as usize];
         entry.state = State::Free;
-        entry.generation = entry.generation.wrapping_add(1);
+        // 31 bits, so that a name fits in a tag with a bit to spare.
+        entry.generation = entry.generation.wrapping_add(1) & 0x7fff_ffff;
         entry.next = self.free_slot;
         self.free_slot = slot;
     }

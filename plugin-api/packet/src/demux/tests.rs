@@ -197,6 +197,20 @@ fn what_belongs_to_a_closed_flow_is_foreign_and_its_key_is_free_again() {
 }
 
 #[test]
+fn a_probe_that_did_not_leave_is_forgotten_wherever_it_stands() {
+    for gone in 0..3 {
+        let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+        let probes: Vec<_> =
+            (0..3).map(|at| demux.sent(flow, u32::from(at), &echo(at), LEFT).unwrap()).collect();
+        demux.forget(probes[gone]);
+        for at in 0..3 {
+            let found = token(demux.receive(&echo_reply(at))).map(|(token, _)| token);
+            assert_eq!(found, (usize::from(at) != gone).then_some(u32::from(at)));
+        }
+    }
+}
+
+#[test]
 fn probes_that_are_over_do_not_pile_up() {
     let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
     for sequence in 0..5_000 {
