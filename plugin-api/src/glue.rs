@@ -88,6 +88,7 @@ pub fn describe_method<M: Method>() -> MethodDescriptor {
         parameters: M::Params::parameters(),
         tables: M::Row::tables(),
         capabilities: M::capabilities(),
+        text: M::text(),
     }
 }
 
@@ -237,8 +238,11 @@ impl Tasks {
         if let Some(Some(task)) = self.tasks.get(event.task as usize) {
             let (start, octets) = task.extent();
             // Bounded: behind the first kilobyte a method has what it rarely needs.
-            for line in (0..octets.min(1024)).step_by(64) {
+            let octets = octets.min(1024);
+            let mut line = 0;
+            while line < octets {
                 prefetch(start.wrapping_add(line));
+                line += 64;
             }
         }
     }

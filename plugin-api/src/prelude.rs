@@ -16,7 +16,7 @@ pub use crate::{
     export_methods, join, join_all, params,
     params::Params as _,
     row,
-    row::{Row as _, Rows as _},
     schema::Hex,
     select, tables,
+    text_form::TextForm,
 };

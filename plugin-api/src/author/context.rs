@@ -309,7 +309,7 @@ impl Future for Opening<'_> {
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
         // No `Cancel`: the answer is on its way, and closes the flow when nobody waits for it.
-        if self.token != NO_TOKEN && self.head.is_live(self.token) {
+        if self.head.is_live(self.token) {
             self.head.release(self.token);
         }
     }

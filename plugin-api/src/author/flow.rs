@@ -169,6 +169,7 @@ impl Flow {
     }
 
     /// Sends a packet, at once, and expects nothing back.
+    #[expect(clippy::needless_pass_by_value, reason = "as every way to send one takes a probe")]
     pub fn send(&self, probe: Probe) {
         // Nobody waits for the reason; it is in the log.
         let _ = self.emit(&probe, NO_TOKEN, 0, 0);
@@ -183,11 +184,13 @@ impl Flow {
     /// becomes of it is heard by [`Flow::next`], late answers and duplicates too.
     ///
     /// Labels need not differ, but only probes with different ones can be told apart.
+    #[expect(clippy::needless_pass_by_value, reason = "as every way to send one takes a probe")]
     pub fn launch(&self, label: u32, probe: Probe, timeout: Duration) {
         self.launch_with(label, &probe, timeout, 0);
     }
 
     /// As [`Flow::launch`]; when the probe left is also reported, by [`Flow::next_departure`].
+    #[expect(clippy::needless_pass_by_value, reason = "as every way to send one takes a probe")]
     pub fn launch_stamped(&self, label: u32, probe: Probe, timeout: Duration) {
         self.launch_with(label, &probe, timeout, flags::WANT_SENT);
     }
@@ -412,6 +415,7 @@ impl Future for SendStamped<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let head = &*self.flow.head;
         if let Some(probe) = self.probe.take() {
+            // Without a token the task is about to fail.
             let Some(token) = head.reserve(context.waker()) else { return Poll::Pending };
             if let Err(reason) = self.flow.emit(&probe, token, 0, flags::WANT_SENT) {
                 head.release(token);
@@ -434,7 +438,7 @@ impl Future for SendStamped<'_> {
 impl Drop for SendStamped<'_> {
     fn drop(&mut self) {
         // No `Cancel`, which would keep it from being sent: only nobody listens any more.
-        if self.token != NO_TOKEN && self.flow.head.is_live(self.token) {
+        if self.flow.head.is_live(self.token) {
             self.flow.head.release(self.token);
         }
     }

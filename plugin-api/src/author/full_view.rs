@@ -3,7 +3,6 @@
 use super::Method;
 use crate::{
     capability::{Capability, Constraint},
-    descriptor::{Parameter, Type},
     params::Params,
     row::Rows,
 };
@@ -20,7 +19,7 @@ pub(super) fn full_view<M: Method>() -> Vec<Capability> {
     }
     // Those of the temporal scope are said there.
     for parameter in parameters.iter().filter(|each| !each.element.starts_with("when.")) {
-        view = view.parameter(&parameter.element, constraint(parameter));
+        view = view.parameter(&parameter.element, parameter.constraint());
     }
     for column in &table.columns {
         let own = format!("sonde.{}.{}", M::NAME, column.name);
@@ -28,15 +27,4 @@ pub(super) fn full_view<M: Method>() -> Vec<Capability> {
         view = view.column(element, &column.name);
     }
     vec![view]
-}
-
-fn constraint(parameter: &Parameter) -> Constraint {
-    match (&parameter.min, &parameter.max) {
-        (Some(min), Some(max)) => Constraint::range(min.clone(), max.clone()),
-        _ if parameter.shape.kind == Type::Boolean => Constraint::boolean(),
-        _ if !parameter.shape.choices.is_empty() => {
-            Constraint::set(parameter.shape.choices.iter().cloned())
-        }
-        _ => Constraint::Any,
-    }
 }

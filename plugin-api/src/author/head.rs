@@ -13,7 +13,11 @@ use std::{
     task::Waker,
 };
 
-use super::{Fail, queue::Queue};
+use super::{
+    Fail,
+    queue::Queue,
+    slots::{Slot, Slots, unless_root},
+};
 use crate::{
     abi::{Action, ActionKind, Event, NO_TOKEN, Out},
     schema::Arena,
@@ -22,13 +26,6 @@ use crate::{
 /// What one task may ask for while it handles one event: a task that loops without awaiting
 /// fails, rather than taking the host's memory with it.
 pub(crate) const MOST_OUTPUT_OCTETS: usize = 16 << 20;
-
-/// Probes, timers and flows that one task can wait for at the same time.
-pub(crate) const MOST_WAITING: usize = 1 << 16;
-
-/// In [`Slot::state`]: somebody waits for the event of this slot. Other values are the number of
-/// the next free slot, 0 for none.
-const LIVE: u32 = u32::MAX;
 
 /// Bits of [`Head::state`].
 mod bit {
@@ -40,27 +37,6 @@ mod bit {
     pub(super) const DOOMED: u8 = 4;
 }
 
-/// Where an event is waited for. Its token is `generation << 16 | number`, below
-/// [`crate::abi::LABEL_TOKEN`]: an event for an earlier generation finds nobody.
-pub(super) struct Slot {
-    /// INVARIANT: empty while the slot is free.
-    waker: Cell<Option<Waker>>,
-    token: Cell<u32>,
-    state: Cell<u32>,
-}
-
-impl Slot {
-    fn numbered(number: u32) -> Self {
-        Self { waker: Cell::new(None), token: Cell::new(number), state: Cell::new(0) }
-    }
-
-    fn occupy(&self, waker: Option<Waker>) -> u32 {
-        self.state.set(LIVE);
-        self.waker.set(waker);
-        self.token.get()
-    }
-}
-
 /// An event that nobody took when it came.
 pub(super) struct Aside {
     pub(super) event: Event,
@@ -70,10 +46,8 @@ pub(super) struct Aside {
 /// Only tasks that do several things at once, or listen, need this.
 #[derive(Default)]
 pub(super) struct Rare {
-    /// INVARIANT: slot `n` of the task is `slots[n - 1]`.
-    slots: Vec<Slot>,
-    /// Number of the first free one of `slots`, 0 for none.
-    free: u32,
+    /// All but the first.
+    pub(super) slots: Slots,
     aside: Vec<Aside>,
     pub(super) queues: Vec<Queue>,
     waiting_for_interrupt: Vec<Waker>,
@@ -103,8 +77,8 @@ pub(crate) struct Head {
     wall: Cell<u64>,
     current: Cell<Option<Current>>,
     random: Cell<u64>,
-    first: Slot,
-    rare: RefCell<Option<Box<Rare>>>,
+    pub(super) first: Slot,
+    pub(super) rare: RefCell<Option<Box<Rare>>>,
     free: unsafe fn(NonNull<Self>),
     state: Cell<u8>,
 }
@@ -176,7 +150,12 @@ impl Drop for Delivery<'_> {
 
 impl Head {
     /// `free` is called with the address of this head when its last reference goes.
-    pub(super) fn new(task: u32, seed: u64, host: &Host<'_>, free: unsafe fn(NonNull<Self>)) -> Self {
+    pub(super) fn new(
+        task: u32,
+        seed: u64,
+        host: &Host<'_>,
+        free: unsafe fn(NonNull<Self>),
+    ) -> Self {
         Self {
             references: Cell::new(1),
             task,
@@ -226,86 +205,6 @@ impl Head {
         f(self.rare.borrow_mut().as_mut()?)
     }
 
-    // ---- waiting for an event ----
-
-    #[inline]
-    fn slot<T>(&self, token: u32, f: impl FnOnce(&Slot) -> T) -> Option<T> {
-        match token as usize & 0xffff {
-            0 => Some(f(&self.first)),
-            number => self.rare.borrow().as_ref()?.slots.get(number - 1).map(f),
-        }
-    }
-
-    /// A token to wait with. `None` once the task has too many: it is about to fail.
-    pub(super) fn reserve(&self, waker: &Waker) -> Option<u32> {
-        let kept = unless_root(waker);
-        if self.first.state.get() != LIVE {
-            return Some(self.first.occupy(kept));
-        }
-        let token = self.rare(move |rare| {
-            let number = match rare.free {
-                0 if rare.slots.len() + 1 >= MOST_WAITING => return Err(kept),
-                0 => {
-                    // In range: checked against MOST_WAITING.
-                    let number = rare.slots.len() as u32 + 1;
-                    rare.slots.push(Slot::numbered(number));
-                    number
-                }
-                number => number,
-            };
-            let slot = &rare.slots[number as usize - 1];
-            rare.free = slot.state.get();
-            Ok(slot.occupy(kept))
-        });
-        if token.is_err() {
-            let text = format!("more than {MOST_WAITING} probes, timers and flows at the same time");
-            self.doom(Fail::new(text));
-        }
-        token.ok()
-    }
-
-    /// `waker` is to be woken when the event for `token` comes.
-    #[inline]
-    pub(super) fn park(&self, token: u32, waker: &Waker) {
-        let kept = unless_root(waker);
-        // The old waker goes outside of the borrow: its destructor is foreign.
-        let _old = self.slot(token, |slot| slot.waker.replace(kept));
-    }
-
-    /// Nobody waits with `token` any more; events for it are ignored from here on.
-    #[inline]
-    pub(super) fn release(&self, token: u32) {
-        let number = token & 0xffff;
-        let retire = |slot: &Slot, next_free: u32| {
-            slot.state.set(next_free);
-            slot.token.set(token.wrapping_add(1 << 16) & 0x7fff_ffff);
-            slot.waker.take()
-        };
-        let _old = if number == 0 {
-            retire(&self.first, 0)
-        } else {
-            self.if_rare(|rare| {
-                let waker = retire(rare.slots.get(number as usize - 1)?, rare.free);
-                rare.free = number;
-                waker
-            })
-        };
-    }
-
-    /// Somebody waits with `token`.
-    #[inline]
-    pub(super) fn is_live(&self, token: u32) -> bool {
-        let is_live = |slot: &Slot| slot.state.get() == LIVE && slot.token.get() == token;
-        self.slot(token, is_live) == Some(true)
-    }
-
-    #[inline]
-    pub(super) fn wake(&self, token: u32) {
-        if let Some(waker) = self.slot(token, |slot| slot.waker.take()).flatten() {
-            waker.wake();
-        }
-    }
-
     /// Token of the event being delivered, if it is one that a slot waits for.
     #[inline]
     pub(super) fn current_token(&self) -> u32 {
@@ -343,7 +242,7 @@ impl Head {
 
     /// Stops waiting with `token`; the host forgets the probe or timer.
     pub(super) fn cancel(&self, token: u32, flow: u32) {
-        if token == NO_TOKEN || !self.is_live(token) {
+        if !self.is_live(token) {
             return;
         }
         self.release(token);
@@ -549,13 +448,6 @@ impl Head {
         wakers.unwrap_or_default().into_iter().for_each(Waker::wake);
         self.state.get() & bit::ASKED != 0
     }
-}
-
-/// The executor polls the method's future at every event: only a waker that somebody put between
-/// (`FuturesUnordered` does) has to be kept.
-#[inline]
-pub(super) fn unless_root(waker: &Waker) -> Option<Waker> {
-    if waker.will_wake(Waker::noop()) { None } else { Some(waker.clone()) }
 }
 
 #[inline]

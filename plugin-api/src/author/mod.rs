@@ -13,6 +13,7 @@ mod head;
 mod probe;
 mod queue;
 mod reply;
+mod slots;
 mod task;
 mod wall;
 mod window;
@@ -34,11 +35,8 @@ pub(crate) use self::{
     task::{End, Task},
 };
 use crate::{
-    abi::FailKind,
-    capability::Capability,
-    descriptor::Need,
-    params::Params,
-    row::Rows,
+    abi::FailKind, capability::Capability, descriptor::Need, params::Params, row::Rows,
+    text_form::TextForm,
 };
 
 /// A measurement method.
@@ -72,6 +70,12 @@ pub trait Method: Sized + 'static {
     #[must_use]
     fn capabilities() -> Vec<Capability> {
         full_view::full_view::<Self>()
+    }
+
+    /// How a person reads the results. Unless said: every row with the names of its columns.
+    #[must_use]
+    fn text() -> TextForm {
+        TextForm::default()
     }
 
     /// Measures once.
@@ -119,3 +123,5 @@ impl<E: std::error::Error> From<E> for Fail {
     }
 }
 
+#[cfg(test)]
+mod tests;

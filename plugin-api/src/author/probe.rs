@@ -11,6 +11,9 @@ use crate::{abi::flags, schema::Arena};
 /// carry them back, so nobody who did not see the probe can forge one.
 const NONCE_OCTETS: usize = 8;
 
+/// An IPv6 packet that is as long as its length field can say, with its fixed header.
+const LONGEST_PACKET: usize = 65_575;
+
 /// A probe to be. Cheap to make, to copy and to move.
 ///
 /// What is not chosen: TTL 64, the ToS of the flow, DF set, a random IPv4 identification other
@@ -381,7 +384,7 @@ impl Probe {
         let rare = self.rare.as_deref();
         if self.kind == Kind::Raw {
             let packet = rare.map_or(&[][..], |rare| &rare.payload);
-            if !(20..=65_575).contains(&packet.len()) {
+            if !(20..=LONGEST_PACKET).contains(&packet.len()) {
                 return Err(ProbeError::Raw(packet.len()));
             }
             arena.put(packet);
@@ -397,18 +400,12 @@ impl Probe {
             payload: Payload::Zeros(0),
             checksum: None,
         };
+        let headers = packet.octets().map_err(ProbeError::Build)?;
         let octets = match self.size {
-            Size::Natural => match (self.kind, rare) {
-                (_, Some(rare)) if !rare.payload.is_empty() => rare.payload.len(),
-                (Kind::Echo, _) => 56,
-                (Kind::Timestamp, _) => 44,
-                (Kind::Udp, _) => 12,
-                _ => 0,
-            },
+            Size::Natural => self.natural_octets(rare),
             Size::Payload(octets) => octets as usize,
             Size::Packet(octets) => {
                 let octets = octets as usize;
-                let headers = packet.octets().map_err(ProbeError::Build)?;
                 let room = octets.checked_sub(headers);
                 room.ok_or(ProbeError::NoRoomForHeaders { octets, headers })?
             }
@@ -421,11 +418,24 @@ impl Probe {
             (Fill::Zeros | Fill::Chosen, _) => Payload::Zeros(octets),
         };
         packet.checksum = self.has(chosen::CHECKSUM).then_some(self.checksum);
-        let room = arena.take(packet.octets().map_err(ProbeError::Build)?);
+        // Beyond the longest packet there is no need for room: `emit` refuses it.
+        let room = arena.take((headers + octets).min(LONGEST_PACKET));
         packet.emit(room).map_err(ProbeError::Build)?;
         Ok(())
     }
 
+    #[inline]
+    fn natural_octets(&self, rare: Option<&Rare>) -> usize {
+        match (self.kind, rare) {
+            (_, Some(rare)) if !rare.payload.is_empty() => rare.payload.len(),
+            (Kind::Echo, _) => 56,
+            (Kind::Timestamp, _) => 44,
+            (Kind::Udp, _) => 12,
+            _ => 0,
+        }
+    }
+
+    #[inline]
     fn ip<'a>(&self, origin: &Origin<'_>, rare: Option<&'a Rare>) -> Ip<'a> {
         let identification = match origin.next_ip_id {
             _ if self.has(chosen::IP_ID) => self.ip_id,
@@ -451,6 +461,7 @@ impl Probe {
         }
     }
 
+    #[inline]
     fn transport<'a>(&self, origin: &Origin<'_>, rare: Option<&'a Rare>) -> Transport<'a> {
         let random_unless = |chosen: u16, value: u32| {
             if self.has(chosen) { value } else { origin.head.random() as u32 }
@@ -466,9 +477,7 @@ impl Probe {
                     .and_then(|rare| rare.originate_ms)
                     .unwrap_or_else(|| WallTime(origin.head.wall()).milliseconds_of_day()),
             },
-            Kind::Udp => {
-                Transport::Udp { source_port: origin.local, destination_port: self.port }
-            }
+            Kind::Udp => Transport::Udp { source_port: origin.local, destination_port: self.port },
             Kind::Tcp => Transport::Tcp(TcpSegment {
                 source_port: origin.local,
                 destination_port: self.port,

@@ -6,8 +6,9 @@
 use std::{collections::VecDeque, task::Waker};
 
 use super::{
-    head::{Aside, Head, unless_root},
+    head::{Aside, Head},
     reply::Departure,
+    slots::unless_root,
 };
 use crate::abi::{Event, EventKind, LABEL_TOKEN, NO_TOKEN, flags};
 

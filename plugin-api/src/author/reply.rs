@@ -290,10 +290,7 @@ pub struct NotSent {
 impl NotSent {
     #[inline]
     pub(crate) fn of(event: &Event) -> Self {
-        Self {
-            errno: i32::from(event.code),
-            refused_by_policy: event.flags & flags::REFUSED != 0,
-        }
+        Self { errno: i32::from(event.code), refused_by_policy: event.flags & flags::REFUSED != 0 }
     }
 }
 

@@ -10,9 +10,9 @@ use super::{
     answer::{AsReply, Captured, Sent, USUAL_WAIT_NS},
     context::at_least_1_ns,
     flow::{Flow, outcome},
-    head::unless_root,
     probe::Probe,
     reply::{Outcome, Reply},
+    slots::unless_root,
 };
 use crate::abi::NO_TOKEN;
 
@@ -104,9 +104,10 @@ impl<T, F: FnMut(&Reply, &[u8]) -> T> Burst<'_, T, F> {
 
     fn settle(&mut self, index: usize) {
         let (sent, read) = (&mut self.sent[index], &mut self.read);
-        let taken = sent.flow.head.take(sent.token, |event, packet| {
-            outcome(event, |reply| read(&reply, packet))
-        });
+        let taken = sent
+            .flow
+            .head
+            .take(sent.token, |event, packet| outcome(event, |reply| read(&reply, packet)));
         if taken.is_some() {
             sent.token = NO_TOKEN;
             self.outcomes[index] = taken;
