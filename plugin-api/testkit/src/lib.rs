@@ -58,7 +58,7 @@
 //! ```text
 //! vantage - r1 - { a b - c*3 } per-flow - r5 - target    a path, with branches
 //! r1 192.0.2.254 quote 28                                a node and its attributes
-//! link r1 a delay 10ms loss 5%                           links and theirs; `links` are all
+//! link r1 a delay 10ms loss 5%                           links and theirs; `links` are all so far
 //! ```
 //!
 //! ## Paths
@@ -130,9 +130,10 @@
 //! | `duplicate 5%`, `duplicate N` | arrive twice |
 //! | `reorder 5%`, `reorder N`, `by 3ms` behind it | come so much later than their turn (10 ms unless said) |
 //! | `corrupt 5%`, `corrupt N` | one bit behind the IP header is flipped |
-//! | `mtu 1400`, `black-hole` | what is larger is cut, or refused with an error, or disappears |
+//! | `mtu 1400` | what is larger is cut, or refused with an error; with `black-hole` it disappears, with `names-mtu 0` the error gives this MTU |
 //!
-//! Hosts and boxes that a drawing cannot say are written as [`Host`] and [`Middlebox`].
+//! Hosts and boxes that a drawing cannot say are written as [`Host`] and [`Middlebox`]. Packets
+//! without a method go through a [`Network`].
 
 mod balancer;
 mod describe;
@@ -145,12 +146,16 @@ mod link;
 mod middlebox;
 mod nat;
 mod net;
+mod network;
 mod quote;
 mod random;
+mod raw_option;
+mod rewrite;
 mod router;
 mod routing;
 mod rows;
 mod run;
+mod sequence;
 mod sim;
 mod tcp_server;
 mod topology;
@@ -163,6 +168,7 @@ pub use endpoint::{Host, Outbox};
 pub use exchange::{Entry, Exchange};
 pub use middlebox::{Middlebox, Verdict, Way};
 pub use net::{Net, Place};
+pub use network::Network;
 pub use random::Random;
 pub use rows::Rows;
 pub use run::{Counters, LogLine, Run, Status};

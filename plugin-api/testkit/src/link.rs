@@ -28,6 +28,8 @@ pub(crate) struct LinkSpec {
     corrupted: Numbers,
     /// Octets; `None` where everything fits.
     pub(crate) mtu: Option<usize>,
+    /// MTU that errors about it name; `None` for the true one.
+    pub(crate) named_mtu: Option<u32>,
     /// What does not fit disappears without a word.
     pub(crate) is_black_hole: bool,
 }
@@ -47,6 +49,7 @@ impl Default for LinkSpec {
             corruption: 0.0,
             corrupted: Numbers::default(),
             mtu: None,
+            named_mtu: None,
             is_black_hole: false,
         }
     }
@@ -71,6 +74,7 @@ impl LinkSpec {
             }
             Some("corrupt") => ratio_or_numbers(words, &mut self.corruption, &mut self.corrupted)?,
             Some("mtu") => self.mtu = Some(usize::from(after::<u16>(words)?).max(68)),
+            Some("names-mtu") => self.named_mtu = Some(after(words)?),
             Some("black-hole") => {
                 words.next();
                 self.is_black_hole = true;

@@ -4,6 +4,7 @@
 //! the clock and the network are made up.
 
 mod actions;
+mod arrivals;
 mod plugin;
 mod task;
 
@@ -13,14 +14,10 @@ use std::{
     time::Duration,
 };
 
-use sonde_packet::{
-    IpHeader, Verdict, classify,
-    demux::{Answered, Demux, FlowId, Match, ProbeId, Quality},
-    mapped, verify,
-};
+use sonde_packet::demux::{Demux, FlowId, ProbeId};
 use sonde_plugin_api::{
     Method,
-    abi::{Event, EventKind, FailKind, InstanceBox, LABEL_TOKEN, NO_TOKEN, flags, stamp},
+    abi::{Event, EventKind, FailKind, InstanceBox, stamp},
     descriptor::Descriptor,
     params::{ParamError, Params},
 };
@@ -239,11 +236,13 @@ impl Sim {
         method: &str,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Measurement, ParamError> {
-        let found = self.plugins.iter().enumerate().find_map(|(plugin, loaded)| {
-            loaded.descriptor.method(method).map(|(index, _)| (plugin, index))
-        });
+        let found = self
+            .plugins
+            .iter()
+            .enumerate()
+            .find_map(|(plugin, loaded)| loaded.method(method).map(|index| (plugin, index)));
         let Some((plugin, index)) = found else { panic!("no plugin has the method {method}") };
-        let described = &self.plugins[plugin].descriptor.methods[usize::from(index)];
+        let described = &self.plugins[plugin].methods[usize::from(index)];
         let encoded = plugin::encode(described, parameters)?;
         Ok(self.start_encoded(plugin, index, &encoded))
     }
@@ -334,8 +333,8 @@ impl Sim {
 
     fn start_encoded(&mut self, plugin: usize, method: u16, parameters: &[u8]) -> Measurement {
         let number = self.tasks.len();
-        let described = &self.plugins[plugin].descriptor.methods[usize::from(method)];
-        let task = Task::new(plugin, Rc::new(described.clone()), self.now_ns);
+        let described = &self.plugins[plugin].methods[usize::from(method)];
+        let task = Task::new(plugin, Rc::clone(described), self.now_ns);
         self.tasks.push(task);
         let start = Event {
             kind: EventKind::Start,
@@ -413,71 +412,6 @@ impl Sim {
                 self.let_go(task, Status::Failed { kind: FailKind::Interrupted, text });
             }
         }
-    }
-
-    fn receive(&mut self, packet: Vec<u8>) {
-        let found = self.demux.receive(&packet);
-        match found {
-            Match::Probe(answered) => self.receive_answer(&packet, &answered),
-            Match::Flow { flow, owner } => self.deliver(&packet, owner, flow.0, None),
-            Match::Foreign => self.foreign += 1,
-        }
-        self.record(|| Entry::Received(packet));
-    }
-
-    fn receive_answer(&mut self, packet: &[u8], answered: &Answered) {
-        let Some(flow) = self.flows.get(&answered.flow.0) else { return };
-        let Some(task) = self.tasks.get_mut(answered.owner as usize) else { return };
-        let is_over = !flow.is_open || !task.is_running();
-        let counters = &mut task.counters;
-        let hears = flow.hears_all || answered.token & LABEL_TOKEN != 0;
-        let is_again = answered.late || answered.duplicate;
-        if answered.duplicate {
-            counters.duplicates += 1;
-        } else if answered.late || is_over {
-            counters.late += 1;
-        } else {
-            counters.answered += 1;
-        }
-        if !is_again || hears {
-            self.deliver(packet, answered.owner, answered.flow.0, Some(answered));
-        }
-    }
-
-    fn deliver(&mut self, packet: &[u8], task: u32, flow: u32, answered: Option<&Answered>) {
-        let (Some(received), Ok(header)) = (classify(packet), IpHeader::parse(packet)) else {
-            return;
-        };
-        if !self.flows.get(&flow).is_some_and(|flow| flow.is_open) {
-            return;
-        }
-        let mut bits = match verify(packet, &header) {
-            Verdict::Good => 0,
-            Verdict::Bad => flags::BAD_CHECKSUM,
-            Verdict::Unverified => flags::UNVERIFIED,
-        };
-        if let Some(answered) = answered {
-            bits |= if answered.late { flags::LATE } else { 0 };
-            bits |= if answered.duplicate { flags::DUPLICATE } else { 0 };
-            bits |= if answered.quality == Quality::Weak { flags::WEAK } else { 0 };
-        }
-        let event = Event {
-            kind: EventKind::Packet,
-            class: received.class as u8,
-            flags: bits,
-            task,
-            token: answered.map_or(NO_TOKEN, |answered| answered.token),
-            flow,
-            sent: answered.map_or(0, |answered| answered.departure.at),
-            from: mapped(received.from),
-            ttl: received.ttl,
-            icmp_type: received.icmp_type,
-            icmp_code: received.icmp_code,
-            stamps: VIRTUAL,
-            quote: received.quote.map_or(0, |quote| quote.start as u16),
-            ..Event::ZERO
-        };
-        self.push(event, packet);
     }
 
     /// Hands all events over that wait, and does what the tasks want, until nobody wants anything.

@@ -66,8 +66,10 @@ struct Connection {
     next: u32,
     /// Next octet that we expect.
     expected: u32,
-    /// Data beyond that: first octet and the one behind the last.
+    /// Data beyond that: first octet and the one behind the last, the latest last.
     held: Vec<(u32, u32)>,
+    /// The client understands selective acknowledgements.
+    has_sack: bool,
 }
 
 /// All connections of a host.
@@ -115,7 +117,13 @@ impl TcpServer {
             }
             let next = random.next_u64() as u32;
             let expected = view.sequence()?.wrapping_add(1);
-            let connection = Connection { phase: Phase::Opening, next, expected, held: Vec::new() };
+            let connection = Connection {
+                phase: Phase::Opening,
+                next,
+                expected,
+                held: Vec::new(),
+                has_sack: view.options().any(|option| option == TcpOption::SackPermitted),
+            };
             let segment = connection.accept(view, self.mss);
             self.connections.insert(pair, connection);
             return segment;
@@ -155,7 +163,7 @@ impl TcpServer {
 impl Connection {
     fn accept(&self, view: &TcpView<'_>, mss: u16) -> Option<Segment> {
         let mut options = vec![TcpOption::MaximumSegmentSize(mss)];
-        if view.options().any(|option| option == TcpOption::SackPermitted) {
+        if self.has_sack {
             options.push(TcpOption::SackPermitted);
         }
         Some(Segment {
@@ -172,8 +180,32 @@ impl Connection {
             sequence: self.next,
             acknowledgement: self.expected,
             flags: flags::ACK,
+            options: if self.has_sack { self.blocks() } else { Vec::new() },
             ..answer(view)?
         })
+    }
+
+    /// What is held, joined where it touches, the latest first (RFC 2018).
+    fn blocks(&self) -> Vec<u8> {
+        let mut blocks: Vec<(u32, u32)> = Vec::new();
+        for &(mut first, mut behind) in &self.held {
+            blocks.retain(|(other_first, other_behind)| {
+                let touches = !is_after(first, *other_behind) && !is_after(*other_first, behind);
+                if touches {
+                    first = if is_after(first, *other_first) { *other_first } else { first };
+                    behind = if is_after(*other_behind, behind) { *other_behind } else { behind };
+                }
+                !touches
+            });
+            blocks.push((first, behind));
+        }
+        let latest = blocks.iter().rev().take(3);
+        let edges: Vec<u8> = latest
+            .flat_map(|(first, behind)| [first.to_be_bytes(), behind.to_be_bytes()])
+            .flatten()
+            .collect();
+        let sack = [TcpOption::NoOperation, TcpOption::NoOperation, TcpOption::Sack(&edges)];
+        if edges.is_empty() { Vec::new() } else { TcpOption::list(&sack) }
     }
 
     /// Data or the end of it; a bare acknowledgement is not answered.
@@ -192,7 +224,7 @@ impl Connection {
         while let Some(at) =
             self.held.iter().position(|(first, _)| !is_after(*first, self.expected))
         {
-            let (_, behind) = self.held.swap_remove(at);
+            let (_, behind) = self.held.remove(at);
             if is_after(behind, self.expected) {
                 self.expected = behind;
             }
@@ -304,5 +336,41 @@ mod tests {
     fn an_acknowledgement_out_of_nowhere_is_reset_with_its_own_number() {
         assert_eq!(Client::new().send(flags::ACK, (5, 77), b""), Some((flags::RST, 77, 0)));
         assert_eq!(Client::new().send(flags::RST, (5, 77), b""), None);
+    }
+
+    #[test]
+    fn what_is_held_is_acknowledged_selectively_latest_first_where_the_client_can_take_it() {
+        let view = |sequence: u32, bits, data: &[u8], options: &[u8]| {
+            let segment = TcpSegment { sequence, flags: bits, options, ..TcpSegment::default() };
+            let ip = Ip::plain("192.0.2.1".parse().unwrap(), "198.51.100.9".parse().unwrap());
+            let transport = Transport::Tcp(segment);
+            let payload = Payload::Octets(data);
+            Packet { ip, transport, payload, checksum: None }.to_vec().unwrap()
+        };
+        let syn = view(100, flags::SYN, b"", &TcpOption::list(&[TcpOption::SackPermitted]));
+        let mut connection = Connection {
+            phase: Phase::Open,
+            next: 1,
+            expected: 101,
+            held: Vec::new(),
+            has_sack: true,
+        };
+        let accepted = connection.accept(&TcpView::new(&syn[20..]), MSS).unwrap();
+        assert!(
+            sonde_packet::tcp::TcpOptions::new(&accepted.options)
+                .any(|option| option == TcpOption::SackPermitted)
+        );
+        let mut blocks = |sequence, data: &[u8]| {
+            let packet = view(sequence, flags::ACK, data, &[]);
+            let segment = connection.take(&TcpView::new(&packet[20..])).unwrap();
+            let option = sonde_packet::tcp::TcpOptions::new(&segment.options).last();
+            let Some(TcpOption::Sack(edges)) = option else { return Vec::new() };
+            let edge = |four: &[u8]| u32::from_be_bytes(four.try_into().unwrap());
+            edges.chunks(4).map(edge).collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(105, b"ef"), [105, 107]);
+        assert_eq!(blocks(110, b"j"), [110, 111, 105, 107]);
+        assert_eq!(blocks(107, b"ghi"), [105, 111]);
+        assert!(blocks(101, b"abcd").is_empty());
     }
 }

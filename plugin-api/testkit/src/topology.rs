@@ -202,7 +202,7 @@ pub(crate) fn link_attributes<'a>(
             if !edge.spec.attribute(words)? {
                 words.next();
                 return Err(words.wrong(
-                    "expected delay, jitter, loss, drop, duplicate, reorder, corrupt, mtu or black-hole",
+                    "expected delay, jitter, loss, drop, duplicate, reorder, corrupt, mtu, names-mtu or black-hole",
                 ));
             }
         }
@@ -309,6 +309,8 @@ fn add_address(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn edges(net: &Net, way: Way) -> Vec<String> {
@@ -374,5 +376,20 @@ mod tests {
         assert!(error.problem.contains("route default via"), "{error}");
         let net = parse("vantage - r1 - r2 - t\nr2 route default via r1").unwrap();
         assert_eq!(net.nodes[2].routes.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_make_a_drawing_or_an_error(words in prop::collection::vec(prop::sample::select(vec![
+            "vantage", "-", "->", "<-", "{", "}", "a", "b", "c*2", "d*0", "\n", "\n", "link", "links", "delay", "1ms",
+            "loss", "5%", "drop", "3,7-9", "per-packet", "quote", "28", "header+8", "mpls", "16:1", "192.0.2.1",
+            "2001:db8::/32", "route", "default", "via", "rewrite", "tos", "strip", "all", "nat-source", "tcp", "80",
+            "udp", "echo", "silent", "balance", "by", "reorder", "refuse", "code", "interface", "name=e,mtu=5", "#",
+        ]), 0..60)) {
+            if let Ok(net) = parse(&words.join(" ")) {
+                let mut world = crate::world::World::new(net, 1);
+                prop_assert!(world.step().is_none());
+            }
+        }
     }
 }

@@ -53,8 +53,8 @@ struct Node {
 enum What {
     /// A packet comes in by a link, or by none where the node made it itself.
     Arrives { way: Way, packet: Vec<u8> },
-    /// The node sends a packet of its own.
-    Leaves { packet: Vec<u8> },
+    /// The node sends a packet of its own, perhaps through a neighbour that it chose.
+    Leaves { packet: Vec<u8>, gateway: Option<IpAddr> },
     /// A host that a test wrote wants to be woken.
     Wake { token: u64 },
 }
@@ -126,9 +126,20 @@ impl World {
         Some(self.links[*links.first()?].spec.mtu.unwrap_or(MTU))
     }
 
-    /// Lets the vantage point send a packet.
-    pub(crate) fn send(&mut self, now_ns: u64, packet: Vec<u8>) {
-        self.push(now_ns, VANTAGE, What::Leaves { packet });
+    /// A node at the other end of a link of the vantage point.
+    pub(crate) fn is_neighbour(&self, address: IpAddr) -> bool {
+        self.link_to(VANTAGE, address).is_some()
+    }
+
+    fn link_to(&self, node: usize, neighbour: IpAddr) -> Option<usize> {
+        let owner = self.routing.owner(neighbour)?;
+        let mut links = self.routing.leaving(node).iter().copied();
+        links.find(|link| self.routing.edge(*link).to == owner)
+    }
+
+    /// Lets the vantage point send a packet, perhaps through a neighbour that it chose.
+    pub(crate) fn send(&mut self, now_ns: u64, packet: Vec<u8>, gateway: Option<IpAddr>) {
+        self.push(now_ns.max(self.now_ns), VANTAGE, What::Leaves { packet, gateway });
     }
 
     /// When the next thing happens.
@@ -142,7 +153,7 @@ impl World {
         self.now_ns = at_ns;
         match what {
             What::Arrives { way, packet } => return self.arrive(node, way, packet),
-            What::Leaves { packet } => self.originate(node, packet),
+            What::Leaves { packet, gateway } => self.originate(node, packet, gateway),
             What::Wake { token } => {
                 self.ask_host(node, |host, now, net| host.wake(token, now, net));
             }
@@ -206,7 +217,7 @@ impl World {
         match here.endpoint.receive(packet, day_ms, &mut here.random) {
             Answer::Packet(mut answer) => {
                 here.make_own(&mut answer);
-                self.push(self.now_ns, node, What::Leaves { packet: answer });
+                self.push(self.now_ns, node, What::Leaves { packet: answer, gateway: None });
             }
             Answer::PortUnreachable(packet) => {
                 self.complain(node, ErrorKind::PortUnreachable, &packet);
@@ -228,7 +239,7 @@ impl World {
         let Outbox { packets, wakes, .. } = outbox;
         let after = |delay: Duration| now_ns.saturating_add(delay.as_nanos() as u64);
         for (delay, packet) in packets {
-            self.push(after(delay), node, What::Leaves { packet });
+            self.push(after(delay), node, What::Leaves { packet, gateway: None });
         }
         for (delay, token) in wakes {
             self.push(after(delay), node, What::Wake { token });
@@ -271,19 +282,21 @@ impl World {
         } else if self.links[link].spec.is_black_hole {
             self.note(node, &format!("{} octets are too many, black hole", packet.len()));
         } else {
-            self.complain(node, ErrorKind::PacketTooBig(mtu as u32), &as_received);
+            let named = self.links[link].spec.named_mtu.unwrap_or(mtu as u32);
+            self.complain(node, ErrorKind::PacketTooBig(named), &as_received);
         }
     }
 
     /// Sends a packet of the node's own.
-    fn originate(&mut self, node: usize, mut packet: Vec<u8>) {
+    fn originate(&mut self, node: usize, mut packet: Vec<u8>, gateway: Option<IpAddr>) {
         let Ok(header) = IpHeader::parse(&packet) else {
             return self.note(node, "sends no IP packet");
         };
         if self.routing.owner(header.destination) == Some(node) {
             return self.push(self.now_ns, node, What::Arrives { way: Way::There, packet });
         }
-        let Some(link) = self.choose(node, &packet) else {
+        let chosen = gateway.and_then(|gateway| self.link_to(node, gateway));
+        let Some(link) = chosen.or_else(|| self.choose(node, &packet)) else {
             return self.note(node, &format!("no route to {}", header.destination));
         };
         let here = &mut self.nodes[node];
@@ -293,7 +306,8 @@ impl World {
         if node == VANTAGE {
             return self.pass(node, link, packet);
         }
-        let identification = here.next_identification();
+        let is_cut = packet.len() > mtu && !header.source.is_ipv4();
+        let identification = if is_cut { here.next_identification() } else { 0 };
         self.stamp(node, self.routing.edge(link).way, &mut packet);
         for part in fragment::split(&packet, mtu, identification) {
             self.pass(node, link, part);
@@ -348,7 +362,7 @@ impl World {
             Ok(mut error) => {
                 let at_ns = now_ns.saturating_add(here.router.spec.slowness.as_nanos() as u64);
                 here.number(&mut error);
-                self.push(at_ns, node, What::Leaves { packet: error });
+                self.push(at_ns, node, What::Leaves { packet: error, gateway: None });
             }
             Err(why) => self.note(node, &format!("no error about this packet: {why}")),
         }

@@ -27,6 +27,7 @@ const EPROTONOSUPPORT: u8 = 93;
 const EADDRINUSE: u8 = 98;
 const EADDRNOTAVAIL: u8 = 99;
 const ENETUNREACH: u8 = 101;
+const EHOSTUNREACH: u8 = 113;
 
 /// Local identifiers that are handed out, as Linux does.
 const FIRST_LOCAL: u16 = 32_768;
@@ -41,6 +42,8 @@ pub(super) struct FlowState {
     local: u16,
     proto: Protocol,
     mtu: usize,
+    /// Neighbour that its packets go through, where the route does not decide.
+    gateway: Option<IpAddr>,
     pub(super) hears_all: bool,
     /// False once its task gave it up; late answers are counted for a while.
     pub(super) is_open: bool,
@@ -174,6 +177,10 @@ impl Sim {
         if !self.world.is_source(source) && !may_spoof || source.is_ipv4() != peer.is_ipv4() {
             return Err((EADDRNOTAVAIL, format!("cannot send to {peer} from {source}")));
         }
+        let gateway = (spec.gateway != [0; 16]).then(|| unmapped(spec.gateway));
+        if let Some(gateway) = gateway.filter(|gateway| !self.world.is_neighbour(*gateway)) {
+            return Err((EHOSTUNREACH, format!("{gateway} is no neighbour")));
+        }
         let Some(mtu) = self.world.source_mtu(peer) else {
             return Err((ENETUNREACH, format!("no route to {peer}")));
         };
@@ -194,8 +201,10 @@ impl Sim {
             open(spec.local)
         };
         let (flow, local) = opened.map_err(|busy| (EADDRINUSE, busy.to_string()))?;
-        let state = FlowState { task, source, peer, local, proto, mtu, hears_all, is_open: true };
+        let state =
+            FlowState { task, source, peer, local, proto, mtu, gateway, hears_all, is_open: true };
         self.flows.insert(flow.0, state);
+        self.tasks[task as usize].flows.insert(flow.0);
         let source = sonde_packet::mapped(source);
         Ok((flow.0, FlowInfo { source, local, reserved: 0, mtu: mtu as u32 }))
     }
@@ -203,6 +212,7 @@ impl Sim {
     fn close_flow(&mut self, number: u32) {
         if let Some(flow) = self.flows.get_mut(&number).filter(|flow| flow.is_open) {
             flow.is_open = false;
+            self.tasks[flow.task as usize].flows.remove(&number);
             self.at(self.now_ns + QUARANTINE_NS, Due::Forget(FlowId(number)));
         }
     }
@@ -212,9 +222,7 @@ impl Sim {
         let task = &mut self.tasks[number as usize];
         task.status = status;
         task.ended_ns = Some(self.now_ns);
-        let of_task = |(flow, state): (&u32, &FlowState)| (state.task == number).then_some(*flow);
-        let flows: Vec<u32> = self.flows.iter().filter_map(of_task).collect();
-        for flow in flows {
+        for flow in std::mem::take(&mut task.flows) {
             self.close_flow(flow);
         }
         let timers: Vec<_> =
@@ -316,7 +324,8 @@ impl Sim {
             self.push(event, &[]);
         }
         self.record(|| Entry::Sent(packet.clone()));
-        self.world.send(self.now_ns, packet);
+        let gateway = self.flows.get(&action.flow).and_then(|flow| flow.gateway);
+        self.world.send(self.now_ns, packet, gateway);
     }
 }
 

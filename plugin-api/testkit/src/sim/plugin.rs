@@ -1,6 +1,6 @@
 //! The object behind the binary interface, with its batches.
 
-use std::{any::TypeId, collections::BTreeMap, marker::PhantomData, net::IpAddr};
+use std::{any::TypeId, collections::BTreeMap, marker::PhantomData, net::IpAddr, rc::Rc};
 
 use sonde_packet::Family;
 use sonde_plugin_api::{
@@ -21,7 +21,8 @@ impl<M: Method> Only<M> {
 
 pub(super) struct Plugin {
     instance: InstanceBox,
-    pub(super) descriptor: Descriptor,
+    /// In the order of the descriptor.
+    pub(super) methods: Vec<Rc<MethodDescriptor>>,
     /// The method, where it is compiled into the test.
     kind: Option<TypeId>,
     events: Vec<Event>,
@@ -30,7 +31,8 @@ pub(super) struct Plugin {
 
 impl Plugin {
     pub(super) fn loaded(instance: InstanceBox, descriptor: Descriptor) -> Self {
-        Self { instance, descriptor, kind: None, events: Vec::new(), octets: Vec::new() }
+        let methods = descriptor.methods.into_iter().map(Rc::new).collect();
+        Self { instance, methods, kind: None, events: Vec::new(), octets: Vec::new() }
     }
 
     pub(super) fn of<M: Method>() -> Self {
@@ -43,6 +45,12 @@ impl Plugin {
 
     pub(super) fn is_of<M: Method>(&self) -> bool {
         self.kind == Some(TypeId::of::<M>())
+    }
+
+    /// Index of the method of that name.
+    pub(super) fn method(&self, name: &str) -> Option<u16> {
+        let index = self.methods.iter().position(|method| method.name == name)?;
+        u16::try_from(index).ok()
     }
 
     pub(super) fn has_events(&self) -> bool {

@@ -1,6 +1,6 @@
 //! One measurement as the host sees it.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use sonde_plugin_api::{descriptor::MethodDescriptor, schema::Value};
 
@@ -17,6 +17,8 @@ pub(super) struct Task {
     pub(super) progress: u64,
     /// Index of the table, and the values.
     pub(super) rows: Vec<(usize, Vec<Value>)>,
+    /// Those that it has not closed.
+    pub(super) flows: BTreeSet<u32>,
     pub(super) began_ns: u64,
     pub(super) ended_ns: Option<u64>,
     /// Packets that it may send at most.
@@ -35,6 +37,7 @@ impl Task {
             logs: Vec::new(),
             progress: 0,
             rows: Vec::new(),
+            flows: BTreeSet::new(),
             began_ns: now_ns,
             ended_ns: None,
             budget: method.packet_budget.unwrap_or(u64::MAX),

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use serde_json::{Value as Json, json};
+use sonde_packet::IpHeader;
 use sonde_packet::tcp::{TcpView, flags as tcp_flags};
 use sonde_plugin_api::{glue::MethodEntry, prelude::*};
 
@@ -465,4 +466,47 @@ fn a_server_with_a_fault_is_written_in_a_few_lines() {
         assert_eq!(text, "refused");
         assert_eq!(run.counters.answered, 1);
     });
+}
+
+#[test]
+fn probes_leave_through_the_neighbour_that_the_flow_names() {
+    struct Through;
+    impl Method for Through {
+        const NAME: &'static str = "through";
+        const DOC: &'static str = "One echo through a neighbour";
+        type Params = EchoParams;
+        type Row = ReplyRow;
+
+        async fn run(ctx: Ctx<ReplyRow>, params: EchoParams) -> Result<(), Fail> {
+            for gateway in ["192.0.2.2", "192.0.2.9"] {
+                let gateway = gateway.parse()?;
+                let spec = FlowSpec::icmp(params.destination).gateway(gateway);
+                let flow = ctx.open(spec).await?;
+                let outcome = flow.probe(Probe::echo(1).ttl(1)).timeout(params.wait).await;
+                ctx.emit(reply_row(1, &outcome));
+            }
+            Ok(())
+        }
+    }
+    let net = line().and("vantage - other - target\nother 192.0.2.2");
+    let run = Sim::new(net, SEED).run::<Through>(to("198.51.100.9"));
+    assert_eq!(run.table("replies"), [answered(1, "192.0.2.2", 2_000)]);
+    let Status::Failed { text, .. } = &run.status else { panic!("{run}") };
+    assert!(text.contains("192.0.2.9 is no neighbour"), "{text}");
+}
+
+#[test]
+fn ten_thousand_measurements_run_side_by_side() {
+    let net = Net::draw("vantage - r1 - many\nmany 10.64.0.0/16\nlinks loss 5%");
+    let mut sim = Sim::new(net, SEED).keep_entries(0);
+    let started: Vec<_> = (0..10_000u16)
+        .map(|number| {
+            let [high, low] = number.to_be_bytes();
+            sim.start::<Echo>(to(&format!("10.64.{high}.{low}")))
+        })
+        .collect();
+    sim.run_to_end();
+    let answered: u64 = started.iter().map(|one| sim.result(*one).counters.answered).sum();
+    // Four crossings of a link: 0.95^4 is 0.8145.
+    assert!((7_900..8_400).contains(&answered), "{answered} answered");
 }
