@@ -47,7 +47,20 @@ pub struct Described {
 ///
 /// [`LoadError`], one line that says what is wrong with the file.
 pub fn describe(program: &Path, plugin: &Path, store: &Path) -> Result<Described, LoadError> {
-    let limits = Limits::default();
+    describe_within(program, plugin, store, &Limits::default())
+}
+
+/// As [`describe`], with limits of its own.
+///
+/// # Errors
+///
+/// As [`describe`].
+pub fn describe_within(
+    program: &Path,
+    plugin: &Path,
+    store: &Path,
+    limits: &Limits,
+) -> Result<Described, LoadError> {
     let kept = Store::open(store)?.keep(plugin)?;
     let failed =
         |error: std::io::Error| LoadError::Worker(format!("{}: {error}", program.display()));
@@ -62,7 +75,7 @@ pub fn describe(program: &Path, plugin: &Path, store: &Path) -> Result<Described
     let name = display_name(plugin.file_stem().unwrap_or_default());
     let child = Child::start(program, &name, &hello, &[theirs.as_fd()]).map_err(failed)?;
     drop(theirs);
-    let answer = listen(child, &output, &name, &limits)?;
+    let answer = listen(child, &output, &name, limits)?;
     understand(&answer, kept)
 }
 
@@ -115,8 +128,8 @@ fn listen(
     if answer.is_empty() {
         let status = child.end();
         let stderr = child.stderr();
-        let death = Death { name, status, ready: true, task: None, stderr: &stderr, limits };
-        return Err(LoadError::Worker(death.reason()));
+        let death = Death { name, status, ready: false, task: None, stderr: &stderr, limits };
+        return Err(LoadError::Worker(death.cause()));
     }
     Ok(answer)
 }

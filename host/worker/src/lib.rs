@@ -27,7 +27,7 @@ mod spawn;
 mod store;
 
 pub use back_off::BackOff;
-pub use describe::{Described, describe};
+pub use describe::{Described, describe, describe_within};
 pub use entry::worker_main;
 pub use error::LoadError;
 pub use inline::InlinePort;

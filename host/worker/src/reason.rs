@@ -23,17 +23,21 @@ pub(crate) struct Death<'a> {
 
 impl Death<'_> {
     pub(crate) fn reason(&self) -> String {
-        let status = self.status.map_or_else(|| "for unknown reasons".to_owned(), ended);
-        let said = said(self.stderr, self.limits);
+        let name = self.name;
         if !self.ready {
-            let cause = said.unwrap_or(status);
-            return format!("worker of {} could not load it: {cause}", self.name);
+            return format!("worker of {name} could not load it: {}", self.cause());
         }
-        let cause = match said {
+        format!("worker of {name} died{}: {}", at(self.task), self.cause())
+    }
+
+    /// The last words and how it ended; of a worker that refused its plugin the words alone.
+    pub(crate) fn cause(&self) -> String {
+        let status = self.status.map_or_else(|| "for unknown reasons".to_owned(), ended);
+        match said(self.stderr, self.limits) {
+            Some(said) if !self.ready => said,
             Some(said) => format!("{said}, {status}"),
             None => status,
-        };
-        format!("worker of {} died{}: {cause}", self.name, at(self.task))
+        }
     }
 }
 

@@ -1,0 +1,251 @@
+//! What a plugin can do to its host: fail its own tasks, or lose its worker. Each misdeed is one
+//! clear line, and the port beside it goes on.
+#![allow(clippy::unwrap_used)] // helpers of tests, which the lint does not see
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{End, Engine, Place, limits, plugin};
+use sonde_plugin_api::{abi::FailKind, port::Port};
+use sonde_worker::{Limits, ProcessPort};
+
+/// A misdeed in one worker while another has work before and after.
+fn why_lost(how: &str, limits: Limits) -> String {
+    let place = Place::new();
+    let hostile = plugin("hostile");
+    let mut bad = place.process_with(&hostile, limits);
+    let mut good = place.process(&hostile);
+    let (mut one, mut other) = (Engine::default(), Engine::default());
+    other.start(&mut good, 1, &place.parameters("fine"));
+    let lost = one.see(&mut bad, 5, &place.parameters(how)).unwrap_err();
+    other.run(&mut good, &[1]);
+    assert_eq!(other.ends[&1], End::Finished("fine".into()));
+    assert_eq!(
+        other.see(&mut good, 2, &place.parameters("fine")),
+        Ok(End::Finished("fine".into()))
+    );
+    // It is back at once.
+    assert_eq!(bad.ready(), Ok(()));
+    assert_eq!(one.see(&mut bad, 5, &place.parameters("fine")), Ok(End::Finished("fine".into())));
+    lost
+}
+
+/// What the jail makes of something: the log of the task, which itself ends well.
+fn tried(hows: &[&str]) -> Vec<String> {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    for how in hows {
+        assert_eq!(
+            engine.see(&mut port, 1, &place.parameters(how)),
+            Ok(End::Finished("fine".into())),
+            "{how}"
+        );
+    }
+    engine.logs
+}
+
+#[test]
+fn panic_fails_the_task_alone() {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    engine.start(&mut port, 1, &place.parameters("fine"));
+    engine.start(&mut port, 2, &place.parameters("panic"));
+    engine.start(&mut port, 3, &place.parameters("panic-in-destructor"));
+    engine.start(&mut port, 4, &place.parameters("fine"));
+    engine.run(&mut port, &[1, 2, 3, 4]);
+    assert_eq!(engine.ends[&1], End::Finished("fine".into()));
+    assert_eq!(engine.ends[&4], End::Finished("fine".into()));
+    let End::Failed(FailKind::Panic, text) = &engine.ends[&2] else { panic!("{engine:?}") };
+    assert!(text.starts_with("boom at "), "{text}");
+    let End::Failed(FailKind::Panic, text) = &engine.ends[&3] else { panic!("{engine:?}") };
+    assert!(text.starts_with("panic in a destructor at "), "{text}");
+}
+
+#[test]
+fn what_the_jail_refuses_is_an_error_and_the_task_goes_on() {
+    let refused = [
+        "file",
+        "system-library",
+        "write-file",
+        "remove",
+        "udp",
+        "tcp",
+        "exec",
+        "thread",
+        "fork",
+        "packet-socket",
+        "unix-socket",
+        "kill-host",
+        "kill-init",
+        "ptrace",
+        "memfd",
+        "raise-limits",
+        "io-uring",
+        "bpf",
+        "unshare",
+        "executable-memory",
+        "make-executable",
+        "write-to-host",
+    ];
+    let logs = tried(&refused);
+    let expected: Vec<_> =
+        refused.iter().map(|how| format!("{how}: Operation not permitted (os error 1)")).collect();
+    assert_eq!(logs, expected);
+}
+
+#[test]
+fn what_only_computes_works_in_the_jail() {
+    assert_eq!(tried(&["hash-map", "print"]), ["hash-map: it worked", "print: it worked"]);
+}
+
+#[test]
+fn segmentation_fault_loses_the_worker() {
+    assert_eq!(
+        why_lost("segfault", limits()),
+        "worker of fixture died in task 5: signal 11 (segmentation fault)"
+    );
+}
+
+#[test]
+fn abort_and_exit_lose_the_worker() {
+    assert_eq!(why_lost("abort", limits()), "worker of fixture died in task 5: signal 6 (aborted)");
+    assert_eq!(why_lost("exit", limits()), "worker of fixture died in task 5: exit status 3");
+}
+
+#[test]
+fn second_panic_while_unwinding_loses_the_worker() {
+    let lost = why_lost("double-panic", limits());
+    assert!(lost.starts_with("worker of fixture died in task 5: "), "{lost}");
+    assert!(lost.contains("panic"), "{lost}");
+    assert!(lost.ends_with(", signal 6 (aborted)"), "{lost}");
+}
+
+#[test]
+fn overflowing_stack_loses_the_worker() {
+    assert_eq!(
+        why_lost("stack", limits()),
+        "worker of fixture died in task 5: its stack overflowed, signal 6 (aborted)"
+    );
+}
+
+#[test]
+fn memory_beyond_the_limit_loses_the_worker() {
+    assert_eq!(
+        why_lost("allocate", limits()),
+        "worker of fixture died in task 5: memory allocation of 1048576 bytes failed (its limit is \
+         64 MiB), signal 6 (aborted)"
+    );
+    assert_eq!(
+        why_lost("allocate-at-once", limits()),
+        "worker of fixture died in task 5: memory allocation of 70368744177664 bytes failed (its \
+         limit is 64 MiB), signal 6 (aborted)"
+    );
+}
+
+#[test]
+fn endless_loop_is_ended_after_the_limit() {
+    let limits = Limits { poll: Duration::from_millis(200), ..limits() };
+    assert_eq!(
+        why_lost("loop", limits),
+        "worker of fixture was stuck in task 5: ended after 200ms"
+    );
+}
+
+#[test]
+fn flood_of_text_neither_blocks_the_worker_nor_reaches_the_host() {
+    assert_eq!(tried(&["flood"]), [""; 0]);
+}
+
+#[test]
+fn killed_worker_is_back_within_a_tenth_of_a_second() {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    let fine = place.parameters("fine");
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+    kill(&port);
+    let begin = Instant::now();
+    assert_eq!(
+        engine.until_lost(&mut port),
+        "worker of fixture died: signal 9 (killed from outside, perhaps for lack of memory)"
+    );
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+    assert!(begin.elapsed() < Duration::from_millis(100), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn sixth_crash_in_a_minute_keeps_the_plugin_down_for_a_while() {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    let abort = place.parameters("abort");
+    for _ in 0..5 {
+        engine.see(&mut port, 1, &abort).unwrap_err();
+        assert_eq!(port.ready(), Ok(()));
+    }
+    engine.see(&mut port, 1, &abort).unwrap_err();
+    let begin = Instant::now();
+    assert_eq!(
+        port.ready().unwrap_err().reason,
+        "worker of fixture died in task 1: signal 6 (aborted); it comes back in 1s"
+    );
+    assert!(!port.push(&sonde_plugin_api::abi::Event::ZERO, &[]));
+    while port.ready().is_err() {
+        engine.turn(&mut port);
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
+    let fine = place.parameters("fine");
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+}
+
+#[test]
+fn dropped_port_leaves_no_process() {
+    let place = Place::new();
+    let port = place.process(&plugin("hostile"));
+    let id = port.worker_id().unwrap();
+    drop(port);
+    assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+}
+
+#[test]
+fn worker_holds_nothing_of_the_host() {
+    let place = Place::new();
+    // Without close-on-exec, as a careless library would leave it.
+    let careless = rustix::io::dup(std::io::stderr()).unwrap();
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::empty()).unwrap();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    let fine = place.parameters("fine");
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+    let process = format!("/proc/{}", port.worker_id().unwrap());
+    let mut fds: Vec<_> = std::fs::read_dir(format!("{process}/fd"))
+        .unwrap()
+        .map(|entry| {
+            let target = std::fs::read_link(entry.unwrap().path()).unwrap();
+            let target = target.to_string_lossy().into_owned();
+            target.split([':', ' ', '[']).next().unwrap_or_default().to_owned()
+        })
+        .collect();
+    fds.sort();
+    assert_eq!(fds, ["/dev/null", "/memfd", "anon_inode", "anon_inode", "pipe", "socket"]);
+    let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(field("Seccomp:"), "2");
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Threads:"), "1");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(set), "0000000000000000", "{set}");
+    }
+}
+
+fn kill(port: &ProcessPort) {
+    let id = port.worker_id().unwrap().cast_signed();
+    let pid = rustix::process::Pid::from_raw(id).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
