@@ -1,2 +1,125 @@
-//! To be written.
-fn main() {}
+//! The program `sonde`: measure from the command line, look at methods, begin a new one.
+//!
+//! It knows no method: what can be measured, with which parameters, and how the result reads comes
+//! from the plugins.
+
+mod arguments;
+mod campaign;
+mod methods;
+mod output;
+mod pages;
+mod scaffold;
+mod targets;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use arguments::Common;
+use sonde_host::{Catalogue, Settings};
+
+/// How the program ends; scripts rely on the numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Done = 0,
+    /// Measured, but nothing answered.
+    NoAnswer = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// Not permitted on this machine.
+    NotPermitted = 3,
+    /// Refused by policy.
+    Refused = 4,
+    /// A measurement failed.
+    Failed = 5,
+}
+
+/// Why the program ends early: what to say, and how.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+}
+
+impl Stop {
+    /// For whoever typed the command.
+    pub(crate) fn usage(text: impl ToString) -> Self {
+        Self { exit: Exit::Usage, text: text.to_string() }
+    }
+}
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == arguments::WORKER) {
+        sonde_host::worker_main(std::env::args_os().skip(2));
+    }
+    let arguments: Vec<String> = match std::env::args_os().map(|word| word.into_string()).collect()
+    {
+        Ok(arguments) => arguments,
+        Err(word) => return finish(Err(Stop::usage(format!("not UTF-8: {}", word.display())))),
+    };
+    log_to_stderr();
+    finish(dispatch(&arguments))
+}
+
+fn finish(result: Result<Exit, Stop>) -> ExitCode {
+    let exit = result.unwrap_or_else(|stop| {
+        eprintln!("sonde: {}", stop.text.trim_end());
+        stop.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Warnings for the operator; `SONDE_LOG=debug` and so on for more.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SONDE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
+    // What stands behind `run METHOD` depends on the plugins: find them before reading on.
+    let common = Common::peek(arguments);
+    let settings = settings(&common)?;
+    let catalogue = if arguments::needs_catalogue(arguments) {
+        Catalogue::scan(&settings)
+    } else {
+        Catalogue::default()
+    };
+    let matches = match arguments::command(&catalogue).try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help goes to standard output and is no mistake.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            arguments::explain_missing_method(arguments, &catalogue);
+            return Ok(exit);
+        }
+    };
+    match matches.subcommand() {
+        Some(("run", matches)) => match matches.subcommand() {
+            Some((method, matches)) => campaign::run(method, matches, settings, &catalogue),
+            None => Err(Stop::usage("which method? `sonde methods` lists them")),
+        },
+        Some(("methods", matches)) => methods::show(matches, &catalogue),
+        Some(("plugin", matches)) => match matches.subcommand() {
+            Some(("new", matches)) => scaffold::create(matches),
+            _ => Err(Stop::usage("sonde plugin new NAME")),
+        },
+        Some(("completions", matches)) => Ok(pages::completions(matches, &catalogue)),
+        Some(("man", _)) => pages::manual(&catalogue),
+        _ => Err(Stop::usage("nothing to do; see `sonde --help`")),
+    }
+}
+
+fn settings(common: &Common) -> Result<Settings, Stop> {
+    let program = std::env::current_exe().map_err(Stop::usage)?;
+    let mut settings = Settings::beside(&program).map_err(Stop::usage)?;
+    if !common.plugins.is_empty() {
+        settings.plugins = common.plugins.iter().map(PathBuf::from).collect();
+    }
+    Ok(settings)
+}

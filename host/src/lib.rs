@@ -1,1 +1,17 @@
-//! To be written.
+//! From a request to a measurement, from rows to a result.
+//!
+//! The host knows what plugins offer ([`Catalogue`]), runs them through the engine ([`Host`]) and
+//! makes one record of each measurement ([`record`]). It knows no method by name.
+
+mod catalogue;
+mod measure;
+pub mod record;
+mod settings;
+
+pub use catalogue::{Catalogue, Offer, Refusal};
+pub use measure::{Host, HostError, Notice, Status};
+pub use settings::{Isolation, Settings, StoreError};
+pub use sonde_engine::{OpenError, RunId, Stamps, Statistics};
+
+/// The hidden command of a worker process; never returns.
+pub use sonde_worker::worker_main;

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sonde-host", &["sonde-plugin-api", "sonde-engine", "sonde-worker"]),
     ("sonde-cli", &["sonde-host", "sonde-plugin-api"]),
     ("sonde-tests", &[]),
-    ("xtask", &[]),
+    ("xtask", &["sonde-tests"]),
 ];
 
 /// What every crate under `plugins/` may import.

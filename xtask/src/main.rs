@@ -1,6 +1,7 @@
 //! Checks of this repository that no ordinary tool makes: `cargo xtask ci` runs all of them, after
 //! the formatter and before clippy. Each finding is one line that names the file.
 
+mod bench;
 mod documents;
 mod layers;
 mod licences;
@@ -11,7 +12,7 @@ use std::process::{Command, ExitCode};
 /// What a check found wrong; empty where all is well.
 type Findings = Vec<String>;
 
-const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents";
+const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents | bench";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "layers" => run("layers", layers::check),
         "licences" => run("licences", licences::check),
+        "bench" => bench::run(),
         "documents" => run("documents", documents::check),
         _ => Err(USAGE.to_owned()),
     };

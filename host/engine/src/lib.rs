@@ -1,10 +1,31 @@
-//! To be written.
+//! The engine: the only holder of packet sockets.
+//!
+//! It sends what methods ask for, at the pace and within the rules that the operator set; it
+//! receives, finds out which probe was answered, and keeps the time, with the kernel's stamps in
+//! both directions. Methods are behind [`Port`](sonde_plugin_api::port::Port)s; who asks for
+//! measurements holds a [`Handle`].
 
-#[allow(dead_code, unused_imports)]
+mod actions;
+mod arrivals;
 mod clock;
-#[allow(dead_code, unused_imports)]
+mod config;
+mod departures;
+mod ends;
+mod engine;
+mod flows;
+mod handle;
+mod identifiers;
+mod link;
+mod output;
+mod pacing;
+mod policy;
 mod privileges;
-#[allow(dead_code, unused_imports)]
 mod route;
-#[allow(dead_code, unused_imports)]
 mod sys;
+mod tasks;
+mod wheel;
+
+pub use config::{Config, Stamps};
+pub use engine::PortMaker;
+pub use handle::{Engine, Handle, OpenError, drop_capabilities};
+pub use output::{Counters, End, Ended, Output, PortId, RunId, Start, Statistics};

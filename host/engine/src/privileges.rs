@@ -91,7 +91,7 @@ pub(crate) fn drop_all() -> Result<(), DropError> {
 }
 
 /// The calling thread's part of [`drop_all`].
-fn drop_own() -> Result<(), DropError> {
+pub(crate) fn drop_own() -> Result<(), DropError> {
     let refused = |error: caps::errors::CapsError| DropError::Refused(error.to_string());
     // The bounding set can be emptied by those with CAP_SETPCAP only; without it, and for users
     // other than root, no_new_privs is what keeps an executed program from getting anything.

@@ -1,0 +1,249 @@
+//! The command line: what is fixed, and what comes from the descriptors of the plugins.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgGroup, Command, builder::PossibleValuesParser, value_parser};
+use sonde_host::{Catalogue, Offer};
+use sonde_plugin_api::{descriptor::Parameter, packet::Family};
+
+/// The hidden command that begins a worker process.
+pub(crate) const WORKER: &str = "worker";
+
+/// Options that count before the plugins are known.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    /// Folders of `--plugins`.
+    pub(crate) plugins: Vec<String>,
+}
+
+impl Common {
+    /// Finds them wherever they stand; the real parser checks the rest later.
+    pub(crate) fn peek(arguments: &[String]) -> Self {
+        let mut common = Self::default();
+        let mut rest = arguments.iter().skip(1);
+        while let Some(word) = rest.next() {
+            if word == "--plugins" {
+                common.plugins.extend(rest.next().cloned());
+            } else if let Some(folder) = word.strip_prefix("--plugins=") {
+                common.plugins.push(folder.to_owned());
+            }
+        }
+        common
+    }
+}
+
+/// False where no plugin has to be asked, which takes some milliseconds each.
+pub(crate) fn needs_catalogue(arguments: &[String]) -> bool {
+    let command = arguments.iter().skip(1).find(|word| !word.starts_with('-'));
+    command.is_some_and(|word| {
+        ["run", "methods", "completions", "man", "help"].contains(&word.as_str())
+    })
+}
+
+/// The whole command line.
+pub(crate) fn command(catalogue: &Catalogue) -> Command {
+    let plugins = Arg::new("plugins")
+        .long("plugins")
+        .value_name("DIR")
+        .action(ArgAction::Append)
+        .global(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("Folder with plugins, instead of the usual ones; may be repeated");
+    Command::new("sonde")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Active network measurement; methods are plugins")
+        .after_help(
+            "Exit codes: 0 done, 1 nothing answered, 2 usage or configuration, 3 not permitted, \
+             4 refused by policy, 5 a measurement failed.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(plugins)
+        .subcommand(run(catalogue))
+        .subcommand(
+            Command::new("methods")
+                .about("Show what the plugins offer")
+                .arg(Arg::new("name").value_name("NAME").help("One method, in full"))
+                .arg(switch("schema", "JSON Schema of the method's result record").requires("name"))
+                .arg(switch("json", "The descriptor as the plugin gives it").requires("name")),
+        )
+        .subcommand(
+            Command::new("plugin")
+                .about("Work on plugins")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    Command::new("new")
+                        .about("Begin a new method: a crate that builds and passes its test")
+                        .arg(
+                            Arg::new("path")
+                                .value_name("NAME")
+                                .required(true)
+                                .help("Folder to make"),
+                        )
+                        .arg(
+                            Arg::new("api")
+                                .long("api")
+                                .value_name("DIR")
+                                .value_parser(value_parser!(PathBuf))
+                                .help("Folder of sonde-plugin-api, instead of the published one"),
+                        ),
+                ),
+        )
+        .subcommand(Command::new("completions").about("Print completions for a shell").arg(
+            Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell)),
+        ))
+        .subcommand(Command::new("man").about("Print the manual page"))
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn run(catalogue: &Catalogue) -> Command {
+    let mut command = Command::new("run")
+        .about("Measure one or many targets")
+        .subcommand_value_name("METHOD")
+        .subcommand_help_heading("Methods")
+        .arg_required_else_help(true)
+        .subcommand_required(true);
+    for offer in catalogue.offers() {
+        command = command.subcommand(method(&offer));
+    }
+    command
+}
+
+fn method(offer: &Offer) -> Command {
+    let method = offer.method();
+    let mut command = Command::new(method.name.clone())
+        .about(method.doc.clone())
+        .arg_required_else_help(true)
+        .next_help_heading("Parameters");
+    if !method.source.is_empty() {
+        command = command.after_help(format!("Source: {}", method.source));
+    }
+    for parameter in own_parameters(offer) {
+        command = command.arg(flag(parameter));
+    }
+    let taken =
+        |letter: char| own_parameters(offer).any(|parameter| parameter.short == Some(letter));
+    command
+        .next_help_heading("Targets")
+        .arg(Arg::new("target").value_name("TARGET").num_args(0..).help("Addresses or names"))
+        .arg(
+            Arg::new("targets")
+                .long("targets")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("One target a line; # begins a comment, - is standard input"),
+        )
+        .group(ArgGroup::new("whom").args(["target", "targets"]).multiple(true).required(true))
+        .arg(
+            short_unless(taken('4'), switch("ipv4", "IPv4 addresses of names"), '4')
+                .conflicts_with("ipv6"),
+        )
+        .arg(short_unless(taken('6'), switch("ipv6", "IPv6 addresses of names"), '6'))
+        .next_help_heading("How")
+        .arg(
+            Arg::new("pps")
+                .long("pps")
+                .value_name("N")
+                .value_parser(value_parser!(f64))
+                .help("Packets per second, of all targets together [default: 20]"),
+        )
+        .arg(
+            Arg::new("window")
+                .long("window")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Targets measured at the same time [default: two seconds' worth of --pps]"),
+        )
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_parser(PossibleValuesParser::new(["text", "json"]))
+                .help("Text for people, or a JSON record a line [default: text on a terminal]"),
+        )
+        .arg(
+            Arg::new("isolation")
+                .long("isolation")
+                .default_value("process")
+                .value_parser(PossibleValuesParser::new(["process", "inline"]))
+                .help("The plugin in a jailed process of its own, or in the engine's thread"),
+        )
+        .arg(
+            Arg::new("stamps")
+                .long("stamps")
+                .default_value("auto")
+                .value_parser(PossibleValuesParser::new(["auto", "precise", "interpolated"]))
+                .help("Who stamps departures: the kernel at low rates, always, or never"),
+        )
+}
+
+fn short_unless(taken: bool, arg: Arg, letter: char) -> Arg {
+    if taken { arg } else { arg.short(letter) }
+}
+
+/// All but the one that TARGET stands for.
+pub(crate) fn own_parameters(offer: &Offer) -> impl Iterator<Item = &Parameter> {
+    let target = offer.target().map(|target| &target.name);
+    offer.method().parameters.iter().filter(move |parameter| Some(&parameter.name) != target)
+}
+
+/// Names of the options above, which no parameter may take.
+const TAKEN: &[&str] = &[
+    "target",
+    "targets",
+    "ipv4",
+    "ipv6",
+    "pps",
+    "window",
+    "format",
+    "isolation",
+    "stamps",
+    "plugins",
+    "help",
+];
+
+fn flag(parameter: &Parameter) -> Arg {
+    // A parameter of the same name as an option of ours is reached by its whole element.
+    let name = match TAKEN.contains(&parameter.name.as_str()) {
+        true => parameter.element.replace('.', "-"),
+        false => parameter.name.clone(),
+    };
+    let mut help = parameter.doc.trim_end_matches('.').to_owned();
+    help.push_str(&format!(" ({})", parameter.accepted(None)));
+    let default = |family| crate::methods::default_text(parameter, family);
+    match (default(Family::V4), default(Family::V6)) {
+        (Some(default), Some(other)) if default != other => {
+            help.push_str(&format!(" [default: {default}, IPv6: {other}]"));
+        }
+        (Some(default), _) => help.push_str(&format!(" [default: {default}]")),
+        (None, _) => {}
+    }
+    let mut arg = Arg::new(format!("parameter {}", parameter.name))
+        .long(name)
+        .help(help)
+        .value_name(parameter.name.to_ascii_uppercase())
+        .allow_hyphen_values(true)
+        .required(parameter.required);
+    if let Some(letter) = parameter.short.filter(|letter| !['h', 'V'].contains(letter)) {
+        arg = arg.short(letter);
+    }
+    if !parameter.alias.is_empty() {
+        arg = arg.visible_alias(parameter.alias.clone());
+    }
+    arg
+}
+
+/// After a mistake in `run METHOD`: which files were refused, for one of them may be what was meant.
+pub(crate) fn explain_missing_method(arguments: &[String], catalogue: &Catalogue) {
+    if arguments.iter().any(|word| word == "run") {
+        for refusal in catalogue.refusals() {
+            eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
+        }
+        if catalogue.offers().next().is_none() {
+            eprintln!("sonde: no plugin was found; see --plugins and SONDE_PLUGINS");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `sonde run`: one target or a million, a window of them at a time.
+//!
+//! Memory grows with the window, not with the number of targets.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use clap::ArgMatches;
+use sonde_host::{Catalogue, Host, HostError, Isolation, Notice, Offer, Settings, Stamps, Status};
+use sonde_plugin_api::schema::Value;
+
+use crate::{
+    Exit, Stop, arguments,
+    output::{Form, Printer},
+    targets::{Target, Targets, Wanted},
+};
+
+/// Times that the user asked to stop: the first asks politely, the second at once.
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+/// Most measurements at the same time where nothing is said.
+const MAX_WINDOW: f64 = 32_768.0;
+
+/// What came of the measurements so far.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: u64,
+    done: u64,
+    failed: u64,
+    refused: u64,
+    not_resolved: u64,
+}
+
+/// Runs `method` as the command line says.
+pub(crate) fn run(
+    method: &str,
+    matches: &ArgMatches,
+    mut settings: Settings,
+    catalogue: &Catalogue,
+) -> Result<Exit, Stop> {
+    let offer = catalogue
+        .find(method)
+        .ok_or_else(|| Stop::usage(format!("no method {method}; `sonde methods` lists them")))?;
+    let parameters = parameters(&offer, matches)?;
+    choose(&mut settings, matches)?;
+    let window = matches.get_one::<u32>("window").map_or_else(
+        || (settings.packets_per_second * 2.0).clamp(16.0, MAX_WINDOW) as usize,
+        |window| *window as usize,
+    );
+    let mut targets = targets(matches)?.peekable();
+    let form = Form::chosen(matches.get_one::<String>("format").map(String::as_str));
+    // Several targets at once: their rows would be shuffled, so each is shown when it has ended.
+    let many = matches.contains_id("targets")
+        || matches.get_many::<String>("target").is_some_and(|targets| targets.len() > 1);
+    let mut printer = Printer::new(form, many, &offer);
+    ctrlc::set_handler(|| {
+        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    })
+    .map_err(Stop::usage)?;
+
+    let mut host = Host::open(settings).map_err(|error| stop_of(&error))?;
+    let mut names = HashMap::new();
+    let mut tally = Tally::default();
+    let mut heard = 0;
+    loop {
+        let interrupts = INTERRUPTS.load(Ordering::Relaxed);
+        if interrupts > heard {
+            heard = interrupts;
+            if interrupts == 1 { host.interrupt_all() } else { host.cancel_all() }
+        }
+        while interrupts == 0 && host.running() < window && targets.peek().is_some() {
+            let target = match targets.next() {
+                Some(Ok(target)) => target,
+                Some(Err(error)) => {
+                    printer.complain(&error);
+                    tally.not_resolved += 1;
+                    continue;
+                }
+                None => break,
+            };
+            let run = start(&mut host, &offer, &parameters, &target)?;
+            names.insert(run, target);
+        }
+        if host.running() == 0 {
+            break;
+        }
+        for notice in host.notices(Duration::from_millis(100)) {
+            match notice {
+                Notice::Row { run, table, row } => printer.row(names.get(&run), &table, &row),
+                Notice::Log { text, .. } => printer.complain(&text),
+                Notice::Ended { run, status, record } => {
+                    let target = names.remove(&run);
+                    tally.count(status, record.answered());
+                    printer.ended(target.as_ref(), &record);
+                }
+            }
+        }
+        printer.progress(
+            tally.done + tally.failed + tally.refused,
+            tally.answered,
+            &host.statistics(),
+        );
+    }
+    printer.finish();
+    Ok(tally.exit())
+}
+
+impl Tally {
+    fn count(&mut self, status: Status, answered: u64) {
+        self.answered += answered;
+        match status {
+            Status::Done | Status::Interrupted => self.done += 1,
+            Status::Failed => self.failed += 1,
+            Status::Refused => self.refused += 1,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self { failed: 1.., .. } => Exit::Failed,
+            Self { done: 0, refused: 1.., .. } => Exit::Refused,
+            Self { done: 0, not_resolved: 1.., .. } => Exit::Usage,
+            Self { answered: 0, .. } => Exit::NoAnswer,
+            _ => Exit::Done,
+        }
+    }
+}
+
+/// Parameters from the command line, by name, checked.
+fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Value>, Stop> {
+    let mut values = BTreeMap::new();
+    for parameter in arguments::own_parameters(offer) {
+        if let Some(text) = matches.get_one::<String>(&format!("parameter {}", parameter.name)) {
+            let value = parameter.parse(text, None).map_err(Stop::usage)?;
+            values.insert(parameter.name.clone(), value);
+        }
+    }
+    Ok(values)
+}
+
+fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
+    if let Some(pps) = matches.get_one::<f64>("pps") {
+        if !(0.001..=100e6).contains(pps) {
+            return Err(Stop::usage(format!("--pps is {pps}, accepted: 0.001 to 100000000")));
+        }
+        settings.packets_per_second = *pps;
+    }
+    let is =
+        |name: &str, word: &str| matches.get_one::<String>(name).is_some_and(|given| given == word);
+    if is("isolation", "inline") {
+        settings.isolation = Isolation::Inline;
+    }
+    if is("stamps", "precise") {
+        settings.stamps = Stamps::Precise;
+    } else if is("stamps", "interpolated") {
+        settings.stamps = Stamps::Interpolated;
+    }
+    Ok(())
+}
+
+fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
+    let wanted = match (matches.get_flag("ipv4"), matches.get_flag("ipv6")) {
+        (true, _) => Wanted::V4,
+        (_, true) => Wanted::V6,
+        _ => Wanted::Any,
+    };
+    let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
+    let list = matches.get_one::<std::path::PathBuf>("targets").cloned();
+    Targets::open(named, list, wanted).map_err(Stop::usage)
+}
+
+fn start(
+    host: &mut Host,
+    offer: &Offer,
+    parameters: &BTreeMap<String, Value>,
+    target: &Target,
+) -> Result<sonde_host::RunId, Stop> {
+    let mut parameters = parameters.clone();
+    if let Some(parameter) = offer.target() {
+        parameters.insert(parameter.name.clone(), Value::Ip(target.address));
+    }
+    host.start(offer, &parameters).map_err(|error| stop_of(&error))
+}
+
+fn stop_of(error: &HostError) -> Stop {
+    let exit = if error.is_not_permitted() { Exit::NotPermitted } else { Exit::Usage };
+    Stop { exit, text: error.to_string() }
+}

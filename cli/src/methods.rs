@@ -1,0 +1,87 @@
+//! `sonde methods`: what the plugins offer.
+
+use clap::ArgMatches;
+use serde_json::Value as Json;
+use sonde_host::{Catalogue, Offer};
+use sonde_plugin_api::{descriptor::Parameter, packet::Family};
+
+use crate::{Exit, Stop};
+
+pub(crate) fn show(matches: &ArgMatches, catalogue: &Catalogue) -> Result<Exit, Stop> {
+    let Some(name) = matches.get_one::<String>("name") else {
+        for offer in catalogue.offers() {
+            println!("{:<12} {:<8} {}", offer.method().name, offer.version(), offer.method().doc);
+        }
+        for refusal in catalogue.refusals() {
+            eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
+        }
+        return Ok(Exit::Done);
+    };
+    let offer = catalogue.find(name).ok_or_else(|| {
+        let known: Vec<String> =
+            catalogue.offers().map(|offer| offer.method().name.clone()).collect();
+        Stop::usage(format!("no method {name}, there are: {}", known.join(", ")))
+    })?;
+    if matches.get_flag("schema") {
+        println!("{:#}", offer.method().record_schema());
+    } else if matches.get_flag("json") {
+        println!("{:#}", serde_json::to_value(offer.method()).map_err(Stop::usage)?);
+    } else {
+        describe(&offer);
+    }
+    Ok(Exit::Done)
+}
+
+fn describe(offer: &Offer) {
+    let method = offer.method();
+    println!("{} {}: {}", method.name, offer.version(), method.doc);
+    if !method.source.is_empty() {
+        println!("source: {}", method.source);
+    }
+    println!("plugin: {}", offer.path().display());
+    if !method.needs.is_empty() {
+        let needs: Vec<String> = method.needs.iter().map(ToString::to_string).collect();
+        println!("needs: {}", needs.join(", "));
+    }
+    println!("\nparameters");
+    for parameter in &method.parameters {
+        println!("  --{:<18} {}", parameter.name, parameter.doc);
+        println!("  {:<20} {}", "", facts(parameter));
+    }
+    for table in &method.tables {
+        println!("\ntable {}", table.name);
+        for column in &table.columns {
+            println!("  {:<20} {}", column.name, column.doc);
+        }
+    }
+    println!("\ncapabilities");
+    for view in &method.capabilities {
+        let elements: Vec<&str> =
+            view.results.iter().map(|result| result.element.as_str()).collect();
+        println!("  {:<20} {}", view.label, elements.join(", "));
+    }
+}
+
+fn facts(parameter: &Parameter) -> String {
+    let mut facts = vec![parameter.element.clone(), parameter.accepted(None)];
+    match (default_text(parameter, Family::V4), default_text(parameter, Family::V6)) {
+        (Some(default), Some(other)) if default != other => {
+            facts.push(format!("default {default}, with IPv6 {other}"));
+        }
+        (Some(default), _) => facts.push(format!("default {default}")),
+        (None, _) => {}
+    }
+    if parameter.required {
+        facts.push("required".to_owned());
+    }
+    facts.join("; ")
+}
+
+/// The default as a person would write it.
+pub(crate) fn default_text(parameter: &Parameter, family: Family) -> Option<String> {
+    match parameter.default_for(family).to_json() {
+        Json::Null => None,
+        Json::String(text) => Some(text),
+        other => Some(other.to_string()),
+    }
+}

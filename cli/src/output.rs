@@ -1,0 +1,148 @@
+//! What a person or a program sees of the measurements.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value as Json};
+use sonde_host::{Offer, Statistics, record::Record};
+use sonde_plugin_api::text_form::{TextForm, fill};
+
+use crate::targets::Target;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// One record a line.
+    Json,
+}
+
+impl Form {
+    /// As asked for; else text on a terminal and records in a pipe.
+    pub(crate) fn chosen(word: Option<&str>) -> Self {
+        match word {
+            Some("json") => Self::Json,
+            Some(_) => Self::Text,
+            None if io::stdout().is_terminal() => Self::Text,
+            None => Self::Json,
+        }
+    }
+}
+
+/// Writes results to standard output, and how far we are to standard error.
+pub(crate) struct Printer {
+    form: Form,
+    /// Rows as they come, for a single target.
+    live: bool,
+    text: TextForm,
+    head_printed: bool,
+    bar: ProgressBar,
+}
+
+impl Printer {
+    pub(crate) fn new(form: Form, many: bool, offer: &Offer) -> Self {
+        let style = "{spinner} {pos} done, {msg}  [{elapsed_precise}]";
+        let target = match many && io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr_with_hz(4),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        let text = offer.method().text.clone();
+        Self { form, live: !many, text, head_printed: false, bar }
+    }
+
+    /// A row of a measurement that goes on.
+    pub(crate) fn row(&mut self, target: Option<&Target>, table: &str, row: &Map<String, Json>) {
+        if self.form == Form::Text && self.live {
+            let mut lines = Vec::new();
+            if !self.head_printed {
+                self.head_printed = true;
+                lines.extend(self.head(target, &Map::new()));
+            }
+            lines.extend(self.text.row(table, row).or_else(|| self.plain_row(table, row)));
+            self.write(&lines);
+        }
+    }
+
+    /// A measurement that is over.
+    pub(crate) fn ended(&mut self, target: Option<&Target>, record: &Record) {
+        if self.form == Form::Json {
+            return self.write(&[record.to_json().to_string()]);
+        }
+        let mut lines = Vec::new();
+        if !self.live {
+            lines.extend(self.head(target, &record.parameters));
+            for (table, rows) in &record.tables {
+                let rows = rows.as_array().into_iter().flatten().filter_map(Json::as_object);
+                lines.extend(rows.filter_map(|row| {
+                    self.text.row(table, row).or_else(|| self.plain_row(table, row))
+                }));
+            }
+        }
+        if let Some(error) = &record.error {
+            let name = target.map_or("", |target| target.name.as_str());
+            lines.push(format!("{name}: {}: {error}", record.status));
+        }
+        for (reason, count) in &record.not_sent {
+            lines.push(format!("{count} probes not sent: {reason}"));
+        }
+        if !self.live {
+            lines.push(String::new());
+        }
+        self.write(&lines);
+    }
+
+    /// Something that did not work, to standard error.
+    pub(crate) fn complain(&self, text: &dyn std::fmt::Display) {
+        self.bar.suspend(|| eprintln!("sonde: {text}"));
+    }
+
+    /// How far we are.
+    pub(crate) fn progress(&self, done: u64, answered: u64, statistics: &Statistics) {
+        self.bar.set_position(done);
+        self.bar.set_message(format!("{} sent, {answered} answered", statistics.sent));
+        self.bar.tick();
+    }
+
+    /// After the last measurement.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn head(&self, target: Option<&Target>, parameters: &Map<String, Json>) -> Option<String> {
+        let mut values = parameters.clone();
+        if let Some(target) = target {
+            values.insert("target".into(), target.name.clone().into());
+            values.insert("destination".into(), target.address.to_string().into());
+        }
+        (!self.text.head.is_empty()).then(|| fill(&self.text.head, &values))
+    }
+
+    /// For a method that does not say how its rows read: what they hold, by name.
+    fn plain_row(&self, table: &str, row: &Map<String, Json>) -> Option<String> {
+        if !self.text.lines.is_empty() {
+            return None;
+        }
+        let there = row.iter().filter(|(_, value)| !value.is_null());
+        let line: String = there.map(|(name, _)| format!("  {name}={{{name}}}")).collect();
+        Some(fill(&format!("{table}{line}"), row))
+    }
+
+    fn write(&self, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        self.bar.suspend(|| {
+            let mut out = io::stdout().lock();
+            let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+            if written.and_then(|()| out.flush()).is_err() {
+                // Nobody reads any more, as behind `| head`.
+                std::process::exit(0);
+            }
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! What a plugin wants: checked, then done. A plugin is not trusted.
+
+use sonde_packet::demux::FlowId;
+use sonde_plugin_api::abi::{Action, ActionKind, FailKind};
+
+use crate::{
+    engine::{Core, Timer},
+    link::Link,
+    output::Output,
+    tasks::{Send, TaskIndex},
+};
+
+/// Timers that a task may have at a time.
+const MAX_TIMERS: u32 = 65_536;
+/// Longest text of a log, an error, a reason to stop; octets.
+const MAX_TEXT: usize = 1024;
+
+impl<L: Link> Core<L> {
+    /// Does one action of the plugin at `port`; `bytes` are those of its batch.
+    pub(crate) fn act(&mut self, port: u32, action: &Action, bytes: &[u8]) {
+        let state = &mut self.state;
+        let numbers = &state.ports[port as usize].numbers;
+        // A task that is over, or was never there: what it wants is late, or nonsense.
+        let Some(&Some(task)) = numbers.get(action.task as usize) else { return };
+        let (from, octets) = (action.off as usize, action.len as usize);
+        let Some(payload) = from.checked_add(octets).and_then(|to| bytes.get(from..to)) else {
+            return self.fail(task, "the plugin pointed outside of its batch");
+        };
+        match action.kind {
+            ActionKind::OpenFlow => self.open_flow(task, action.token, payload),
+            ActionKind::Send => {
+                let send = Send {
+                    flow: FlowId(action.flow),
+                    token: action.token,
+                    timeout_ns: action.arg,
+                    flags: action.flags,
+                    tries: 0,
+                };
+                self.handle_send(task, send, payload);
+            }
+            ActionKind::Timer => self.arm(task, action.token, action.arg),
+            ActionKind::Cancel => self.cancel_token(task, action),
+            ActionKind::CloseFlow => self.handle_close(task, FlowId(action.flow)),
+            ActionKind::Row => {
+                let wall_offset_ns = state.wall_offset_ns;
+                let Some(entry) = state.tasks.get(task) else { return };
+                let (run, values) = (entry.run, payload.to_vec());
+                state.outputs.push(Output::Row { run, table: action.code, values, wall_offset_ns });
+            }
+            ActionKind::Log => {
+                let Some(entry) = state.tasks.get(task) else { return };
+                let (run, text) = (entry.run, text(payload));
+                state.outputs.push(Output::Log { run, level: action.code, text });
+            }
+            ActionKind::Progress => {
+                let Some(entry) = state.tasks.get(task) else { return };
+                let per_mille = action.arg.min(1000) as u16;
+                state.outputs.push(Output::Progress { run: entry.run, per_mille });
+            }
+            ActionKind::Finish => {
+                let stop = (!payload.is_empty()).then(|| text(payload));
+                self.flush();
+                self.state.finish(task, stop);
+            }
+            ActionKind::Fail => {
+                // Whether it crashed is for us to say.
+                let kind = Some(FailKind(action.code)).filter(|kind| *kind != FailKind::Crashed);
+                self.flush();
+                self.state.failed(task, kind.unwrap_or(FailKind::Error), text(payload));
+            }
+            // The loader lets no plugin in that knows more kinds than we do.
+            other => self.fail(task, &format!("the plugin wanted {other:?}, which is not known")),
+        }
+    }
+
+    /// It did what it must not. What is in the batch leaves, and counts.
+    pub(crate) fn fail(&mut self, task: TaskIndex, text: &str) {
+        self.flush();
+        self.state.fail(task, text);
+    }
+
+    fn arm(&mut self, task: TaskIndex, token: u32, at: u64) {
+        let state = &mut self.state;
+        let generation = state.tasks.generation(task);
+        let Some(entry) = state.tasks.get_mut(task) else { return };
+        if entry.timers >= MAX_TIMERS {
+            return self.fail(task, &format!("it has {MAX_TIMERS} timers already"));
+        }
+        entry.timers += 1;
+        state.wheel.arm(at, Timer::Plugin { task, generation, token });
+    }
+
+    /// A timer that is not waited for fires all the same and is ignored; a probe is let go.
+    fn cancel_token(&mut self, task: TaskIndex, action: &Action) {
+        let state = &mut self.state;
+        let flow = FlowId(action.flow);
+        if !state.owns(task, flow) {
+            return;
+        }
+        if let Some(probe) = state.demux.waiting(flow, action.token) {
+            state.demux.cancel(probe);
+        } else {
+            state.unqueue(task, |send| send.flow == flow && send.token == action.token);
+        }
+    }
+}
+
+/// One line, without what could steer a terminal.
+fn text(payload: &[u8]) -> String {
+    let cut = payload.get(..MAX_TEXT).unwrap_or(payload);
+    let line = String::from_utf8_lossy(cut);
+    line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}

@@ -1,0 +1,105 @@
+//! Packets that came in: whose they are, and what their task is told.
+
+use sonde_packet::{
+    Class, IpHeader, Received, Verdict, classify,
+    demux::{Answered, Match, Quality},
+    mapped, verify,
+};
+use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, flags};
+
+use crate::{engine::State, link::Arrival};
+
+impl<H> State<H> {
+    /// A packet from the ring, from its IP header on, perhaps with padding behind.
+    pub(crate) fn arrived(&mut self, packet: &[u8], arrival: &Arrival) {
+        let Ok(header) = IpHeader::parse(packet) else { return };
+        let packet = match arrival.merged {
+            // The length field of merged segments may be too small for them.
+            true => packet,
+            false => packet.get(..header.total_octets).unwrap_or(packet),
+        };
+        let Some(received) = classify(packet).filter(|found| found.class != Class::Redirect) else {
+            return;
+        };
+        let verdict = if arrival.checksum_not_ready || arrival.merged {
+            Verdict::Unverified
+        } else {
+            verify(packet, &header)
+        };
+        if verdict == Verdict::Bad {
+            self.statistics.bad_checksum += 1;
+            return;
+        }
+        let mut event = event_of(packet, &received, arrival);
+        if verdict == Verdict::Unverified {
+            event.flags |= flags::UNVERIFIED;
+        }
+        if arrival.merged {
+            event.flags |= flags::MERGED;
+        }
+        match self.demux.receive_classified(packet, &received) {
+            Match::Probe(answered) => self.answered(&answered, &received, event, packet),
+            Match::Flow { flow, owner } => {
+                let event = Event { flow: flow.0, ..event };
+                self.deliver(owner, event, packet);
+            }
+            Match::Foreign => self.statistics.foreign += 1,
+        }
+    }
+
+    fn answered(
+        &mut self,
+        answered: &Answered,
+        received: &Received,
+        mut event: Event,
+        packet: &[u8],
+    ) {
+        let hears_all = self.demux.flow(answered.flow).is_some_and(|flow| flow.hear_all);
+        let Some(task) = self.tasks.get_mut(answered.owner) else { return };
+        let is_first = !answered.late && !answered.duplicate;
+        for counters in [&mut task.counters, &mut self.statistics.counters] {
+            counters.answered += u64::from(is_first);
+            counters.errors += u64::from(is_first && received.class.is_error());
+            counters.late += u64::from(answered.late);
+            counters.duplicates += u64::from(answered.duplicate);
+        }
+        let (departed, arrived) = (answered.departure.stamp, event.stamps >> 4);
+        task.stamps = (task.stamps.0.max(departed), task.stamps.1.max(arrived));
+        // Who waits for one answer has it, or has given up.
+        if !is_first && !hears_all && answered.token & LABEL_TOKEN == 0 {
+            return;
+        }
+        event.token = answered.token;
+        event.flow = answered.flow.0;
+        event.sent = answered.departure.at;
+        event.stamps |= departed;
+        event.aux = answered.departure.uncertainty;
+        if answered.late {
+            event.flags |= flags::LATE;
+        }
+        if answered.duplicate {
+            event.flags |= flags::DUPLICATE;
+        }
+        if answered.quality == Quality::Weak {
+            event.flags |= flags::WEAK;
+        }
+        self.deliver(answered.owner, event, packet);
+    }
+}
+
+fn event_of(packet: &[u8], received: &Received, arrival: &Arrival) -> Event {
+    let quote = received.quote.as_ref().and_then(|range| u16::try_from(range.start).ok());
+    debug_assert!(packet.len() >= received.header_octets);
+    Event {
+        kind: EventKind::Packet,
+        class: received.class as u8,
+        at: arrival.at,
+        from: mapped(received.from),
+        ttl: received.ttl,
+        icmp_type: received.icmp_type,
+        icmp_code: received.icmp_code,
+        stamps: arrival.stamp << 4,
+        quote: quote.unwrap_or_default(),
+        ..Event::ZERO
+    }
+}

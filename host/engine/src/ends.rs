@@ -1,0 +1,116 @@
+//! How measurements end: each exactly once, whatever ends it.
+
+use sonde_plugin_api::abi::{Event, EventKind, FailKind, stamp};
+
+use crate::{
+    engine::State,
+    output::{End, Ended, Output, RunId},
+    tasks::{Phase, Task, TaskIndex},
+};
+
+impl<H> State<H> {
+    /// It ended by itself.
+    pub(crate) fn finish(&mut self, task: TaskIndex, stop: Option<String>) {
+        let is_parting = |task: &Task| task.phase != Phase::Running;
+        let interrupted = self.tasks.get(task).is_some_and(is_parting);
+        self.end(task, End::Finished { stop, interrupted }, true);
+    }
+
+    /// It failed by itself.
+    pub(crate) fn failed(&mut self, task: TaskIndex, kind: FailKind, text: String) {
+        let refused =
+            self.tasks.get(task).is_some_and(|task| task.refused && task.counters.sent == 0);
+        self.end(task, End::Failed { kind, text, refused }, true);
+    }
+
+    /// It did what it must not, or its rows make no sense.
+    pub(crate) fn fail(&mut self, task: TaskIndex, text: &str) {
+        let end = End::Failed { kind: FailKind::Error, text: text.to_owned(), refused: false };
+        self.drop_task(task);
+        self.end(task, end, false);
+    }
+
+    /// Somebody does not want it any more.
+    pub(crate) fn cancel(&mut self, run: RunId) {
+        if let Some(task) = self.runs.get(&run).copied() {
+            self.drop_interrupted(task);
+        }
+    }
+
+    /// It was asked to finish, and the time for that is over.
+    pub(crate) fn drop_interrupted(&mut self, task: TaskIndex) {
+        let (kind, text) = (FailKind::Interrupted, "interrupted".to_owned());
+        self.drop_task(task);
+        self.end(task, End::Failed { kind, text, refused: false }, false);
+    }
+
+    /// It never began.
+    pub(crate) fn refuse(&mut self, run: RunId, reason: &str) {
+        let wall = self.now.saturating_add_signed(self.wall_offset_ns);
+        let end = End::Failed { kind: FailKind::Crashed, text: reason.to_owned(), refused: false };
+        self.outputs.push(Output::Ended(Box::new(Ended {
+            run,
+            end,
+            counters: Default::default(),
+            not_sent_errno: Vec::new(),
+            stamps: (name(0), name(0)),
+            source: None,
+            started_wall_ns: wall,
+            ended_wall_ns: wall,
+        })));
+    }
+
+    /// A plugin died with all that it was doing.
+    pub(crate) fn lose_port(&mut self, port: u32, reason: &str) {
+        let id = self.ports[port as usize].id;
+        let lost: Vec<TaskIndex> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.port == port)
+            .map(|(index, _)| index)
+            .collect();
+        for task in lost {
+            let (kind, text) = (FailKind::Crashed, reason.to_owned());
+            self.end(task, End::Failed { kind, text, refused: false }, true);
+        }
+        self.ports[port as usize].reset();
+        self.outputs.push(Output::PortLost { port: id, reason: reason.to_owned() });
+    }
+
+    fn drop_task(&mut self, task: TaskIndex) {
+        let event = Event { kind: EventKind::Drop, at: self.now, ..Event::ZERO };
+        self.deliver(task, event, &[]);
+    }
+
+    fn end(&mut self, task: TaskIndex, end: End, plugin_knows: bool) {
+        let flows = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.flows));
+        for flow in flows.into_iter().flatten() {
+            self.close_flow(flow);
+        }
+        let Some(ended) = self.tasks.remove(task) else { return };
+        self.runs.remove(&ended.run);
+        self.release_number(ended.port, ended.number, plugin_knows);
+        let wall = |at: u64| at.saturating_add_signed(self.wall_offset_ns);
+        self.outputs.push(Output::Ended(Box::new(Ended {
+            run: ended.run,
+            end,
+            counters: ended.counters,
+            not_sent_errno: ended.not_sent,
+            stamps: (name(ended.stamps.0), name(ended.stamps.1)),
+            source: ended.source,
+            started_wall_ns: wall(ended.started),
+            ended_wall_ns: wall(self.now),
+        })));
+    }
+}
+
+/// As it stands in a record.
+fn name(number: u8) -> &'static str {
+    match number {
+        stamp::USER => "user",
+        stamp::KERNEL => "kernel",
+        stamp::HARDWARE => "hardware",
+        stamp::VIRTUAL => "virtual",
+        _ => "none",
+    }
+}

@@ -1,0 +1,570 @@
+//! The loop: one thread that sends, receives and keeps time, for all measurements.
+//!
+//! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
+//! The parts are in `arrivals`, `actions`, `flows`, `departures` and `ends`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, TryRecvError},
+    },
+    time::Duration,
+};
+
+use foldhash::quality::RandomState;
+use sonde_packet::demux::{Demux, ProbeId};
+use sonde_plugin_api::{
+    abi::{Action, Event, EventKind},
+    port::{Lost, Port},
+};
+
+use crate::{
+    config::{Config, Stamps},
+    departures::{Bare, ProbeNotes},
+    flows::Opening,
+    identifiers::Identifiers,
+    link::Link,
+    output::{Output, PortId, RunId, Start, Statistics},
+    pacing::{Pacer, QUANTUM_NS},
+    tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
+    wheel::Wheel,
+};
+
+/// Time to finish after an interrupt.
+const GRACE_NS: u64 = 1_000_000_000;
+/// A number whose task was taken from the plugin is not used again for so long: actions that it
+/// had on the way are nobody's.
+const NUMBER_REST_NS: u64 = 10_000_000_000;
+/// Longest sleep.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Events that a plugin may be behind; more, and nothing is received until it catches up.
+const MAX_BEHIND: usize = 65_536;
+
+/// Stands where a port has gone.
+const GONE: PortId = PortId(u32::MAX);
+
+/// Makes a port on the engine's thread.
+pub type PortMaker = Box<dyn FnOnce() -> Result<Box<dyn Port>, Lost> + Send>;
+
+/// What a handle asks of its engine.
+pub(crate) enum Command {
+    AddPort(PortId, PortMaker),
+    RemovePort(PortId),
+    Start(Start),
+    Interrupt(RunId),
+    Cancel(RunId),
+    Fail(RunId, String),
+    StopAll,
+    Shutdown,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    /// A plugin's.
+    Plugin { task: TaskIndex, generation: u32, token: u32 },
+    /// The answer to a probe is overdue.
+    Timeout(ProbeId),
+    /// The time after an interrupt is over.
+    Grace { task: TaskIndex, generation: u32 },
+}
+
+/// A plugin in use.
+pub(crate) struct PortState {
+    pub(crate) id: PortId,
+    pub(crate) port: Box<dyn Port>,
+    /// Task by the plugin's number.
+    pub(crate) numbers: Vec<Option<TaskIndex>>,
+    free: Vec<u32>,
+    resting: VecDeque<(u64, u32)>,
+    /// Events that found no room.
+    behind: VecDeque<(Event, Box<[u8]>)>,
+    pub(crate) tasks: usize,
+    leaving: bool,
+}
+
+/// Actions of one batch.
+type ActionBatch = (Vec<Action>, Vec<u8>);
+
+/// All that the engine knows, apart from the world outside.
+pub(crate) struct State<H> {
+    pub(crate) now: u64,
+    pub(crate) wall_offset_ns: i64,
+    pub(crate) config: Config,
+    pub(crate) demux: Demux,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) tasks: Slab<Task>,
+    /// Beside the flows of `demux`, by their number.
+    pub(crate) flows: Vec<Option<FlowState>>,
+    pub(crate) ports: Vec<PortState>,
+    pub(crate) runs: HashMap<RunId, TaskIndex, RandomState>,
+    pub(crate) identifiers: Identifiers<H>,
+    pub(crate) opening: Vec<Opening>,
+    pub(crate) pacer: Pacer,
+    /// Tasks that have packets waiting, in turn.
+    pub(crate) ready: VecDeque<(TaskIndex, u32)>,
+    /// Packets that do not wait for their turn.
+    pub(crate) immediate: VecDeque<(TaskIndex, u32, Waiting)>,
+    /// Packets that could not leave, and when to try again; in the order of time.
+    pub(crate) later: VecDeque<(u64, TaskIndex, u32, Waiting)>,
+    /// Beside the probes of `demux`, by their slot.
+    pub(crate) notes: Vec<ProbeNotes>,
+    /// Packets on their way that expect no answer.
+    pub(crate) bare: Slab<Bare>,
+    /// Copies of the packets of the batch, for those that have to be sent again.
+    pub(crate) flight: Vec<u8>,
+    pub(crate) batched: usize,
+    /// Packets sent since `counted_since`.
+    pub(crate) recent: (u64, u64),
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) statistics: Statistics,
+}
+
+/// The engine on its own thread.
+pub(crate) struct Core<L: Link> {
+    pub(crate) link: L,
+    pub(crate) state: State<L::Hold>,
+    commands: Receiver<Command>,
+    outputs: Sender<Vec<Output>>,
+    shared: Arc<Mutex<Statistics>>,
+    others: Vec<std::os::fd::RawFd>,
+    wake: std::os::fd::RawFd,
+    batches: Vec<ActionBatch>,
+}
+
+impl<H> State<H> {
+    pub(crate) fn new(now: u64, config: Config, seed: u64) -> Self {
+        Self {
+            now,
+            wall_offset_ns: 0,
+            config,
+            demux: Demux::new(seed),
+            wheel: Wheel::new(now),
+            tasks: Slab::default(),
+            flows: Vec::new(),
+            ports: Vec::new(),
+            runs: HashMap::default(),
+            identifiers: Identifiers::new(seed.rotate_left(32)),
+            opening: Vec::new(),
+            pacer: Pacer::new(config.packets_per_second, now),
+            ready: VecDeque::new(),
+            immediate: VecDeque::new(),
+            later: VecDeque::new(),
+            notes: Vec::new(),
+            bare: Slab::default(),
+            flight: Vec::new(),
+            batched: 0,
+            recent: (0, 0),
+            outputs: Vec::new(),
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// Gives an event to the task's plugin, now or as soon as it has room.
+    pub(crate) fn deliver(&mut self, task: TaskIndex, event: Event, payload: &[u8]) {
+        let Some(entry) = self.tasks.get(task) else { return };
+        let event = Event { task: entry.number, ..event };
+        let (now, wall) = (self.now, self.now.saturating_add_signed(self.wall_offset_ns));
+        let port = &mut self.ports[entry.port as usize];
+        if port.behind.is_empty() {
+            if port.port.push(&event, payload) {
+                return;
+            }
+            port.port.flush(now, wall);
+            if port.port.push(&event, payload) {
+                return;
+            }
+        }
+        port.behind.push_back((event, payload.into()));
+    }
+
+    /// Whether the kernel shall stamp the next departures.
+    pub(crate) fn is_precise(&self) -> bool {
+        match self.config.stamps {
+            Stamps::Precise => true,
+            Stamps::Interpolated => false,
+            // Some hundred in the last tenth of a second.
+            Stamps::Auto => self.recent.1 < 100,
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Some(index) = self.ports.iter().position(|port| port.id == start.port) else {
+            return self.refuse(start.run, "its plugin is not loaded");
+        };
+        if let Err(lost) = self.ports[index].port.ready() {
+            return self.refuse(start.run, &lost.reason);
+        }
+        let port = &mut self.ports[index];
+        if port.resting.front().is_some_and(|(until, _)| *until <= self.now)
+            && let Some((_, number)) = port.resting.pop_front()
+        {
+            port.free.push(number);
+        }
+        let number = port.free.pop().unwrap_or_else(|| {
+            port.numbers.push(None);
+            port.numbers.len() as u32 - 1
+        });
+        port.tasks += 1;
+        let task = self.tasks.insert(Task {
+            run: start.run,
+            port: index as u32,
+            number,
+            phase: Phase::Running,
+            parting_packets: start.parting_packets,
+            budget: start.packet_budget.unwrap_or(u64::MAX),
+            counters: Default::default(),
+            not_sent: Vec::new(),
+            stamps: (0, 0),
+            source: None,
+            started: self.now,
+            flows: Vec::new(),
+            queue: VecDeque::new(),
+            is_ready: false,
+            timers: 0,
+            refused: false,
+        });
+        port.numbers[number as usize] = Some(task);
+        self.runs.insert(start.run, task);
+        let event = Event {
+            kind: EventKind::Start,
+            at: self.now,
+            sent: self.identifiers.random(),
+            aux: start.method,
+            ..Event::ZERO
+        };
+        self.deliver(task, event, &start.params);
+    }
+
+    fn interrupt(&mut self, task: TaskIndex) {
+        let generation = self.tasks.generation(task);
+        let Some(entry) = self.tasks.get_mut(task).filter(|task| task.phase == Phase::Running)
+        else {
+            return;
+        };
+        entry.phase = Phase::Parting { packets: entry.parting_packets };
+        self.wheel.arm(self.now + GRACE_NS, Timer::Grace { task, generation });
+        let event = Event { kind: EventKind::Interrupt, at: self.now, ..Event::ZERO };
+        self.deliver(task, event, &[]);
+        // What has not left is not worth waiting for any more; who waits for it has to know.
+        for send in self.unqueue(task, |_| true) {
+            self.not_sent(task, send, libc::ECANCELED, false);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.fire(self.now, |at, timer| due.push((at, timer)));
+        for (at, timer) in due {
+            match timer {
+                Timer::Plugin { task, generation, token } => {
+                    if self.tasks.generation(task) == generation
+                        && let Some(entry) = self.tasks.get_mut(task)
+                    {
+                        entry.timers = entry.timers.saturating_sub(1);
+                        let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
+                        self.deliver(task, event, &[]);
+                    }
+                }
+                Timer::Timeout(probe) => self.time_out(probe),
+                Timer::Grace { task, generation } => {
+                    if self.tasks.generation(task) == generation && self.tasks.get(task).is_some() {
+                        self.drop_interrupted(task);
+                    }
+                }
+            }
+        }
+    }
+
+    fn time_out(&mut self, probe: ProbeId) {
+        let Some(expired) = self.demux.expire(probe) else { return };
+        let event = Event {
+            kind: EventKind::Timeout,
+            token: expired.token,
+            flow: expired.flow.0,
+            at: self.now,
+            sent: expired.departure.at,
+            stamps: expired.departure.stamp,
+            aux: expired.departure.uncertainty,
+            ..Event::ZERO
+        };
+        self.deliver(expired.owner, event, &[]);
+    }
+
+    /// Frees the plugin's number of a task that is over.
+    pub(crate) fn release_number(&mut self, port: u32, number: u32, plugin_knows: bool) {
+        let now = self.now;
+        let port = &mut self.ports[port as usize];
+        port.tasks = port.tasks.saturating_sub(1);
+        if let Some(entry) = port.numbers.get_mut(number as usize) {
+            *entry = None;
+        }
+        if plugin_knows {
+            port.free.push(number);
+        } else {
+            port.resting.push_back((now + NUMBER_REST_NS, number));
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.ports.iter().any(|port| port.behind.len() > MAX_BEHIND)
+    }
+}
+
+impl<L: Link> Core<L> {
+    pub(crate) fn new(
+        mut link: L,
+        config: Config,
+        seed: u64,
+        channels: (Receiver<Command>, Sender<Vec<Output>>, Arc<Mutex<Statistics>>),
+        wake: std::os::fd::RawFd,
+    ) -> Self {
+        let now = link.poll();
+        let (commands, outputs, shared) = channels;
+        let state = State::new(now, config, seed);
+        let (others, batches) = (Vec::new(), Vec::new());
+        Self { link, state, commands, outputs, shared, others, wake, batches }
+    }
+
+    /// Until it is told to end.
+    pub(crate) fn run(mut self, clear_wake: impl Fn()) {
+        loop {
+            clear_wake();
+            if !self.turn() {
+                break;
+            }
+            let limit = self.idle_for();
+            if limit > Duration::ZERO {
+                self.link.wait(&self.others, limit);
+            }
+        }
+    }
+
+    /// One turn of the loop; false where it was the last.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.link.poll();
+        self.state.now = now;
+        self.state.wall_offset_ns = self.link.wall_of(now).wrapping_sub(now).cast_signed();
+        if now - self.state.recent.0 > 100_000_000 {
+            self.state.recent = (now, 0);
+        }
+        let goes_on = self.handle_commands();
+        let state = &mut self.state;
+        // First the departures: an answer may be in the ring already.
+        self.link.stamps(&mut |tag, at, stamp| state.stamped(tag, at, stamp));
+        if !state.is_behind() {
+            self.link.receive(&mut |packet, arrival| state.arrived(packet, arrival));
+        }
+        state.now = self.link.now();
+        state.fire_timers();
+        self.open_flows();
+        self.exchange();
+        self.send();
+        self.state.identifiers.tidy(&mut self.link, now);
+        self.report();
+        goes_on
+    }
+
+    fn handle_commands(&mut self) -> bool {
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            };
+            let state = &mut self.state;
+            match command {
+                Command::AddPort(id, make) => match make() {
+                    Ok(port) => state.ports.push(PortState {
+                        id,
+                        port,
+                        numbers: Vec::new(),
+                        free: Vec::new(),
+                        resting: VecDeque::new(),
+                        behind: VecDeque::new(),
+                        tasks: 0,
+                        leaving: false,
+                    }),
+                    Err(Lost { reason }) => {
+                        state.ports.push(PortState::missing(id, reason.clone()));
+                        state.outputs.push(Output::PortLost { port: id, reason });
+                    }
+                },
+                Command::RemovePort(id) => {
+                    for port in state.ports.iter_mut().filter(|port| port.id == id) {
+                        port.leaving = true;
+                    }
+                }
+                Command::Start(start) => state.start(start),
+                Command::Interrupt(run) => {
+                    if let Some(task) = state.runs.get(&run) {
+                        state.interrupt(*task);
+                    }
+                }
+                Command::Cancel(run) => state.cancel(run),
+                Command::Fail(run, text) => {
+                    if let Some(task) = state.runs.get(&run).copied() {
+                        state.fail(task, &text);
+                    }
+                }
+                Command::StopAll => {
+                    let runs: Vec<RunId> = state.runs.keys().copied().collect();
+                    runs.into_iter().for_each(|run| state.cancel(run));
+                }
+                Command::Shutdown => return false,
+            }
+        }
+    }
+
+    /// Hands events to the plugins and does what they want.
+    fn exchange(&mut self) {
+        let wall = self.state.now.saturating_add_signed(self.state.wall_offset_ns);
+        for index in 0..self.state.ports.len() {
+            let now = self.state.now;
+            let port = &mut self.state.ports[index];
+            port.hand_over(now, wall);
+            let mut batches = std::mem::take(&mut self.batches);
+            let collected = port.port.collect(&mut |actions, bytes| {
+                batches.push((actions.to_vec(), bytes.to_vec()));
+            });
+            for (actions, bytes) in batches.drain(..) {
+                for action in &actions {
+                    self.act(index as u32, action, &bytes);
+                }
+            }
+            self.batches = batches;
+            if let Err(Lost { reason }) = collected {
+                // What is in the batch leaves, and counts.
+                self.flush();
+                self.state.lose_port(index as u32, &reason);
+            }
+            // Events that the actions caused should not wait for the next turn.
+            self.state.ports[index].hand_over(now, wall);
+        }
+        self.drop_ports();
+    }
+
+    /// Lets plugins go that were replaced, from the end, so that the numbers of the others stay.
+    fn drop_ports(&mut self) {
+        let has_gone = |port: &PortState| port.tasks == 0 && (port.leaving || port.id == GONE);
+        while self.state.ports.last().is_some_and(has_gone) {
+            self.state.ports.pop();
+        }
+        for port in &mut self.state.ports {
+            if port.leaving && port.tasks == 0 {
+                *port = PortState::missing(GONE, "it was replaced".to_owned());
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let (kernel_drops, clock_steps) = self.link.losses();
+        self.state.statistics.kernel_drops = kernel_drops;
+        self.state.statistics.clock_steps = clock_steps;
+        if let Ok(mut shared) = self.shared.lock() {
+            *shared = self.state.statistics;
+        }
+        if !self.state.outputs.is_empty() {
+            // Nobody listens any more: the end is near, and nothing is left to be said.
+            let _ = self.outputs.send(std::mem::take(&mut self.state.outputs));
+        }
+    }
+
+    /// How long there is nothing to do.
+    fn idle_for(&mut self) -> Duration {
+        let state = &self.state;
+        let now = self.link.now();
+        let mut until = now + LONGEST_WAIT.as_nanos() as u64;
+        if let Some(next) = state.wheel.next() {
+            until = until.min(next);
+        }
+        if !state.ready.is_empty() {
+            until = until.min(state.pacer.next(now));
+        }
+        if let Some((again, ..)) = state.later.front() {
+            until = until.min(*again);
+        }
+        let is_behind = state.ports.iter().any(|port| !port.behind.is_empty());
+        if !state.opening.is_empty() || !state.immediate.is_empty() || is_behind {
+            until = until.min(now + QUANTUM_NS);
+        }
+        self.others.clear();
+        self.others.push(self.wake);
+        for port in &state.ports {
+            let wake_fds = port.port.wake_fds();
+            if wake_fds.is_empty() && port.port.busy() {
+                // Nothing else says that its actions wait already.
+                until = now;
+            }
+            self.others.extend(wake_fds);
+        }
+        Duration::from_nanos(until.saturating_sub(now))
+    }
+}
+
+impl PortState {
+    /// Stands where a plugin could not be loaded, or has gone.
+    fn missing(id: PortId, reason: String) -> Self {
+        Self {
+            id,
+            port: Box::new(Missing(reason)),
+            numbers: Vec::new(),
+            free: Vec::new(),
+            resting: VecDeque::new(),
+            behind: VecDeque::new(),
+            tasks: 0,
+            leaving: false,
+        }
+    }
+
+    /// Hands over the events, first those that found no room before.
+    fn hand_over(&mut self, now: u64, wall: u64) {
+        while let Some((event, payload)) = self.behind.front() {
+            if !self.port.push(event, payload) {
+                break;
+            }
+            self.behind.pop_front();
+        }
+        self.port.flush(now, wall);
+    }
+
+    /// The plugin is gone with all its tasks.
+    pub(crate) fn reset(&mut self) {
+        self.numbers.clear();
+        self.free.clear();
+        self.resting.clear();
+        self.behind.clear();
+        self.tasks = 0;
+    }
+}
+
+struct Missing(String);
+
+impl Port for Missing {
+    fn push(&mut self, _event: &Event, _payload: &[u8]) -> bool {
+        false
+    }
+
+    fn flush(&mut self, _now: u64, _wall: u64) {}
+
+    fn collect(&mut self, _sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
+        Ok(())
+    }
+
+    fn ready(&mut self) -> Result<(), Lost> {
+        Err(Lost { reason: self.0.clone() })
+    }
+
+    fn wake_fds(&self) -> Vec<std::os::fd::RawFd> {
+        Vec::new()
+    }
+
+    fn busy(&self) -> bool {
+        false
+    }
+
+    fn usage(&self) -> sonde_plugin_api::abi::Usage {
+        Default::default()
+    }
+}

@@ -1,0 +1,241 @@
+//! Opening and closing flows: the way there, an identifier of our own, and the kernel kept out.
+
+use std::net::IpAddr;
+
+use sonde_packet::{FlowKey, Key, Protocol, demux::FlowId, mapped, unmapped};
+use sonde_plugin_api::abi::{Event, EventKind, FlowInfo, FlowSpecRaw, Proto, flags};
+
+use crate::{
+    engine::{Core, State},
+    link::Link,
+    policy::check_peer,
+    route::{Lookup, Query, Route},
+    tasks::{FlowState, TaskIndex},
+};
+
+/// How long a neighbour may take to answer for itself.
+const RESOLVE_NS: u64 = 3_000_000_000;
+/// How long an identifier that was asked for may be in use or in quarantine.
+const BUSY_NS: u64 = 6_000_000_000;
+/// Attempts to find an identifier that is free.
+const ATTEMPTS: u32 = 64;
+
+/// A flow that is not open yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    task: TaskIndex,
+    generation: u32,
+    token: u32,
+    spec: FlowSpecRaw,
+    asked: u64,
+}
+
+/// What came of an attempt to open a flow.
+enum Attempt {
+    Opened(FlowId, FlowInfo),
+    Later,
+    Refused(Refused),
+}
+
+/// Why a flow is not opened.
+struct Refused {
+    errno: i32,
+    text: String,
+    is_policy: bool,
+}
+
+impl Refused {
+    fn kernel(errno: i32, peer: IpAddr) -> Attempt {
+        let what = std::io::Error::from_raw_os_error(errno);
+        Attempt::Refused(Self { errno, text: format!("{peer}: {what}"), is_policy: false })
+    }
+
+    fn because(errno: i32, text: impl Into<String>) -> Attempt {
+        Attempt::Refused(Self { errno, text: text.into(), is_policy: false })
+    }
+}
+
+impl<H> State<H> {
+    /// Whether `flow` is one of the task's.
+    pub(crate) fn owns(&self, task: TaskIndex, flow: FlowId) -> bool {
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        state.is_some_and(|flow| flow.task == task)
+    }
+
+    /// Forgets a flow; its identifier rests.
+    pub(crate) fn close_flow(&mut self, flow: FlowId) {
+        self.demux.close(flow);
+        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
+            self.identifiers.retire(state.key, state.has_port, self.now);
+        }
+    }
+
+    fn add_flow(&mut self, task: TaskIndex, id: FlowId, state: FlowState) {
+        let at = id.0 as usize;
+        if self.flows.len() <= at {
+            self.flows.resize_with(at + 1, || None);
+        }
+        if let Some(entry) = self.tasks.get_mut(task) {
+            entry.flows.push(id);
+            entry.source.get_or_insert(unmapped(state.key.local_address));
+        }
+        self.flows[at] = Some(state);
+    }
+}
+
+impl<L: Link> Core<L> {
+    /// A task wants a flow.
+    pub(crate) fn open_flow(&mut self, task: TaskIndex, token: u32, payload: &[u8]) {
+        let Some(spec) = FlowSpecRaw::from_octets(payload) else {
+            return self.fail(task, "the plugin described a flow with too few octets");
+        };
+        let generation = self.state.tasks.generation(task);
+        let opening = Opening { task, generation, token, spec, asked: self.state.now };
+        self.try_open(opening);
+    }
+
+    /// Tries those again that had to wait.
+    pub(crate) fn open_flows(&mut self) {
+        for opening in std::mem::take(&mut self.state.opening) {
+            let is_there = self.state.tasks.generation(opening.task) == opening.generation;
+            if is_there && self.state.tasks.get(opening.task).is_some() {
+                self.try_open(opening);
+            }
+        }
+    }
+
+    /// A task gives up a flow.
+    pub(crate) fn handle_close(&mut self, task: TaskIndex, flow: FlowId) {
+        if self.state.owns(task, flow) {
+            // What is in the batch belongs to it and goes first; what waits for the pacer stays.
+            self.flush();
+            self.state.unqueue(task, |send| send.flow == flow);
+            if let Some(entry) = self.state.tasks.get_mut(task) {
+                entry.flows.retain(|open| *open != flow);
+            }
+            self.state.close_flow(flow);
+        }
+    }
+
+    fn try_open(&mut self, opening: Opening) {
+        let Opening { task, token, .. } = opening;
+        match self.attempt(&opening) {
+            Attempt::Later => self.state.opening.push(opening),
+            Attempt::Opened(flow, info) => {
+                let now = self.state.now;
+                let kind = EventKind::FlowOpen;
+                let event = Event { kind, token, flow: flow.0, at: now, ..Event::ZERO };
+                self.state.deliver(task, event, &info.to_octets());
+            }
+            Attempt::Refused(refused) => {
+                if let Some(entry) = self.state.tasks.get_mut(task) {
+                    entry.refused |= refused.is_policy;
+                }
+                let event = Event {
+                    kind: EventKind::FlowOpen,
+                    token,
+                    code: u8::try_from(refused.errno).unwrap_or(u8::MAX),
+                    flags: if refused.is_policy { flags::REFUSED } else { 0 },
+                    at: self.state.now,
+                    ..Event::ZERO
+                };
+                self.state.deliver(task, event, refused.text.as_bytes());
+            }
+        }
+    }
+
+    fn attempt(&mut self, opening: &Opening) -> Attempt {
+        let spec = &opening.spec;
+        let now = self.state.now;
+        let peer = unmapped(spec.peer);
+        if let Err(refusal) = check_peer(peer, self.link.is_broadcast(peer)) {
+            let (errno, text) = (refusal.errno(), refusal.to_string());
+            return Attempt::Refused(Refused { errno, text, is_policy: true });
+        }
+        let Some(protocol) = protocol_of(spec.proto) else {
+            return Refused::because(libc::EPROTONOSUPPORT, "flows are icmp, tcp or udp");
+        };
+        let given = |octets: [u8; 16]| Some(unmapped(octets)).filter(|it| !it.is_unspecified());
+        let (source, gateway) = (given(spec.source), given(spec.gateway));
+        if let Some(source) = source {
+            if source.is_ipv4() != peer.is_ipv4() {
+                return Refused::because(
+                    libc::EINVAL,
+                    format!("{source} and {peer} are of different families"),
+                );
+            }
+            if !self.link.is_local(source) {
+                let text = format!("{source} is no address of this host");
+                return Refused::because(libc::EADDRNOTAVAIL, text);
+            }
+        }
+        let query = Query { destination: peer, source, gateway, tos: spec.tos };
+        match self.link.lookup(now, &query) {
+            Lookup::Ready(route) => self.identify(opening, query, &route, protocol),
+            Lookup::Pending if now - opening.asked < RESOLVE_NS => Attempt::Later,
+            Lookup::Pending => Refused::kernel(libc::EHOSTUNREACH, peer),
+            Lookup::Unreachable(errno) => Refused::kernel(errno, peer),
+        }
+    }
+
+    /// Finds a local identifier, and opens the flow.
+    fn identify(
+        &mut self,
+        opening: &Opening,
+        query: Query,
+        route: &Route,
+        protocol: Protocol,
+    ) -> Attempt {
+        let spec = &opening.spec;
+        let now = self.state.now;
+        let has_port = protocol != Protocol::Icmp;
+        let wanted = Some(spec.local).filter(|local| *local != 0);
+        for _ in 0..ATTEMPTS {
+            let local = if has_port {
+                let state = &mut self.state;
+                match state.identifiers.take_port(&mut self.link, protocol, wanted) {
+                    Ok(port) => port,
+                    Err((errno, text)) => return Refused::because(errno, text),
+                }
+            } else {
+                wanted.unwrap_or((self.state.identifiers.random() as u16).max(1))
+            };
+            let key = FlowKey::new(protocol, route.source, query.destination, local);
+            let is_free = self.state.identifiers.quarantined(&key, now).is_none();
+            let field = Key::from_number(spec.key);
+            let hear_all = spec.flags & flags::HEAR_ALL != 0;
+            let opened = is_free
+                .then(|| self.state.demux.open(key, field, opening.task, hear_all).ok())
+                .flatten();
+            if let Some(id) = opened {
+                let flow = FlowState { task: opening.task, key, query, mtu: route.mtu, has_port };
+                self.state.add_flow(opening.task, id, flow);
+                let (source, mtu) = (mapped(route.source), route.mtu);
+                return Attempt::Opened(id, FlowInfo { source, local, reserved: 0, mtu });
+            }
+            if has_port {
+                self.state.identifiers.give_back(&mut self.link, protocol, local);
+            }
+            if wanted.is_some() {
+                // Somebody measures with it, or has just done so.
+                if now - opening.asked < BUSY_NS {
+                    return Attempt::Later;
+                }
+                break;
+            }
+        }
+        let what = if has_port { "port" } else { "identifier" };
+        let text =
+            format!("{what} {}: another measurement of {} uses it", spec.local, query.destination);
+        Refused::because(libc::EADDRINUSE, text)
+    }
+}
+
+fn protocol_of(proto: Proto) -> Option<Protocol> {
+    match proto {
+        Proto::Icmp => Some(Protocol::Icmp),
+        Proto::Tcp => Some(Protocol::Tcp),
+        Proto::Udp => Some(Protocol::Udp),
+        _ => None,
+    }
+}

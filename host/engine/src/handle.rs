@@ -1,0 +1,203 @@
+//! Opening an engine, starting its thread, and talking to it.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{
+    config::Config,
+    engine::{Command, Core, PortMaker},
+    link::Kernel,
+    output::{Output, PortId, RunId, Start, Statistics},
+    privileges,
+    sys::{self, Wake},
+};
+
+/// Why an engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operator has to grant a capability; the text says how.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The kernel refused.
+    #[error("cannot open the {what}: {source}")]
+    Kernel {
+        /// Which socket or table.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Privileges that are not needed any more cannot be given up.
+    #[error("{0}")]
+    Privileges(String),
+}
+
+impl From<sys::OpenError> for OpenError {
+    fn from(error: sys::OpenError) -> Self {
+        match error {
+            sys::OpenError::NotPermitted(missing) => Self::NotPermitted(missing.to_string()),
+            sys::OpenError::Kernel { what, source } => Self::Kernel { what, source },
+        }
+    }
+}
+
+/// Gives up every capability of the process, for good. To be called between [`Engine::open`] and
+/// [`Engine::start`].
+///
+/// # Errors
+///
+/// [`OpenError::Privileges`]; the process should not go on then.
+pub fn drop_capabilities() -> Result<(), OpenError> {
+    privileges::drop_all().map_err(|error| OpenError::Privileges(error.to_string()))
+}
+
+/// An engine with its sockets open, not yet running.
+pub struct Engine {
+    kernel: Kernel,
+    config: Config,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens every socket that will ever be needed, in the network namespace of the calling
+    /// thread. Needs `CAP_NET_RAW`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotPermitted`] without the capability, else what the kernel said.
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        Ok(Self { kernel: Kernel::open()?, config })
+    }
+
+    /// Begins to run, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Where the thread cannot be had.
+    pub fn start(self) -> Result<Handle, OpenError> {
+        let fail = |what| move |source| OpenError::Kernel { what, source };
+        let wake = Wake::new().map_err(fail("wake-up descriptor"))?;
+        let (commands, received) = channel();
+        let (sent, outputs) = channel();
+        let shared = Arc::new(Mutex::new(Statistics::default()));
+        let (own_wake, own_shared) = (wake.clone(), Arc::clone(&shared));
+        let Self { kernel, config } = self;
+        let run = move || {
+            sys::set_timer_slack(1_000);
+            let channels = (received, sent, own_shared);
+            let core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
+            core.run(|| own_wake.clear());
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(run);
+        let thread = Some(thread.map_err(fail("engine's thread"))?);
+        Ok(Handle { commands, outputs, wake, shared, thread, next_port: 0 })
+    }
+}
+
+/// The way to a running engine; it ends with this.
+#[derive(Debug)]
+pub struct Handle {
+    commands: Sender<Command>,
+    outputs: Receiver<Vec<Output>>,
+    wake: Wake,
+    shared: Arc<Mutex<Statistics>>,
+    thread: Option<JoinHandle<()>>,
+    next_port: u32,
+}
+
+impl Handle {
+    /// Brings in a plugin; the port is made on the engine's thread.
+    pub fn add_port(&mut self, make: PortMaker) -> PortId {
+        let id = PortId(self.next_port);
+        self.next_port += 1;
+        self.tell(Command::AddPort(id, make));
+        id
+    }
+
+    /// Lets a plugin go once its measurements have ended.
+    pub fn remove_port(&mut self, port: PortId) {
+        self.tell(Command::RemovePort(port));
+    }
+
+    /// Begins a measurement; [`Output::Ended`] follows exactly once.
+    pub fn start(&mut self, start: Start) {
+        self.tell(Command::Start(start));
+    }
+
+    /// Asks a measurement to finish with what it knows; it has a second for that.
+    pub fn interrupt(&mut self, run: RunId) {
+        self.tell(Command::Interrupt(run));
+    }
+
+    /// Ends a measurement at once.
+    pub fn cancel(&mut self, run: RunId) {
+        self.tell(Command::Cancel(run));
+    }
+
+    /// Ends a measurement as failed, for a reason that the engine cannot see.
+    pub fn fail(&mut self, run: RunId, text: &str) {
+        self.tell(Command::Fail(run, text.to_owned()));
+    }
+
+    /// Ends everything at once; nothing more is sent.
+    pub fn stop_all(&mut self) {
+        self.tell(Command::StopAll);
+    }
+
+    /// What has happened since; waits for it up to `limit`. Empty after that, and when the engine
+    /// has ended.
+    pub fn outputs(&mut self, limit: Duration) -> Vec<Output> {
+        match self.outputs.recv_timeout(limit) {
+            Ok(mut outputs) => {
+                outputs.extend(self.outputs.try_iter().flatten());
+                outputs
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Vec::new(),
+        }
+    }
+
+    /// Whether the engine still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Counters of the whole engine.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared.lock().map(|statistics| *statistics).unwrap_or_default()
+    }
+
+    fn tell(&self, command: Command) {
+        // It has ended; `is_running` and `outputs` say so.
+        let _ = self.commands.send(command);
+        self.wake.wake();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.tell(Command::Shutdown);
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Command")
+    }
+}

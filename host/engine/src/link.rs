@@ -1,0 +1,191 @@
+//! What the engine needs of the world: packets out and in, routes, ports, time.
+//!
+//! The kernel is one such world, a test's imagination another.
+
+use std::{net::IpAddr, os::fd::RawFd, time::Duration};
+
+use sonde_packet::Protocol;
+
+use crate::{
+    clock::Clock,
+    route::{Lookup, Query, Router},
+    sys::{
+        Departure, Egress, Full, Guard, OpenError, Options, Poller, Received, Sockets, StampSource,
+    },
+};
+
+/// Packets taken from the ring in one turn, so that sending is not starved.
+const RECEIVE_BUDGET: usize = 4096;
+
+/// A packet that came in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Arrival {
+    /// Monotonic.
+    pub(crate) at: u64,
+    /// Who stamped it, a number of `sonde_plugin_api::abi::stamp`.
+    pub(crate) stamp: u8,
+    /// Its transport checksum is not filled in, for it never left this machine.
+    pub(crate) checksum_not_ready: bool,
+    /// Several segments that were merged.
+    pub(crate) merged: bool,
+}
+
+/// A local port that is ours, or why not.
+pub(crate) type Held<H> = Result<(H, u16), (i32, String)>;
+
+/// The world.
+pub(crate) trait Link {
+    /// A local port while it is held.
+    type Hold;
+
+    /// Looks at the clocks and at what the kernel reports; monotonic time.
+    fn poll(&mut self) -> u64;
+    /// Monotonic time.
+    fn now(&self) -> u64;
+    /// Wall time of a monotonic one.
+    fn wall_of(&self, at: u64) -> u64;
+    /// The way to a destination.
+    fn lookup(&mut self, now: u64, query: &Query) -> Lookup;
+    /// Whether this machine has the address.
+    fn is_local(&self, address: IpAddr) -> bool;
+    /// Whether the address is a broadcast address here.
+    fn is_broadcast(&self, address: IpAddr) -> bool;
+    /// Takes a local port, a given one or any.
+    fn hold(&mut self, protocol: Protocol, port: Option<u16>) -> Held<Self::Hold>;
+    /// Gives it back.
+    fn release(&mut self, hold: Self::Hold);
+    /// Puts a packet in the next batch.
+    fn queue(&mut self, egress: Egress, packet: &[u8], tag: u64, precise: bool)
+    -> Result<(), Full>;
+    /// Sends the batch and says of each packet when it left or why not.
+    fn flush(&mut self, sink: &mut dyn FnMut(u64, Result<Departure, i32>));
+    /// Hands over what came in.
+    fn receive(&mut self, sink: &mut dyn FnMut(&[u8], &Arrival));
+    /// Hands over the kernel's stamps of departures: tag, time, who stamped.
+    fn stamps(&mut self, sink: &mut dyn FnMut(u64, u64, u8));
+    /// Waits until there is something to do, at most `limit`.
+    fn wait(&mut self, others: &[RawFd], limit: Duration);
+    /// Packets lost by the kernel for want of room, and times that the wall clock was set.
+    fn losses(&mut self) -> (u64, u64);
+}
+
+/// The kernel.
+pub(crate) struct Kernel {
+    sockets: Sockets,
+    router: Router,
+    clock: Clock,
+    poller: Poller,
+    tidied: u64,
+}
+
+impl Kernel {
+    /// Opens everything; needs `CAP_NET_RAW`.
+    pub(crate) fn open() -> Result<Self, OpenError> {
+        let sockets = Sockets::open(Options::default())?;
+        let router = Router::open(false)
+            .map_err(|source| OpenError::Kernel { what: "routing tables", source })?;
+        let mut kernel =
+            Self { sockets, router, clock: Clock::new(), poller: Poller::new(), tidied: 0 };
+        kernel.sockets.ignore(&kernel.router.enslaved());
+        Ok(kernel)
+    }
+}
+
+impl Link for Kernel {
+    type Hold = Guard;
+
+    fn poll(&mut self) -> u64 {
+        let now = self.clock.poll();
+        if self.router.poll(now) {
+            self.sockets.ignore(&self.router.enslaved());
+        }
+        if now - self.tidied > 1_000_000_000 {
+            self.tidied = now;
+            if let Err(error) = self.sockets.tidy() {
+                tracing::warn!(%error, "the receive filter cannot be renewed");
+            }
+        }
+        now
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn wall_of(&self, at: u64) -> u64 {
+        self.clock.wall_of(at)
+    }
+
+    fn lookup(&mut self, now: u64, query: &Query) -> Lookup {
+        self.router.lookup(now, query)
+    }
+
+    fn is_local(&self, address: IpAddr) -> bool {
+        self.router.is_local(address)
+    }
+
+    fn is_broadcast(&self, address: IpAddr) -> bool {
+        self.router.is_broadcast(address)
+    }
+
+    fn hold(&mut self, protocol: Protocol, port: Option<u16>) -> Held<Guard> {
+        let guard = self.sockets.guard(protocol, port);
+        let guard = guard.map_err(|error| (libc::EADDRINUSE, error.to_string()))?;
+        let port = guard.port();
+        Ok((guard, port))
+    }
+
+    fn release(&mut self, hold: Guard) {
+        self.sockets.release(hold);
+    }
+
+    fn queue(
+        &mut self,
+        egress: Egress,
+        packet: &[u8],
+        tag: u64,
+        precise: bool,
+    ) -> Result<(), Full> {
+        self.sockets.queue(egress, packet, tag, precise)
+    }
+
+    fn flush(&mut self, sink: &mut dyn FnMut(u64, Result<Departure, i32>)) {
+        self.sockets.flush(&self.clock, sink);
+    }
+
+    fn receive(&mut self, sink: &mut dyn FnMut(&[u8], &Arrival)) {
+        let clock = &self.clock;
+        self.sockets.receive(RECEIVE_BUDGET, |packet, received: &Received| {
+            let at = clock.arrival(received.realtime);
+            let source = if at.is_some() { received.source } else { StampSource::User };
+            let arrival = Arrival {
+                at: at.unwrap_or_else(|| clock.now()),
+                stamp: source.number(),
+                checksum_not_ready: received.checksum_not_ready,
+                merged: received.merged_octets != 0,
+            };
+            sink(packet, &arrival);
+        });
+    }
+
+    fn stamps(&mut self, sink: &mut dyn FnMut(u64, u64, u8)) {
+        self.sockets.stamps(&self.clock, |tag, stamp| sink(tag, stamp.at, stamp.source.number()));
+    }
+
+    fn wait(&mut self, others: &[RawFd], limit: Duration) {
+        self.poller.clear();
+        self.poller.add(self.sockets.ring_fd());
+        self.poller.add(self.router.fd());
+        for fd in self.sockets.stamp_fds() {
+            self.poller.add_errors(fd);
+        }
+        others.iter().for_each(|fd| self.poller.add(*fd));
+        if let Err(error) = self.poller.wait(Some(limit)) {
+            tracing::warn!(%error, "waiting failed");
+        }
+    }
+
+    fn losses(&mut self) -> (u64, u64) {
+        (self.sockets.statistics().drops, self.clock.steps())
+    }
+}

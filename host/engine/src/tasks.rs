@@ -1,0 +1,149 @@
+//! Measurements and their flows, as the engine keeps them.
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use sonde_packet::{FlowKey, demux::FlowId};
+
+use crate::{
+    output::{Counters, RunId},
+    route::Query,
+};
+
+/// Index of a task among all tasks.
+pub(crate) type TaskIndex = u32;
+
+/// A measurement on its way.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) run: RunId,
+    /// Index of its plugin.
+    pub(crate) port: u32,
+    /// What the plugin knows it by.
+    pub(crate) number: u32,
+    pub(crate) phase: Phase,
+    pub(crate) parting_packets: u16,
+    /// Packets that are left to it.
+    pub(crate) budget: u64,
+    pub(crate) counters: Counters,
+    /// Packets that were not sent, by errno; few kinds, so a list.
+    pub(crate) not_sent: Vec<(i32, u64)>,
+    /// Who stamped departures and arrivals, the best of each.
+    pub(crate) stamps: (u8, u8),
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) started: u64,
+    /// Flows that it has open.
+    pub(crate) flows: Vec<FlowId>,
+    /// Packets that wait for the pacer.
+    pub(crate) queue: VecDeque<Waiting>,
+    /// It is among those whose turn comes, once.
+    pub(crate) is_ready: bool,
+    /// Timers that have not fired yet.
+    pub(crate) timers: u32,
+    /// A packet of it was refused by policy, and none left.
+    pub(crate) refused: bool,
+}
+
+/// How far a measurement is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    Running,
+    /// It was asked to finish.
+    Parting {
+        packets: u16,
+    },
+}
+
+/// A packet that waits to be sent.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) packet: Box<[u8]>,
+    pub(crate) send: Send,
+}
+
+/// What a plugin said with a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Send {
+    pub(crate) flow: FlowId,
+    pub(crate) token: u32,
+    pub(crate) timeout_ns: u64,
+    pub(crate) flags: u16,
+    /// How often the device had no room for it.
+    pub(crate) tries: u8,
+}
+
+/// A flow as the engine keeps it beside the matching.
+#[derive(Debug)]
+pub(crate) struct FlowState {
+    pub(crate) task: TaskIndex,
+    pub(crate) key: FlowKey,
+    pub(crate) query: Query,
+    pub(crate) mtu: u32,
+    /// Its identifier stays in quarantine; ports are held.
+    pub(crate) has_port: bool,
+}
+
+/// Things by index; an index is used again after it was given back.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    items: Vec<Option<T>>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), generations: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(crate) fn insert(&mut self, item: T) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.items[index as usize] = Some(item);
+            return index;
+        }
+        self.items.push(Some(item));
+        self.generations.push(0);
+        self.items.len() as u32 - 1
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        let item = self.items.get_mut(index as usize)?.take()?;
+        self.generations[index as usize] = self.generations[index as usize].wrapping_add(1);
+        self.free.push(index);
+        Some(item)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        self.items.get(index as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.items.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Tells one use of an index from the next.
+    pub(crate) fn generation(&self, index: u32) -> u32 {
+        self.generations.get(index as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len() - self.free.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let items = self.items.iter().enumerate();
+        items.filter_map(|(index, item)| Some((index as u32, item.as_ref()?)))
+    }
+}
+
+impl Task {
+    /// One more packet that was not sent.
+    pub(crate) fn count_not_sent(&mut self, errno: i32) {
+        self.counters.not_sent += 1;
+        match self.not_sent.iter_mut().find(|(known, _)| *known == errno) {
+            Some((_, count)) => *count += 1,
+            None => self.not_sent.push((errno, 1)),
+        }
+    }
+}

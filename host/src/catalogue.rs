@@ -1,0 +1,190 @@
+//! What the plugins in the operator's folders offer, and which files were refused and why.
+//!
+//! A plugin describes itself by running code of its own, so it is asked in a jailed child.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use sonde_plugin_api::{
+    descriptor::{Descriptor, MethodDescriptor, Parameter},
+    schema::Value,
+};
+
+use crate::Settings;
+
+/// Plugins that were found, in the order of the folders.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    plugins: Vec<Arc<PluginFile>>,
+    refusals: Vec<Refusal>,
+}
+
+/// One file and what it says of itself.
+#[derive(Debug)]
+pub(crate) struct PluginFile {
+    pub(crate) path: PathBuf,
+    pub(crate) descriptor: Descriptor,
+    state: FileState,
+}
+
+/// Tells one content of a file from the next without reading it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FileState {
+    octets: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A method and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub(crate) plugin: Arc<PluginFile>,
+    pub(crate) index: usize,
+}
+
+/// A file that is not used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The file.
+    pub path: PathBuf,
+    /// One line.
+    pub reason: String,
+}
+
+impl Offer {
+    /// The method as its plugin describes it.
+    #[must_use]
+    pub fn method(&self) -> &MethodDescriptor {
+        &self.plugin.descriptor.methods[self.index]
+    }
+
+    /// The parameter that says whom to measure.
+    #[must_use]
+    pub fn target(&self) -> Option<&Parameter> {
+        self.method().parameters.iter().find(|parameter| parameter.element == "destination.{ip}")
+    }
+
+    /// Whom `values`, by the names of their parameters, say to measure.
+    #[must_use]
+    pub fn destination(&self, values: &BTreeMap<String, Value>) -> Option<IpAddr> {
+        match values.get(&self.target()?.name)? {
+            Value::Ip(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Version of the plugin.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.plugin.descriptor.version
+    }
+
+    /// File of the plugin.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.plugin.path
+    }
+}
+
+impl Catalogue {
+    /// Asks every `*.so` in the folders of `settings`.
+    #[must_use]
+    pub fn scan(settings: &Settings) -> Self {
+        let mut catalogue = Self::default();
+        catalogue.refresh(settings);
+        catalogue
+    }
+
+    /// Looks at the folders again; true where something has changed. A file that is as it was is
+    /// not asked again. Who runs an offer of before goes on with it.
+    pub fn refresh(&mut self, settings: &Settings) -> bool {
+        let files = files(&settings.plugins, settings.program.parent());
+        let before = std::mem::take(self);
+        for (path, state) in files {
+            let known = before.plugins.iter().find(|known| known.path == path);
+            match known {
+                Some(known) if known.state == state => self.add(Arc::clone(known)),
+                _ => match ask(settings, &path, state) {
+                    Ok(plugin) => self.add(Arc::new(plugin)),
+                    Err(reason) => self.refusals.push(Refusal { path, reason }),
+                },
+            }
+        }
+        let same = self.plugins.len() == before.plugins.len()
+            && self.plugins.iter().zip(&before.plugins).all(|(now, then)| Arc::ptr_eq(now, then));
+        !same || self.refusals != before.refusals
+    }
+
+    /// The method of that name.
+    #[must_use]
+    pub fn find(&self, method: &str) -> Option<Offer> {
+        self.offers().find(|offer| offer.method().name == method)
+    }
+
+    /// Every method.
+    pub fn offers(&self) -> impl Iterator<Item = Offer> + '_ {
+        self.plugins.iter().flat_map(|plugin| {
+            let indexes = 0..plugin.descriptor.methods.len();
+            indexes.map(|index| Offer { plugin: Arc::clone(plugin), index })
+        })
+    }
+
+    /// Files that are not used.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
+    }
+
+    fn add(&mut self, plugin: Arc<PluginFile>) {
+        let taken = plugin.descriptor.methods.iter().find_map(|method| self.find(&method.name));
+        match taken {
+            Some(offer) => self.refusals.push(Refusal {
+                path: plugin.path.clone(),
+                reason: format!(
+                    "the method {} is that of {} already",
+                    offer.method().name,
+                    offer.path().display()
+                ),
+            }),
+            None => self.plugins.push(plugin),
+        }
+    }
+}
+
+/// Libraries in the folders, in a fixed order. A folder that cannot be read holds none; of the
+/// program's own, which may be a build folder with all kinds of libraries, only ours count.
+fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_library = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".so")
+                && (Some(folder.as_path()) != own || name.starts_with("libsonde_"))
+        };
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(is_library)
+            .filter_map(|path| {
+                let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+                let modified = metadata.modified().ok();
+                Some((path, FileState { octets: metadata.len(), modified }))
+            })
+            .collect();
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        found.extend(files);
+    }
+    found
+}
+
+fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile, String> {
+    let described = sonde_worker::describe(&settings.program, path, &settings.store)
+        .map_err(|error| error.to_string())?;
+    let descriptor =
+        Descriptor::from_json(&described.descriptor_json).map_err(|error| error.to_string())?;
+    Ok(PluginFile { path: path.to_path_buf(), descriptor, state })
+}

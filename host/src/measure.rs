@@ -1,0 +1,350 @@
+//! Runs measurements: plugins to the engine, rows and ends back to who asked.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value as Json};
+use sonde_engine::{
+    Config, End, Ended, Engine, Handle, OpenError, Output, PortId, RunId, Start, Statistics,
+};
+use sonde_plugin_api::{
+    abi::FailKind,
+    descriptor::ParamError,
+    packet::Family,
+    port::{Lost, Port},
+    schema::Value,
+};
+use sonde_worker::{InlinePort, ProcessPort, Spawn};
+use ulid::Ulid;
+
+use crate::{Isolation, Offer, Settings, catalogue::PluginFile, record::Record};
+
+/// Why something cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Sockets.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A parameter.
+    #[error(transparent)]
+    Parameter(#[from] ParamError),
+}
+
+impl HostError {
+    /// Whether the operator has to grant something first.
+    #[must_use]
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::Open(OpenError::NotPermitted(_)))
+    }
+}
+
+/// How a measurement ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// By itself.
+    Done,
+    /// Because somebody said so; what was known is there.
+    Interrupted,
+    /// It could not measure.
+    Failed,
+    /// Policy forbade it.
+    Refused,
+}
+
+/// News of a measurement.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A row, as soon as the method knows it.
+    Row {
+        /// Which measurement.
+        run: RunId,
+        /// Name of its table.
+        table: String,
+        /// Values by column.
+        row: Map<String, Json>,
+    },
+    /// What the method says beside its rows.
+    Log {
+        /// Which measurement.
+        run: RunId,
+        /// 1 (error) to 5 (trace).
+        level: u8,
+        /// One line.
+        text: String,
+    },
+    /// It is over. This comes exactly once for each.
+    Ended {
+        /// Which measurement.
+        run: RunId,
+        /// How.
+        status: Status,
+        /// All about it.
+        record: Box<Record>,
+    },
+}
+
+/// A host that measures.
+pub struct Host {
+    settings: Settings,
+    engine: Handle,
+    /// One port for each plugin in use; a new version of a file is another plugin.
+    ports: Vec<(Arc<PluginFile>, PortId)>,
+    running: HashMap<RunId, Running>,
+    next_run: u64,
+}
+
+/// A measurement on its way.
+struct Running {
+    offer: Offer,
+    destination: Option<IpAddr>,
+    parameters: Map<String, Json>,
+    tables: Vec<Vec<Json>>,
+}
+
+impl Host {
+    /// Opens the sockets, gives up every privilege, and starts the engine.
+    ///
+    /// # Errors
+    ///
+    /// Where the sockets cannot be had; [`OpenError::NotPermitted`] says what to do.
+    pub fn open(settings: Settings) -> Result<Self, HostError> {
+        let config = Config {
+            packets_per_second: settings.packets_per_second,
+            stamps: settings.stamps,
+            ..Config::default()
+        };
+        let engine = Engine::open(config)?;
+        sonde_engine::drop_capabilities()?;
+        Ok(Self {
+            settings,
+            engine: engine.start()?,
+            ports: Vec::new(),
+            running: HashMap::new(),
+            next_run: 1,
+        })
+    }
+
+    /// Begins a measurement with `parameters` by flag name; defaults stand for the others.
+    ///
+    /// # Errors
+    ///
+    /// Where a parameter is unknown or not acceptable.
+    pub fn start(
+        &mut self,
+        offer: &Offer,
+        parameters: &BTreeMap<String, Value>,
+    ) -> Result<RunId, HostError> {
+        let method = offer.method();
+        let destination = offer.destination(parameters);
+        let family = destination.map_or(Family::V4, Family::of);
+        let params = method.encode(parameters, family)?;
+        let used = method.parameters.iter().zip(method.values(parameters, family)?);
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        let port = self.port(offer);
+        self.engine.start(Start {
+            run,
+            port,
+            method: offer.index as u16,
+            params,
+            parting_packets: method.parting_packets,
+            packet_budget: method.packet_budget,
+        });
+        let tables = vec![Vec::new(); method.tables.len()];
+        let running = Running {
+            offer: offer.clone(),
+            destination,
+            parameters: used
+                .filter(|(_, value)| !value.is_none())
+                .map(|(parameter, value)| (parameter.name.clone(), value.to_json()))
+                .collect(),
+            tables,
+        };
+        self.running.insert(run, running);
+        Ok(run)
+    }
+
+    /// Asks a measurement to finish with what it knows.
+    pub fn interrupt(&mut self, run: RunId) {
+        self.engine.interrupt(run);
+    }
+
+    /// Asks all of them.
+    pub fn interrupt_all(&mut self) {
+        for run in self.running.keys() {
+            self.engine.interrupt(*run);
+        }
+    }
+
+    /// Ends all of them at once.
+    pub fn cancel_all(&mut self) {
+        self.engine.stop_all();
+    }
+
+    /// How many are on their way.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Counters of the engine.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.engine.statistics()
+    }
+
+    /// What has happened, waiting up to `limit` for it.
+    pub fn notices(&mut self, limit: Duration) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let outputs = self.engine.outputs(limit);
+        if outputs.is_empty() && !self.engine.is_running() {
+            self.lose_engine(&mut notices);
+        }
+        for output in outputs {
+            self.handle_output(output, &mut notices);
+        }
+        notices
+    }
+
+    /// A defect of ours: nothing is measured any more, and nobody waits for it in vain.
+    fn lose_engine(&mut self, notices: &mut Vec<Notice>) {
+        for (run, running) in std::mem::take(&mut self.running) {
+            let text = "the engine ended unexpectedly".to_owned();
+            let ended = Ended {
+                run,
+                end: End::Failed { kind: FailKind::Crashed, text, refused: false },
+                counters: Default::default(),
+                not_sent_errno: Vec::new(),
+                stamps: ("none", "none"),
+                source: None,
+                started_wall_ns: 0,
+                ended_wall_ns: 0,
+            };
+            let (status, record) = conclude(running, ended);
+            notices.push(Notice::Ended { run, status, record: Box::new(record) });
+        }
+    }
+
+    fn port(&mut self, offer: &Offer) -> PortId {
+        if let Some((_, port)) =
+            self.ports.iter().find(|(file, _)| Arc::ptr_eq(file, &offer.plugin))
+        {
+            return *port;
+        }
+        // Another version of the same file: it gets nothing new and leaves when it has finished.
+        self.ports.retain(|(file, port)| {
+            let replaced = file.path == offer.plugin.path;
+            if replaced {
+                self.engine.remove_port(*port);
+            }
+            !replaced
+        });
+        let port = self.engine.add_port(maker(&self.settings, &offer.plugin));
+        self.ports.push((Arc::clone(&offer.plugin), port));
+        port
+    }
+
+    fn handle_output(&mut self, output: Output, notices: &mut Vec<Notice>) {
+        match output {
+            Output::Row { run, table, values, wall_offset_ns } => {
+                let Some(running) = self.running.get_mut(&run) else { return };
+                let Some(described) = running.offer.method().tables.get(usize::from(table)) else {
+                    return self
+                        .engine
+                        .fail(run, &format!("a row for table {table}, which is not declared"));
+                };
+                match described.decode_row(&values) {
+                    Ok(values) => {
+                        let row = described.row_json(&values, wall_offset_ns);
+                        running.tables[usize::from(table)].push(Json::Object(row.clone()));
+                        notices.push(Notice::Row { run, table: described.name.clone(), row });
+                    }
+                    Err(error) => {
+                        let text =
+                            format!("a row of table {} is not valid: {error}", described.name);
+                        self.engine.fail(run, &text);
+                    }
+                }
+            }
+            Output::Log { run, level, text } => notices.push(Notice::Log { run, level, text }),
+            Output::Progress { .. } => {}
+            Output::PortLost { reason, .. } => tracing::warn!(reason, "plugin lost"),
+            Output::Ended(ended) => {
+                let run = ended.run;
+                if let Some(running) = self.running.remove(&run) {
+                    let (status, record) = conclude(running, *ended);
+                    notices.push(Notice::Ended { run, status, record: Box::new(record) });
+                }
+            }
+        }
+    }
+}
+
+/// Makes the port on the engine's thread.
+fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
+    let name = plugin.descriptor.plugin.clone();
+    let path = plugin.path.clone();
+    let (store, program) = (settings.store.clone(), settings.program.clone());
+    match settings.isolation {
+        Isolation::Process => Box::new(move || {
+            let spawn = Spawn { name, program, plugin: path, store, ..Spawn::default() };
+            ProcessPort::spawn(spawn).map(|port| Box::new(port) as Box<dyn Port>)
+        }),
+        Isolation::Inline => Box::new(move || {
+            let lost = |error: &dyn std::fmt::Display| Lost { reason: format!("{name}: {error}") };
+            let loaded = sonde_worker::load(&path, &store).map_err(|error| lost(&error))?;
+            let port = InlinePort::new(loaded).map_err(|error| lost(&error))?;
+            Ok(Box::new(port) as Box<dyn Port>)
+        }),
+    }
+}
+
+fn conclude(running: Running, ended: Ended) -> (Status, Record) {
+    let offer = &running.offer;
+    let (status, stop, error) = match ended.end {
+        End::Finished { stop, interrupted: false } => (Status::Done, stop, None),
+        End::Finished { stop, interrupted: true } => (Status::Interrupted, stop, None),
+        End::Failed { kind: FailKind::Interrupted, .. } => {
+            (Status::Interrupted, Some("interrupted".to_owned()), None)
+        }
+        End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
+        End::Failed { text, .. } => (Status::Failed, None, Some(text)),
+    };
+    let names = offer.method().tables.iter().map(|table| table.name.clone());
+    let reason = |(errno, count): &(i32, u64)| {
+        (std::io::Error::from_raw_os_error(*errno).to_string(), *count)
+    };
+    let record = Record {
+        method: offer.method().name.clone(),
+        version: offer.version().to_owned(),
+        id: identity(ended.started_wall_ns),
+        source: ended.source,
+        destination: running.destination,
+        start_ns: ended.started_wall_ns,
+        end_ns: ended.ended_wall_ns,
+        status: match status {
+            Status::Done => "done",
+            Status::Interrupted => "interrupted",
+            Status::Failed => "failed",
+            Status::Refused => "refused",
+        },
+        stop,
+        error,
+        parameters: running.parameters,
+        counters: ended.counters,
+        not_sent: ended.not_sent_errno.iter().map(reason).collect(),
+        clock: ended.stamps,
+        tables: names.zip(running.tables.into_iter().map(Json::Array)).collect(),
+    };
+    (status, record)
+}
+
+/// Unique, and in the order of the starts.
+fn identity(started_wall_ns: u64) -> String {
+    let random = Ulid::new().random();
+    Ulid::from_parts(started_wall_ns / 1_000_000, random).to_string()
+}

@@ -1,0 +1,98 @@
+//! What an operator decides about a host.
+
+use std::path::{Path, PathBuf};
+
+use sonde_engine::Stamps;
+
+/// Where the plugins run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Isolation {
+    /// Each in a jailed process of its own.
+    #[default]
+    Process,
+    /// In the engine's thread: for debugging, and for plugins that one trusts with everything.
+    Inline,
+}
+
+/// Everything that a [`crate::Host`] is opened with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folders with plugins; of two with the same method the first counts.
+    pub plugins: Vec<PathBuf>,
+    /// Where private copies of plugins are kept.
+    pub store: PathBuf,
+    /// The program that is started again as a worker.
+    pub program: PathBuf,
+    /// Where plugins run.
+    pub isolation: Isolation,
+    /// Packets per second of the whole host.
+    pub packets_per_second: f64,
+    /// Who stamps departures.
+    pub stamps: Stamps,
+}
+
+/// There is no place for private copies of plugins.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a private folder for plugins in {folder}: {cause}")]
+pub struct StoreError {
+    folder: PathBuf,
+    cause: std::io::Error,
+}
+
+impl Settings {
+    /// What scamper does too: slow enough to disturb nobody.
+    pub const POLITE_PACKETS_PER_SECOND: f64 = 20.0;
+
+    /// For a program at `program`: plugins beside it or installed with it, polite.
+    ///
+    /// # Errors
+    ///
+    /// Where no private folder can be made.
+    pub fn beside(program: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            plugins: plugin_folders(program),
+            store: store()?,
+            program: program.to_path_buf(),
+            isolation: Isolation::default(),
+            packets_per_second: Self::POLITE_PACKETS_PER_SECOND,
+            stamps: Stamps::default(),
+        })
+    }
+}
+
+/// `$SONDE_PLUGINS`, a list as in `$PATH`, or else the usual places that are there.
+fn plugin_folders(program: &Path) -> Vec<PathBuf> {
+    if let Some(list) = std::env::var_os("SONDE_PLUGINS") {
+        return std::env::split_paths(&list).collect();
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let beside = program.parent().map(Path::to_path_buf).unwrap_or_default();
+    let mut folders = Vec::new();
+    folders.extend(home.map(|home| home.join(".local/lib/sonde/plugins")));
+    folders.extend([beside.join("plugins"), beside.join("../lib/sonde/plugins")]);
+    folders.push("/usr/local/lib/sonde/plugins".into());
+    folders.push("/usr/lib/sonde/plugins".into());
+    // A build folder of cargo: the libraries lie beside the program.
+    folders.push(beside);
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+/// A folder of this user's alone, kept between runs: a copy is made once for each content.
+fn store() -> Result<PathBuf, StoreError> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
+    let folder = base.join(format!("sonde-{user}"));
+    let fail = |cause| StoreError { folder: folder.clone(), cause };
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(cause)),
+        _ => {}
+    }
+    let metadata = std::fs::symlink_metadata(&folder).map_err(fail)?;
+    let is_ours = metadata.is_dir() && metadata.uid() == user;
+    if is_ours && metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(folder);
+    }
+    Err(fail(std::io::Error::other("it is there and not ours alone")))
+}

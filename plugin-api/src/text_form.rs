@@ -1,0 +1,164 @@
+//! How a person reads a measurement: lines with gaps, filled from rows.
+//!
+//! A method says once what its rows look like on a terminal, so that no program that shows them
+//! has to know the method. A gap is `{column}` or `{column|form}`:
+//!
+//! | form | of | gives |
+//! |---|---|---|
+//! | `ms` | microseconds | milliseconds with three decimals |
+//! | `%` | a ratio | per cent, at most two decimals |
+//! | `hex` | a natural number | hexadecimal |
+//!
+//! Lists are joined by spaces; what is missing reads `*`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The text of a whole measurement.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TextForm {
+    /// Before the first row; its gaps are the parameters by flag name, `source`, `destination`.
+    #[serde(default)]
+    pub head: String,
+    /// For every row the first line that fits; no line where none does.
+    #[serde(default)]
+    pub lines: Vec<TextLine>,
+}
+
+/// The text of one kind of row.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TextLine {
+    /// Rows of this table.
+    pub table: String,
+    /// What must hold of the row: `column` (there, and neither false nor 0), `!column`, or
+    /// `column=value`.
+    #[serde(default)]
+    pub when: Vec<String>,
+    /// Text with gaps; may hold several lines.
+    pub text: String,
+}
+
+impl TextForm {
+    /// Text before the first row.
+    #[must_use]
+    pub fn new(head: &str) -> Self {
+        Self { head: head.to_owned(), lines: Vec::new() }
+    }
+
+    /// One more kind of row; `when` is separated by spaces.
+    #[must_use]
+    pub fn line(mut self, table: &str, when: &str, text: &str) -> Self {
+        let when = when.split_whitespace().map(str::to_owned).collect();
+        self.lines.push(TextLine { table: table.to_owned(), when, text: text.to_owned() });
+        self
+    }
+
+    /// The text of one row, if it has one.
+    #[must_use]
+    pub fn row(&self, table: &str, row: &Map<String, Value>) -> Option<String> {
+        let fits = |line: &&TextLine| {
+            line.table == table && line.when.iter().all(|condition| holds(condition, row))
+        };
+        self.lines.iter().find(fits).map(|line| fill(&line.text, row))
+    }
+}
+
+fn holds(condition: &str, row: &Map<String, Value>) -> bool {
+    if let Some((column, wanted)) = condition.split_once('=') {
+        return row.get(column).is_some_and(|value| plain(value) == wanted);
+    }
+    let (column, wanted) = match condition.strip_prefix('!') {
+        Some(column) => (column, false),
+        None => (condition, true),
+    };
+    let is_set = match row.get(column) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    };
+    is_set == wanted
+}
+
+/// `text` with its gaps filled from `values`; control characters other than line ends are left out,
+/// for the values come from the network and the text from a plugin.
+#[must_use]
+pub fn fill(text: &str, values: &Map<String, Value>) -> String {
+    let mut filled = String::with_capacity(text.len() + 32);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let Some((gap, behind)) = after.split_once('}') else {
+            filled.push('{');
+            rest = after;
+            continue;
+        };
+        let (column, form) = gap.split_once('|').unwrap_or((gap, ""));
+        filled.push_str(&formed(values.get(column).unwrap_or(&Value::Null), form));
+        rest = behind;
+    }
+    filled.push_str(rest);
+    filled.retain(|character| character == '\n' || !character.is_control());
+    filled
+}
+
+fn formed(value: &Value, form: &str) -> String {
+    match (form, value.as_f64()) {
+        ("ms", Some(us)) => format!("{:.3}", us / 1000.0),
+        ("%", Some(ratio)) => {
+            let text = format!("{:.2}", ratio * 100.0);
+            format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+        ("hex", _) => value.as_u64().map_or_else(|| plain(value), |number| format!("{number:x}")),
+        _ => plain(value),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "*".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(value: Value) -> Map<String, Value> {
+        match value {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_line_whose_conditions_hold_is_taken() {
+        let form = TextForm::new("")
+            .line("replies", "rtt_us !late", "{addr}: {rtt_us|ms} ms")
+            .line("replies", "kind=late", "{addr} was late")
+            .line("replies", "", "no answer");
+        let answer = row(json!({"addr": "192.0.2.1", "rtt_us": 1500, "late": false}));
+        assert_eq!(form.row("replies", &answer).as_deref(), Some("192.0.2.1: 1.500 ms"));
+        let late = row(json!({"addr": "192.0.2.1", "rtt_us": 1500, "late": true, "kind": "late"}));
+        assert_eq!(form.row("replies", &late).as_deref(), Some("192.0.2.1 was late"));
+        assert_eq!(form.row("replies", &row(json!({}))).as_deref(), Some("no answer"));
+        assert_eq!(form.row("summary", &answer), None);
+    }
+
+    #[test]
+    fn a_ratio_is_not_truncated_to_a_whole_number() {
+        let values = row(json!({"loss": 0.3333, "none": 0.0, "all": 1.0}));
+        assert_eq!(fill("{loss|%} {none|%} {all|%}", &values), "33.33% 0% 100%");
+    }
+
+    #[test]
+    fn text_from_the_network_cannot_steer_a_terminal() {
+        let values = row(json!({"name": "a\u{1b}[2Jb\r"}));
+        assert_eq!(fill("{name}{gone} {open", &values), "a[2Jb* {open");
+    }
+}

@@ -1,0 +1,109 @@
+//! What the command line promises: messages, exit codes, records.
+
+use sonde_tests::{Finished, sonde};
+use std::process::Command;
+
+fn sonde_with(arguments: &[&str]) -> Finished {
+    Finished::of(Command::new(sonde()).args(arguments))
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_the_parameter_and_what_is_accepted() {
+    let run = sonde_with(&["run", "ping", "--method", "icmp-ecko", "127.0.0.1"]);
+    assert_eq!(run.code, 2);
+    for word in ["method", "icmp-ecko", "icmp-echo", "tcp-syn"] {
+        assert!(run.errors.contains(word), "{}", run.errors);
+    }
+    let run = sonde_with(&["run", "ping", "--size", "7", "127.0.0.1"]);
+    assert_eq!(run.code, 2);
+    assert!(run.errors.contains("size") && run.errors.contains("65535"), "{}", run.errors);
+}
+
+#[test]
+fn an_unknown_method_or_option_is_a_mistake_of_usage() {
+    assert_eq!(sonde_with(&["run", "pinng", "127.0.0.1"]).code, 2);
+    assert_eq!(sonde_with(&["run", "ping", "--no-such", "1", "127.0.0.1"]).code, 2);
+    assert_eq!(sonde_with(&["run", "ping"]).code, 2);
+    assert_eq!(sonde_with(&["methods", "pinng"]).code, 2);
+}
+
+#[test]
+fn help_and_pages_come_from_the_descriptor() {
+    let help = sonde_with(&["run", "ping", "--help"]);
+    assert_eq!(help.code, 0);
+    for word in ["--count", "-c", "--tos", "icmp-echo", "default: 84"] {
+        assert!(help.output.contains(word), "{word} is not in\n{}", help.output);
+    }
+    assert!(sonde_with(&["methods"]).output.contains("ping"));
+    assert!(sonde_with(&["completions", "bash"]).output.contains("ping"));
+    assert!(sonde_with(&["man"]).output.contains("sonde run ping"));
+    let schema = sonde_with(&["methods", "ping", "--schema"]);
+    assert!(schema.output.contains("\"rtt_us\""), "{}", schema.output);
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn loopback_answers_in_both_families_and_the_record_is_complete() {
+    let run = sonde_with(&[
+        "run",
+        "ping",
+        "-c",
+        "2",
+        "-i",
+        "0.1",
+        "--format",
+        "json",
+        "127.0.0.1",
+        "::1",
+    ]);
+    assert_eq!(run.code, 0, "{}{}", run.output, run.errors);
+    let records = run.records();
+    assert_eq!(records.len(), 2);
+    for record in records {
+        assert_eq!(record["record"], 1);
+        assert_eq!(record["method"], "ping");
+        assert_eq!(record["status"], "done");
+        assert_eq!(record["source"], record["destination"]);
+        assert_eq!(record["counters"]["answered"], 2);
+        assert_eq!(record["parameters"]["count"], 2);
+        assert_eq!(record["tables"]["summary"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn both_isolations_give_the_same_rows() {
+    let rows = |isolation: &str| {
+        let arguments = ["run", "ping", "-c", "3", "-i", "0.05", "--format", "json", "127.0.0.1"];
+        let run =
+            Finished::of(Command::new(sonde()).args(arguments).args(["--isolation", isolation]));
+        assert_eq!(run.code, 0, "{}", run.errors);
+        let record = run.records().remove(0);
+        let rows = record["tables"]["replies"].as_array().unwrap().clone();
+        rows.into_iter()
+            .map(|row| (row["seq"].clone(), row["addr"].clone(), row["ttl"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows("process"), rows("inline"));
+}
+
+#[test]
+#[ignore = "needs root: drops to a user without rights"]
+fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_what_helps() {
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]);
+    let plugins = sonde_tests::target_folder();
+    let run = Finished::of(command.arg(sonde()).arg("--plugins").arg(plugins).args([
+        "run",
+        "ping",
+        "127.0.0.1",
+    ]));
+    assert_eq!(run.code, 3, "{}{}", run.output, run.errors);
+    assert!(run.errors.contains("CAP_NET_RAW"), "{}", run.errors);
+}
