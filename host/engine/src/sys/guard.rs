@@ -1,8 +1,13 @@
 //! Keeping the kernel out of our TCP and UDP flows, and others off their local ports.
 //!
-//! A guard is a socket that holds a port for both families and whose filter drops everything: the
-//! kernel finds a listener, so it sends neither a reset nor a port unreachable, and the listener
-//! hears nothing. The receiving ring still sees every packet.
+//! A guard is a socket that holds a port for both families and drops everything: the kernel finds
+//! a listener, so it sends neither a reset nor a port unreachable, and the listener hears nothing.
+//! The receiving ring still sees every packet.
+//!
+//! What drops is a filter on the socket. Some kernels (seen on 6.18.44) let only those with
+//! CAP_NET_ADMIN put one on a TCP socket. There the guard asks for segments that are signed (RFC
+//! 2385) with a key that nobody knows, and that come from no further than this link (RFC 5082): the
+//! kernel drops all others as silently, and either alone does for nearly all.
 //!
 //! Ports that we choose come in blocks of 64, and the ring's filter passes whole blocks: attaching
 //! a filter costs more than a probe.
@@ -28,6 +33,11 @@ const BLOCK_PORTS: u16 = 64;
 const RANGES: usize = 64;
 /// What Linux draws local ports from unless told otherwise.
 const USUAL_RANGE: RangeInclusive<u16> = 32_768..=60_999;
+
+/// Of the kernel's headers.
+const TCP_MD5SIG_EXT: c_int = 32;
+const SIGNATURE_FOR_PREFIX: u8 = 1;
+const IPV6_MINHOPCOUNT: c_int = 73;
 
 /// Why a port could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -256,8 +266,8 @@ impl Block {
     }
 }
 
-/// The socket that holds `port`. Order matters: with no moment between bind and filter in which a
-/// packet could be answered.
+/// The socket that holds `port`. It is made deaf before it is bound, so that there is no moment in
+/// which a packet could be answered.
 fn open(protocol: Protocol, port: u16) -> Result<OwnedFd, GuardError> {
     let kind = if protocol == Protocol::Tcp { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
     let refused = |error: io::Error| match error.raw_os_error() {
@@ -267,15 +277,15 @@ fn open(protocol: Protocol, port: u16) -> Result<OwnedFd, GuardError> {
     };
     let fd = match socket(libc::AF_INET6, kind, 0) {
         Ok(fd) => {
-            attach_filter(&fd, &nothing())?;
             set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &0i32)?;
+            deafen(&fd, protocol, libc::AF_INET6)?;
             bind(&fd, &any6(port)).map_err(refused)?;
             fd
         }
         // A kernel without IPv6.
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
             let fd = socket(libc::AF_INET, kind, 0)?;
-            attach_filter(&fd, &nothing())?;
+            deafen(&fd, protocol, libc::AF_INET)?;
             bind(&fd, &any4(port)).map_err(refused)?;
             fd
         }
@@ -285,6 +295,68 @@ fn open(protocol: Protocol, port: u16) -> Result<OwnedFd, GuardError> {
         listen(&fd).map_err(refused)?;
     }
     Ok(fd)
+}
+
+/// Makes a socket drop all that comes.
+fn deafen(fd: &OwnedFd, protocol: Protocol, family: c_int) -> io::Result<()> {
+    match attach_filter(fd, &nothing()) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+        result => return result,
+    }
+    if protocol == Protocol::Udp {
+        // It is never read from; what does not fit is dropped.
+        return set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &0i32);
+    }
+    deafen_without_filter(fd, family)
+}
+
+/// As [`deafen`] for TCP, by means that need no privilege.
+fn deafen_without_filter(fd: &OwnedFd, family: c_int) -> io::Result<()> {
+    // From a TTL of 255 down every router takes one.
+    let near = 255i32;
+    set_option(fd, libc::IPPROTO_IP, libc::IP_MINTTL, &near)?;
+    // Kernels without signatures leave out neighbours that send with a TTL of 255.
+    let _ = set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &Signature::for_all(family, 4));
+    if family == libc::AF_INET6 {
+        set_option(fd, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &near)?;
+        let _ = set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &Signature::for_all(family, 6));
+    }
+    Ok(())
+}
+
+/// `tcp_md5sig` of the kernel's header.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Signature {
+    address: [u8; 128],
+    flags: u8,
+    prefix_octets: u8,
+    key_octets: u16,
+    interface: c_int,
+    key: [u8; 80],
+}
+
+impl Signature {
+    /// A key for every peer of IP version 4 or 6, on a socket of `family`.
+    fn for_all(family: c_int, version: u8) -> Self {
+        let mut address = [0; 128];
+        address[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+        if family == libc::AF_INET6 && version == 4 {
+            // ::ffff:0.0.0.0, behind family, port and flow label.
+            address[8 + 10..8 + 12].fill(0xff);
+        }
+        let mut key = [0; 80];
+        key[..8].copy_from_slice(&random().to_ne_bytes());
+        key[8..16].copy_from_slice(&random().to_ne_bytes());
+        Self {
+            address,
+            flags: SIGNATURE_FOR_PREFIX,
+            prefix_octets: 0,
+            key_octets: 16,
+            interface: 0,
+            key,
+        }
+    }
 }
 
 fn listen(fd: &OwnedFd) -> io::Result<c_int> {

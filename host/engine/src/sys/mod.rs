@@ -19,8 +19,13 @@ mod wait;
 
 pub(crate) use fd::read_clock;
 pub(crate) use guard::{Guard, GuardError};
-pub(crate) use process::{forbid_new_privileges, set_timer_slack};
+pub(crate) use process::{forbid_new_privileges, random, set_timer_slack};
 pub(crate) use ring::{Received, RingStatistics, StampSource};
 pub(crate) use send::{Departure, Egress, Full};
 pub(crate) use sockets::{OpenError, Options, Sockets};
 pub(crate) use wait::{Poller, Readiness, Wake};
+
+#[cfg(test)]
+pub(crate) mod lab;
+#[cfg(test)]
+mod tests;

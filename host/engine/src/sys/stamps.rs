@@ -14,7 +14,7 @@ use std::{
 use libc::{c_int, cmsghdr, iovec, mmsghdr, sock_extended_err, timespec};
 
 use super::{
-    fd::{nanoseconds, set_option},
+    fd::{last_errno, nanoseconds, set_option, socket},
     messages::{Batch, Control, Item, SCM_TS_OPT_ID},
     ring::StampSource,
 };
@@ -232,13 +232,13 @@ fn count_from_zero(fd: &OwnedFd) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &numbered)
 }
 
-/// Whether the kernel accepts a number beside a packet: a datagram to nobody finds out.
+/// Whether the kernel accepts a number beside a packet.
 fn kernel_takes_numbers() -> bool {
     let probe = || -> io::Result<bool> {
-        let fd = super::fd::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+        let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
         count_from_zero(&fd)?;
-        // Discarded before a route is looked for where the number is not understood; port 0 is
-        // refused before anything is sent where it is.
+        // Refused as invalid where the number is not understood; where it is, refused because a
+        // broadcast needs permission. Nothing is sent.
         let mut control = Control::default();
         control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, 0u32);
         // SAFETY: integers and pointers only, for which zero is a value.
@@ -246,7 +246,7 @@ fn kernel_takes_numbers() -> bool {
         let mut name = libc::sockaddr_in {
             sin_family: libc::AF_INET as u16,
             sin_port: 9u16.to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+            sin_addr: libc::in_addr { s_addr: libc::INADDR_BROADCAST },
             sin_zero: [0; 8],
         };
         header.msg_name = std::ptr::from_mut(&mut name).cast();
@@ -255,7 +255,7 @@ fn kernel_takes_numbers() -> bool {
         header.msg_controllen = control.octets as _;
         // SAFETY: name and control messages live until the call is over; there is no payload.
         let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
-        Ok(result >= 0 || super::fd::last_errno() != libc::EINVAL)
+        Ok(result >= 0 || last_errno() != libc::EINVAL)
     };
     probe().unwrap_or(false)
 }
