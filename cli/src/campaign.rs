@@ -56,12 +56,12 @@ pub(crate) fn run(
     let many = matches.contains_id("targets")
         || matches.get_many::<String>("target").is_some_and(|targets| targets.len() > 1);
     let mut printer = Printer::new(form, many, &offer);
+    // First the host: privileges are given up before there is another thread.
+    let mut host = Host::open(settings).map_err(|error| stop_of(&error))?;
     ctrlc::set_handler(|| {
         INTERRUPTS.fetch_add(1, Ordering::Relaxed);
     })
     .map_err(Stop::usage)?;
-
-    let mut host = Host::open(settings).map_err(|error| stop_of(&error))?;
     let mut names = HashMap::new();
     let mut tally = Tally::default();
     let mut heard = 0;

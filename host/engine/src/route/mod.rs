@@ -84,8 +84,26 @@ impl Router {
     }
 
     /// The way for a packet. Never waits; asks the kernel at most once.
-    pub(crate) fn lookup(&mut self, _now: u64, _query: &Query) -> Lookup {
-        Lookup::Unreachable(libc::ENETUNREACH)
+    pub(crate) fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
+        let any: IpAddr = if query.destination.is_ipv4() {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        };
+        let source = std::net::UdpSocket::bind((query.source.unwrap_or(any), 0)).and_then(|socket| {
+            socket.connect((query.destination, 9))?;
+            socket.local_addr()
+        });
+        match source {
+            Ok(source) => Lookup::Ready(Route {
+                interface: 0,
+                source: source.ip(),
+                next_hop: query.destination,
+                mtu: 65_535,
+                egress: Egress::Raw { interface: 0 },
+            }),
+            Err(error) => Lookup::Unreachable(error.raw_os_error().unwrap_or(libc::ENETUNREACH)),
+        }
     }
 
     /// Whether this machine has `address`.
