@@ -22,12 +22,14 @@ use crate::{
 };
 
 const EPERM: u8 = 1;
+const EINVAL: u8 = 22;
 const EMSGSIZE: u8 = 90;
 const EPROTONOSUPPORT: u8 = 93;
 const EADDRINUSE: u8 = 98;
 const EADDRNOTAVAIL: u8 = 99;
 const ENETUNREACH: u8 = 101;
 const EHOSTUNREACH: u8 = 113;
+const EDQUOT: u8 = 122;
 
 /// Local identifiers that are handed out, as Linux does.
 const FIRST_LOCAL: u16 = 32_768;
@@ -238,10 +240,14 @@ impl Sim {
     // ---- packets ----
 
     fn send(&mut self, action: &Action, packet: &[u8]) {
+        let flow = self.flows.get(&action.flow);
+        if !flow.is_some_and(|flow| flow.task == action.task && flow.is_open) {
+            let text = "the plugin sent on a flow that is not open".to_owned();
+            return self.let_go(action.task, Status::Failed { kind: FailKind::Error, text });
+        }
         self.handed += 1;
-        match self.may_send(action, packet) {
-            Ok(()) => {}
-            Err((code, bits, why)) => return self.refuse(action, packet, code, bits, &why),
+        if let Err((code, bits, why)) = self.may_send(action, packet) {
+            return self.refuse(action, packet, code, bits, &why);
         }
         let departing = Departing { action: *action, packet: packet.to_vec() };
         if self.gap_ns == 0 || action.flags & flags::IMMEDIATE != 0 {
@@ -255,19 +261,22 @@ impl Sim {
 
     /// Why a packet may not leave: errno, flags of the event, and in words.
     fn may_send(&mut self, action: &Action, packet: &[u8]) -> Result<(), (u8, u8, String)> {
-        let refused = |why: &str| (EPERM, flags::REFUSED, why.to_owned());
-        let flow = self.flows.get(&action.flow);
-        let Some(flow) = flow.filter(|flow| flow.task == action.task && flow.is_open) else {
-            return Err(refused("the flow is not open"));
+        let refused = |code, why: &str| (code, flags::REFUSED, why.to_owned());
+        let Some(flow) = self.flows.get(&action.flow) else {
+            return Err(refused(EPERM, "the flow is not open"));
         };
+        if !IpHeader::parse(packet).is_ok_and(|header| header.total_octets == packet.len()) {
+            return Err((EINVAL, 0, "it is not a whole IP packet".to_owned()));
+        }
         if !flow.owns(packet) {
-            return Err(refused("the packet is not of its flow"));
+            return Err(refused(EPERM, "the packet is not of its flow"));
         }
         if packet.len() > flow.mtu {
             let why = format!("{} octets are more than the {} of the link", packet.len(), flow.mtu);
             return Err((EMSGSIZE, 0, why));
         }
-        self.tasks[action.task as usize].take_packet().map_err(refused)?;
+        let taken = self.tasks[action.task as usize].take_packet();
+        taken.map_err(|why| refused(EDQUOT, why))?;
         let handed = self.handed;
         let unsent = self.unsent.iter().find(|(_, numbers)| numbers.contains(handed));
         match unsent {

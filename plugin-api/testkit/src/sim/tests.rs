@@ -510,3 +510,39 @@ fn ten_thousand_measurements_run_side_by_side() {
     // Four crossings of a link: 0.95^4 is 0.8145.
     assert!((7_900..8_400).contains(&answered), "{answered} answered");
 }
+
+#[test]
+fn a_plugin_that_wants_the_impossible_fails_and_the_simulation_goes_on() {
+    use sonde_plugin_api::{
+        __private::abi_stable::sabi_trait::TD_Opaque,
+        abi::{Action, ActionKind, Batch, Instance, Instance_TO, Out, Usage},
+    };
+
+    struct Hostile;
+    impl Instance for Hostile {
+        fn poll(&mut self, _: Batch<'_>, out: &mut Out) {
+            let action = |kind, len, flow| Action { kind, len, flow, ..Action::ZERO };
+            out.actions.push(action(ActionKind::Row, 1_000, 0));
+            out.actions.push(action(ActionKind::Row, 0, 0));
+            out.actions.push(action(ActionKind(99), 0, 0));
+            out.actions.push(action(ActionKind::OpenFlow, 0, 0));
+            out.actions.push(Action { task: 77, ..action(ActionKind::Finish, 0, 0) });
+            out.actions.push(action(ActionKind::CloseFlow, 0, 5));
+            out.actions.push(action(ActionKind::Cancel, 0, 5));
+            out.actions.push(action(ActionKind::Send, 0, 5));
+            out.actions.push(action(ActionKind::Finish, 0, 0));
+        }
+
+        fn usage(&self) -> Usage {
+            Usage::default()
+        }
+    }
+    let methods = vec![sonde_plugin_api::glue::describe_method::<Echo>()];
+    let descriptor = Descriptor::new("hostile", "1.0.0", methods);
+    let instance = Instance_TO::from_value(Hostile, TD_Opaque);
+    let sim = Sim::with_instance(instance, descriptor, line(), SEED);
+    let run = sim.run_named("echo", [("destination", "198.51.100.9")]).unwrap();
+    let Status::Failed { text, .. } = &run.status else { panic!("{run}") };
+    assert_eq!(text, "the plugin sent on a flow that is not open");
+    assert!(run.exchange().to_string().contains("the plugin wants the impossible"), "{run}");
+}
