@@ -17,12 +17,6 @@ use crate::abi::NO_TOKEN;
 /// How long probes wait for their answer unless something else is said.
 pub(super) const USUAL_WAIT_NS: u64 = 1_000_000_000;
 
-/// Reads an answer without looking into the packet.
-pub type AsReply = fn(&Reply, &[u8]) -> Reply;
-
-/// Reads an answer and keeps a copy of the packet.
-pub type Captured = fn(&Reply, &[u8]) -> (Reply, Box<[u8]>);
-
 /// A probe on its way. Dropping it cancels it.
 pub(super) struct Sent<'a> {
     pub(super) flow: &'a Flow,
@@ -48,14 +42,13 @@ pub struct ProbeFuture<'a, F> {
 // Nothing in it is pinned.
 impl<F> Unpin for ProbeFuture<'_, F> {}
 
-impl<'a> ProbeFuture<'a, AsReply> {
-    pub(super) fn new(flow: &'a Flow, probe: Probe) -> Self {
-        let sent = Sent { flow, token: NO_TOKEN };
-        Self { sent, probe: Some(probe), wait: USUAL_WAIT_NS, read: Some(|reply, _| *reply) }
-    }
-}
-
 impl<'a, F> ProbeFuture<'a, F> {
+    #[inline]
+    pub(super) fn new(flow: &'a Flow, probe: Probe, read: F) -> Self {
+        let sent = Sent { flow, token: NO_TOKEN };
+        Self { sent, probe: Some(probe), wait: USUAL_WAIT_NS, read: Some(read) }
+    }
+
     /// How long to wait for an answer, from the moment that the probe leaves. 1 s unless said.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wait = at_least_1_ns(timeout);
@@ -74,8 +67,10 @@ impl<'a, F> ProbeFuture<'a, F> {
     }
 
     /// Keeps a copy of the packet.
-    pub fn capture(self) -> ProbeFuture<'a, Captured> {
-        self.read(|reply, packet| (*reply, packet.into()))
+    pub fn capture(
+        self,
+    ) -> ProbeFuture<'a, impl FnOnce(&Reply, &[u8]) -> (Reply, Box<[u8]>) + use<F>> {
+        self.read(|reply: &Reply, packet: &[u8]| (*reply, Box::from(packet)))
     }
 }
 

@@ -15,9 +15,9 @@ use super::{
     answer::ProbeFuture,
     context::{Sleep, at_least_1_ns, log},
     head::Handle,
-    probe::{Origin, Probe},
+    probe::Probe,
     reply::{Departure, Heard, NotSent, Outcome, Reply},
-    window::Burst,
+    window::{AsReply, Burst},
 };
 use crate::{
     abi::{
@@ -133,9 +133,9 @@ pub struct Flow {
     pub local: u16,
     /// Of the route, octets.
     pub mtu: u32,
-    tos: u8,
+    pub(super) tos: u8,
     /// IPv4 identification of the next probe where that is the key: they must differ.
-    next_ip_id: Option<Cell<u16>>,
+    pub(super) next_ip_id: Option<Cell<u16>>,
 }
 
 impl Flow {
@@ -155,17 +155,18 @@ impl Flow {
     }
 
     /// Sends a probe when first polled; resolves with its answer, or after the time-out.
-    pub fn probe(&self, probe: Probe) -> ProbeFuture<'_, super::answer::AsReply> {
-        ProbeFuture::new(self, probe)
+    #[inline]
+    pub fn probe(
+        &self,
+        probe: Probe,
+    ) -> ProbeFuture<'_, impl FnOnce(&Reply, &[u8]) -> Reply + use<>> {
+        ProbeFuture::new(self, probe, |reply: &Reply, _: &[u8]| *reply)
     }
 
     /// A window: sends all of them at once, resolves when each is answered or timed out, in their
     /// order. An answer costs one poll, whatever the size of the window.
-    pub fn burst(
-        &self,
-        probes: impl IntoIterator<Item = Probe>,
-    ) -> Burst<'_, Reply, super::answer::AsReply> {
-        Burst::new(self, probes)
+    pub fn burst(&self, probes: impl IntoIterator<Item = Probe>) -> Burst<'_, Reply, AsReply> {
+        Burst::new(self, probes.into_iter().collect(), |reply, _| *reply)
     }
 
     /// Sends a packet, at once, and expects nothing back.
@@ -234,8 +235,8 @@ impl Flow {
     /// It waits for ever where nothing is outstanding and nothing comes: see [`Flow::outstanding`],
     /// and [`super::select`] with [`super::Ctx::sleep_until`]. At most one future of a flow may
     /// listen at a time.
-    pub fn next(&self) -> Next<'_, fn(&Heard, &[u8]) -> Heard> {
-        Next { flow: self, read: Some(|heard, _| heard.clone()) }
+    pub fn next(&self) -> Next<'_, impl FnOnce(&Heard, &[u8]) -> Heard + use<>> {
+        self.next_with(|heard: &Heard, _: &[u8]| heard.clone())
     }
 
     /// As [`Flow::next`]; `read` is shown the packet where it lies (it is empty where there is none).
@@ -267,14 +268,6 @@ impl Flow {
         wait: u64,
         action_flags: u16,
     ) -> Result<(), NotSent> {
-        let origin = Origin {
-            source: self.source,
-            peer: self.peer,
-            local: self.local,
-            tos: self.tos,
-            next_ip_id: self.next_ip_id.as_ref(),
-            head: &self.head,
-        };
         let action = Action {
             kind: ActionKind::Send,
             flags: action_flags | probe.action_flags(),
@@ -283,7 +276,7 @@ impl Flow {
             arg: wait,
             ..Action::ZERO
         };
-        let written = self.head.try_write(action, |arena| probe.write(&origin, arena));
+        let written = self.head.try_write(action, |arena| probe.write(self, arena));
         written.map_err(|error| {
             log(&self.head, 2, &format!("a probe to {} cannot be built: {error}", self.peer));
             NotSent { errno: error.errno(), refused_by_policy: false }

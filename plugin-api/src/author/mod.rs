@@ -21,14 +21,14 @@ mod window;
 use std::{fmt, future::Future};
 
 pub use self::{
-    answer::{AsReply, Captured, ProbeFuture},
+    answer::ProbeFuture,
     combinators::{Either, join, join_all, select},
     context::{Ctx, Sleep},
     flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped},
     probe::Probe,
     reply::{Departure, Heard, NotSent, Outcome, Reply, StampSource},
     wall::WallTime,
-    window::Burst,
+    window::{AsReply, Burst, Captured},
 };
 pub(crate) use self::{
     head::Host,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    answer::{AsReply, Captured, Sent, USUAL_WAIT_NS},
+    answer::{Sent, USUAL_WAIT_NS},
     context::at_least_1_ns,
     flow::{Flow, outcome},
     probe::Probe,
@@ -15,6 +15,12 @@ use super::{
     slots::unless_root,
 };
 use crate::abi::NO_TOKEN;
+
+/// Reads an answer without looking into the packet.
+pub type AsReply = fn(&Reply, &[u8]) -> Reply;
+
+/// Reads an answer and keeps a copy of the packet.
+pub type Captured = fn(&Reply, &[u8]) -> (Reply, Box<[u8]>);
 
 /// See [`Flow::burst`]. Dropping it cancels what is not answered.
 #[must_use = "the probes are sent when awaited"]
@@ -31,21 +37,19 @@ pub struct Burst<'a, T, F> {
 // Nothing in it is pinned.
 impl<T, F> Unpin for Burst<'_, T, F> {}
 
-impl<'a> Burst<'a, Reply, AsReply> {
-    pub(super) fn new(flow: &'a Flow, probes: impl IntoIterator<Item = Probe>) -> Self {
+impl<'a, T, F> Burst<'a, T, F> {
+    pub(super) fn new(flow: &'a Flow, probes: Vec<Probe>, read: F) -> Self {
         Self {
             flow,
             wait: USUAL_WAIT_NS,
-            probes: probes.into_iter().collect(),
+            probes,
             sent: Vec::new(),
             outcomes: Vec::new(),
             unanswered: 0,
-            read: |reply, _| *reply,
+            read,
         }
     }
-}
 
-impl<'a, T, F> Burst<'a, T, F> {
     /// How long to wait for each answer, from the moment that its probe leaves. 1 s unless said.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wait = at_least_1_ns(timeout);
