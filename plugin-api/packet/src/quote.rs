@@ -40,7 +40,8 @@ impl Quote {
     /// the message ends.
     #[must_use]
     pub fn parse(packet: &[u8], icmp: usize, end: usize, family: Family) -> Self {
-        let body = icmp + 8..end.min(packet.len()).max(icmp + 8);
+        let begin = (icmp + 8).min(packet.len());
+        let body = begin..end.clamp(begin, packet.len());
         let octets = packet.get(body.clone()).unwrap_or_default();
         let (quoted, extensions) = split(packet, icmp, octets, family);
         let at = |range: Range<usize>| body.start + range.start..body.start + range.end;

@@ -246,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_ends_within_its_own_header_quotes_nothing() {
+        for six in [false, true] {
+            let mut packet = probe(six);
+            let (protocol_at, kind, header) = if six { (6, 3, 40) } else { (9, 11, 20) };
+            packet[protocol_at] = if six { protocol::ICMPV6 } else { protocol::ICMP };
+            packet[header..header + 2].copy_from_slice(&[kind, 0]);
+            for end in header + 2..header + 12 {
+                let received = classify(&packet[..end]).unwrap();
+                assert_eq!(received.flow, None);
+            }
+        }
+    }
+
+    #[test]
     fn one_flipped_bit_is_a_bad_checksum() {
         for six in [false, true] {
             let mut packet = probe(six);

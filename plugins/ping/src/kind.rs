@@ -1,111 +1,134 @@
-//! What a probe is made of, and what answers it.
-
-use std::net::IpAddr;
+//! Kinds of probes, and what answers them.
 
 use sonde_plugin_api::{
-    packet::{Key, tcp::flags},
+    packet::{IpHeader, tcp},
     prelude::*,
 };
 
+use crate::params::PingParams;
+
 choices! {
-    /// What a probe is made of.
-    pub(crate) enum Kind {
-        /// ICMP or ICMPv6 echo request.
+    /// Kind of probe.
+    pub enum Kind {
+        /// Echo request; the sequence number tells probes apart.
         IcmpEcho = "icmp-echo",
-        /// ICMP timestamp request; IPv4 alone.
+        /// Timestamp request (IPv4).
         IcmpTime = "icmp-time",
-        /// TCP ACK, all between the same ports.
+        /// ACK from one port; the acknowledgement number comes back in the reset.
         TcpAck = "tcp-ack",
-        /// TCP ACK, each from a port of its own.
+        /// ACK from a port for each probe.
         TcpAckSport = "tcp-ack-sport",
-        /// TCP SYN, all between the same ports; what it opens is reset.
+        /// SYN from one port; the sequence number comes back acknowledged.
         TcpSyn = "tcp-syn",
-        /// TCP SYN, each from a port of its own; what it opens is reset.
-        TcpSynSport = "tcp-syn-sport",
-        /// TCP SYN and ACK, all between the same ports.
-        TcpSynAck = "tcp-synack",
-        /// TCP RST, which nothing but an ICMP error answers.
-        TcpRst = "tcp-rst",
-        /// UDP, all between the same ports.
+        /// Datagrams between two ports.
         Udp = "udp",
-        /// UDP, each to the next port.
+        /// Datagrams to a port for each probe.
         UdpDport = "udp-dport",
-        /// UDP, each from a port of its own.
-        UdpSport = "udp-sport",
     }
 }
 
+/// What a packet means for a probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Meaning {
+    /// The target answered.
+    Answer,
+    /// Somebody says that the probe did not get there.
+    Error,
+}
+
 impl Kind {
+    /// The word that stands for it.
+    pub(crate) fn word(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     pub(crate) fn is_icmp(self) -> bool {
         matches!(self, Self::IcmpEcho | Self::IcmpTime)
     }
 
-    pub(crate) fn is_udp(self) -> bool {
-        matches!(self, Self::Udp | Self::UdpDport | Self::UdpSport)
+    /// A port, and so a flow, for each probe.
+    pub(crate) fn has_flow_each(self) -> bool {
+        self == Self::TcpAckSport
     }
 
-    pub(crate) fn is_tcp(self) -> bool {
-        !self.is_icmp() && !self.is_udp()
-    }
-
-    /// An answer leaves a connection half open at the peer.
-    pub(crate) fn opens(self) -> bool {
-        matches!(self, Self::TcpSyn | Self::TcpSynSport)
-    }
-
-    /// Each probe has a flow of its own.
-    pub(crate) fn has_own_port(self) -> bool {
-        matches!(self, Self::TcpAckSport | Self::TcpSynSport | Self::UdpSport)
-    }
-
-    /// Octets of the transport header.
+    /// Octets between IP header and payload.
     pub(crate) fn header_octets(self) -> usize {
         match self {
-            Self::IcmpTime => 20,
-            _ if self.is_tcp() => 20,
-            _ => 8,
+            Self::IcmpEcho | Self::Udp | Self::UdpDport => 8,
+            Self::IcmpTime | Self::TcpAck | Self::TcpAckSport | Self::TcpSyn => 20,
         }
     }
 
-    /// What tells the probes of one flow apart; `None` where the usual key does.
-    pub(crate) fn key(self) -> Option<Key> {
+    /// The flow that its probes travel in.
+    pub(crate) fn flow(self, params: &PingParams) -> FlowSpec {
+        let peer = params.destination;
+        let spec = match self {
+            Self::IcmpEcho | Self::IcmpTime => FlowSpec::icmp(peer),
+            Self::TcpAck | Self::TcpAckSport => FlowSpec::tcp(peer).key(Key::TcpAcknowledgement),
+            Self::TcpSyn => FlowSpec::tcp(peer).key(Key::TcpSequence),
+            Self::Udp => FlowSpec::udp(peer),
+            Self::UdpDport => FlowSpec::udp(peer).key(Key::RemotePort),
+        };
+        let spec = match params.source {
+            Some(source) => spec.source(source),
+            None => spec,
+        };
+        spec.tos(params.tos).local(params.sport)
+    }
+
+    /// Probe number `number`; `secret` is the same for all probes of a run.
+    pub(crate) fn probe(self, params: &PingParams, number: u32, secret: u32) -> Probe {
         match self {
-            Self::TcpAck | Self::TcpAckSport | Self::TcpSynAck => Some(Key::TcpAcknowledgement),
-            Self::UdpDport => Some(Key::RemotePort),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn tcp_flags(self) -> u8 {
-        match self {
-            Self::TcpAck | Self::TcpAckSport => flags::ACK,
-            Self::TcpSyn | Self::TcpSynSport => flags::SYN,
-            Self::TcpSynAck => flags::SYN | flags::ACK,
-            Self::TcpRst => flags::RST,
-            _ => 0,
-        }
-    }
-
-    /// Whether a packet shows that the destination answers; `tcp_flags` are those of a segment.
-    pub(crate) fn is_answer(self, reply: &Reply, tcp_flags: u8, destination: IpAddr) -> bool {
-        match reply.class() {
-            Class::EchoReply => self == Self::IcmpEcho,
-            Class::TimestampReply => self == Self::IcmpTime,
-            // A bare ACK to a SYN belongs to an older connection, RFC 5961.
-            Class::Tcp if self.opens() => is_syn_ack(tcp_flags) || tcp_flags & flags::RST != 0,
-            Class::Tcp => self.is_tcp(),
-            Class::Udp => self.is_udp(),
-            // A closed port of the destination itself is what UDP probes look for.
-            Class::Unreachable => {
-                let closed = if destination.is_ipv4() { 3 } else { 4 };
-                self.is_udp() && reply.from() == destination && reply.icmp_code() == closed
+            Self::IcmpEcho => Probe::echo(number as u16),
+            Self::IcmpTime => Probe::timestamp(number as u16),
+            Self::TcpAck | Self::TcpAckSport => {
+                let acknowledgement = secret.wrapping_add(number);
+                Probe::tcp_ack(params.dport, secret.rotate_left(16), acknowledgement).window(65_535)
             }
-            _ => false,
+            // Far enough apart that the answer to one, with all its data, is never that to the next.
+            Self::TcpSyn => {
+                let sequence = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
+                Probe::tcp_syn(params.dport, sequence).window(65_535)
+            }
+            Self::Udp => Probe::udp(params.dport),
+            Self::UdpDport => Probe::udp(params.dport.wrapping_add(number as u16)),
         }
+    }
+
+    /// What `reply` means.
+    pub(crate) fn meaning(self, params: &PingParams, reply: &Reply) -> Meaning {
+        // A host that has no use for a datagram says so: that is the answer one hopes for.
+        let port_unreachable = if params.destination.is_ipv4() { 3 } else { 4 };
+        let is_port_unreachable = reply.class() == Class::Unreachable
+            && reply.icmp_code() == port_unreachable
+            && reply.from() == params.destination;
+        match (self, reply.class()) {
+            (Self::IcmpEcho, Class::EchoReply)
+            | (Self::IcmpTime, Class::TimestampReply)
+            | (Self::TcpAck | Self::TcpAckSport | Self::TcpSyn, Class::Tcp)
+            | (Self::Udp | Self::UdpDport, Class::Udp) => Meaning::Answer,
+            (Self::Udp | Self::UdpDport, _) if is_port_unreachable => Meaning::Answer,
+            _ => Meaning::Error,
+        }
+    }
+
+    /// The reset that closes what a SYN opened half, if `packet` opened it.
+    pub(crate) fn parting(self, params: &PingParams, packet: &[u8]) -> Option<Probe> {
+        let view = tcp::TcpView::new(transport(packet)?);
+        let both = tcp::flags::SYN | tcp::flags::ACK;
+        if self != Self::TcpSyn || view.flags()? & both != both {
+            return None;
+        }
+        Some(Probe::tcp_rst(params.dport, view.acknowledgement()?).immediate())
     }
 }
 
-/// The second step of a handshake.
-pub(crate) fn is_syn_ack(tcp_flags: u8) -> bool {
-    tcp_flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK
+/// TCP flags of a packet that is a segment.
+pub(crate) fn tcp_flags(packet: &[u8]) -> Option<u8> {
+    tcp::TcpView::new(transport(packet)?).flags()
+}
+
+fn transport(packet: &[u8]) -> Option<&[u8]> {
+    let header = IpHeader::parse(packet).ok()?;
+    packet.get(header.header_octets..)
 }

@@ -1,43 +1,37 @@
-//! ping: is an address responsive, with what delay and loss, and to which kinds of packets.
+//! ping: is an address responsive, with what delay and loss, and to which kinds of packets?
 //!
 //! Probes leave on a schedule that the first one sets; none waits for the answer to the one before.
-//! An ICMP error is no answer of the destination: it is shown with who sent it, and the probe
-//! counts as lost. A probe that never left counts neither as sent nor as lost.
+//! An ICMP error is no answer of the target: it is shown with who sent it, and the probe counts as
+//! lost. A probe that never left counts neither as sent nor as lost.
 //!
-//! Source: RFC 792, RFC 4443, RFC 791 (record route), RFC 9293; RFC 2681 and RFC 7680 for what is
-//! counted.
+//! Source: RFC 792 and RFC 4443 (echo), RFC 792 (timestamp), RFC 9293 (resets), RFC 2681 and
+//! RFC 7680 (round-trip delay and loss).
 
-mod answer;
-mod capabilities;
 mod kind;
 mod params;
-mod plan;
-mod ports;
 mod rows;
 mod run;
 mod statistics;
-mod tally;
-
-use std::future::Future;
+mod views;
 
 use sonde_plugin_api::prelude::*;
 
-use crate::{params::PingParams, rows::PingTables};
-
 /// The method.
-struct Ping;
+#[derive(Debug)]
+pub struct Ping;
 
 impl Method for Ping {
     const NAME: &'static str = "ping";
-    const DOC: &'static str = "Is an address responsive, with what delay and loss";
-    const SOURCE: &'static str = "RFC 792, RFC 4443, RFC 2681, RFC 7680";
-    const PARTING_PACKETS: u16 = ports::MOST as u16;
+    const DOC: &'static str = "Delay and loss of an address, by ICMP, TCP or UDP probes";
+    const SOURCE: &'static str = "RFC 792, RFC 4443, RFC 9293, RFC 2681, RFC 7680";
+    /// Resets of connections that were opened half.
+    const PARTING_PACKETS: u16 = 4;
 
-    type Params = PingParams;
-    type Row = PingTables;
+    type Params = params::PingParams;
+    type Row = rows::PingRow;
 
     fn capabilities() -> Vec<Capability> {
-        capabilities::all()
+        views::all()
     }
 
     fn text() -> TextForm {
@@ -46,8 +40,8 @@ impl Method for Ping {
 
     // Not an `async fn`: that would keep its arguments twice.
     fn run(
-        ctx: Ctx<PingTables>,
-        params: PingParams,
+        ctx: Ctx<rows::PingRow>,
+        params: params::PingParams,
     ) -> impl Future<Output = Result<(), Fail>> + 'static {
         run::run(ctx, params)
     }

@@ -1,38 +1,61 @@
-//! Delays in figures.
+//! Numbers of a whole run.
 //!
-//! The median of n values is that with index n/2 in ascending order, counted from 0, and the mean of
-//! whole microseconds has no fraction, as in the seed system; the 95th percentile is the nearest rank.
+//! Source: RFC 2681 (round-trip delay), RFC 7680 (loss).
 
-/// Of a set of delays, microseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+use crate::rows::SummaryRow;
+
+/// What is counted on the way.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
-    pub(crate) min: u64,
-    pub(crate) mean: u64,
-    pub(crate) median: u64,
-    pub(crate) p95: u64,
-    pub(crate) max: u64,
-    /// Of the whole population.
-    pub(crate) stddev: f64,
+    pub(crate) sent: u32,
+    pub(crate) errors: u32,
+    pub(crate) lost: u32,
+    pub(crate) not_sent: u32,
+    pub(crate) duplicates: u32,
+    pub(crate) late: u32,
+    /// Round-trip times of the answered probes, microseconds.
+    rtts_us: Vec<u64>,
 }
 
 impl Statistics {
-    /// `None` where there are no delays. Puts them in order.
-    pub(crate) fn of(delays_us: &mut [u32]) -> Option<Self> {
-        delays_us.sort_unstable();
-        let (min, max) = (*delays_us.first()?, *delays_us.last()?);
-        let count = delays_us.len();
-        let sum: u64 = delays_us.iter().map(|delay| u64::from(*delay)).sum();
-        let mean = sum as f64 / count as f64;
-        let squares: f64 = delays_us.iter().map(|delay| (f64::from(*delay) - mean).powi(2)).sum();
-        let rank = (count * 95).div_ceil(100);
-        Some(Self {
-            min: min.into(),
-            mean: sum / count as u64,
-            median: delays_us[count / 2].into(),
-            p95: delays_us[rank - 1].into(),
-            max: max.into(),
-            stddev: (squares / count as f64).sqrt(),
-        })
+    /// One more probe was answered.
+    pub(crate) fn answer(&mut self, rtt_us: u64) {
+        self.rtts_us.push(rtt_us);
+    }
+
+    /// Probes that were answered.
+    pub(crate) fn answered(&self) -> u32 {
+        self.rtts_us.len() as u32
+    }
+
+    /// The last row; `pending` probes are neither answered nor lost.
+    pub(crate) fn summary(mut self, pending: u32) -> SummaryRow {
+        let answered = self.answered();
+        self.rtts_us.sort_unstable();
+        let times = &self.rtts_us;
+        let total: u64 = times.iter().sum();
+        let mean = total as f64 / f64::from(answered.max(1));
+        let square = |time: &u64| (*time as f64 - mean).powi(2);
+        let variance = times.iter().map(square).sum::<f64>() / f64::from(answered.max(1));
+        let known = answered + self.lost;
+        let at = |index: usize| times.get(index).copied();
+        SummaryRow {
+            sent: self.sent,
+            answered,
+            errors: self.errors,
+            lost: self.lost,
+            pending,
+            not_sent: self.not_sent,
+            duplicates: self.duplicates,
+            late: self.late,
+            loss: (known > 0).then(|| f64::from(self.lost) / f64::from(known)),
+            min_us: at(0),
+            mean_us: total.checked_div(u64::from(answered)),
+            median_us: at(times.len() / 2),
+            p95_us: at(times.len() * 95 / 100),
+            max_us: at(times.len().wrapping_sub(1)),
+            stddev_us: (answered > 0).then(|| variance.sqrt()),
+        }
     }
 }
 
@@ -41,27 +64,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_loses_its_fraction_and_the_median_is_the_upper_one() {
-        let statistics = Statistics::of(&mut [30, 10, 20, 41]).unwrap();
-        assert_eq!((statistics.min, statistics.max), (10, 41));
-        assert_eq!((statistics.mean, statistics.median), (25, 30));
+    fn the_median_is_the_element_in_the_middle_and_the_mean_is_cut() {
+        let mut statistics = Statistics { sent: 5, lost: 1, ..Statistics::default() };
+        for rtt_us in [40, 10, 30, 21] {
+            statistics.answer(rtt_us);
+        }
+        let row = statistics.summary(0);
+        assert_eq!((row.min_us, row.median_us, row.max_us), (Some(10), Some(30), Some(40)));
+        assert_eq!((row.mean_us, row.loss), (Some(25), Some(0.2)));
     }
 
     #[test]
-    fn the_deviation_is_that_of_the_whole_population() {
-        let statistics = Statistics::of(&mut [2, 4, 4, 4, 5, 5, 7, 9]).unwrap();
-        assert!((statistics.stddev - 2.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn of_a_hundred_the_95th_is_the_95th_percentile() {
-        let mut delays: Vec<u32> = (1..=100).rev().collect();
-        assert_eq!(Statistics::of(&mut delays).unwrap().p95, 95);
-        assert_eq!(Statistics::of(&mut [7]).unwrap().p95, 7);
-    }
-
-    #[test]
-    fn without_delays_there_are_no_figures() {
-        assert_eq!(Statistics::of(&mut []), None);
+    fn nothing_sent_is_not_all_lost() {
+        let row = Statistics { not_sent: 3, ..Statistics::default() }.summary(0);
+        assert_eq!((row.loss, row.min_us, row.mean_us, row.stddev_us), (None, None, None, None));
     }
 }

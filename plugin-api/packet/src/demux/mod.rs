@@ -20,6 +20,9 @@ use crate::{FlowKey, Key, Protocol, Received, classify};
 /// Answered and timed-out probes that a flow remembers.
 const MAX_LINGERING: u16 = 256;
 
+/// Probes that are searched for one that a quote without ports could be of.
+const MAX_SEARCHED: usize = 4096;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -459,7 +462,9 @@ impl Demux {
     /// are those of exactly one waiting probe.
     fn barely_quoted(&self, quoted: &[u8], received: &Received) -> Found {
         let Ok(header) = crate::IpHeader::parse(quoted) else { return Found::Nothing };
-        if header.family() == crate::Family::V6 || header.source != received.to {
+        // Every probe has to be looked at: too much work for whatever anybody sends us.
+        let is_many = self.slots.len() > MAX_SEARCHED;
+        if is_many || header.family() == crate::Family::V6 || header.source != received.to {
             return Found::Nothing;
         }
         let remote = crate::mapped(header.destination);
@@ -481,8 +486,9 @@ impl Demux {
         found.map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
     }
 
+    /// Of a flow without a field to tell by. Elsewhere the port alone would be too easily guessed.
     fn only_waiting(&self, flow: &Flow) -> Option<u32> {
-        let is_alone = flow.waiting == 1 && flow.field != Key::None;
+        let is_alone = flow.waiting == 1 && flow.field == Key::None;
         is_alone.then(|| self.find(flow, |slot| slot.state == State::Waiting)).flatten()
     }
 
