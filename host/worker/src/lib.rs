@@ -4,7 +4,7 @@
 //! published interface. The engine talks to it through a
 //! [`Port`](sonde_plugin_api::port::Port), of which there are two: [`ProcessPort`] keeps the plugin
 //! in a process of its own that can do nothing but compute, [`InlinePort`] runs it in the engine's
-//! thread. [`describe`] reads what a plugin offers, in a jailed child as well, so that the host
+//! thread. [`describe()`] reads what a plugin offers, in a jailed child as well, so that the host
 //! itself never runs a line of a plugin unless an operator asks for `inline`.
 //!
 //! Nothing that comes from a plugin or its worker is trusted: lengths and counters of the shared

@@ -198,7 +198,7 @@ fn check_layout(header: &LibHeader, order: Order) -> Result<(), LoadError> {
         .map_err(|error| LoadError::Layout(distil(&error.to_string())))
 }
 
-/// The path to the first differences and what they are, out of a report of a thousand lines.
+/// The path to the first difference and what it is, out of a report of a thousand lines.
 fn distil(report: &str) -> String {
     let lines: Vec<&str> = report.lines().map(str::trim).collect();
     let mut differences: Vec<String> = Vec::new();
@@ -219,9 +219,9 @@ fn distil(report: &str) -> String {
             let details: Vec<&str> = lines[number + 1..]
                 .iter()
                 .copied()
-                .filter(|line| !line.is_empty())
+                .filter(|line| !line.is_empty() && !line.starts_with("package:"))
                 .take_while(|line| !line.starts_with("Error:") && !line.contains("error(s)"))
-                .take(6)
+                .take(10)
                 .collect();
             let difference = format!("{} ({error}: {})", path.join("."), details.join(" "));
             if !differences.contains(&difference) {
@@ -229,10 +229,11 @@ fn distil(report: &str) -> String {
             }
         }
     }
-    differences.truncate(2);
-    match differences.is_empty() {
-        true => one_line(report),
-        false => one_line(&differences.join("; ")),
+    match differences.as_slice() {
+        [] => one_line(report),
+        [only] => one_line(only),
+        // One changed type shows up wherever it is used.
+        [first, rest @ ..] => format!("{} and {} more", one_line(first), rest.len()),
     }
 }
 

@@ -34,6 +34,8 @@ use crate::shared::REGION_OCTETS;
 const MAX_FDS: usize = 4;
 /// Longer than the longest path and the words before it.
 const MAX_HELLO_OCTETS: usize = 8192;
+/// How an operator sets up the allocator; the only variable that a worker inherits.
+const TUNABLES: &str = "GLIBC_TUNABLES";
 /// What of the standard error is kept.
 const MAX_STDERR_OCTETS: usize = 8192;
 
@@ -151,6 +153,8 @@ impl Child {
             .arg("worker")
             .arg(name)
             .env_clear()
+            // Huge pages, which are worth a quarter of the time with very many tasks.
+            .envs(std::env::var_os(TUNABLES).map(|value| (TUNABLES, value)))
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::from(their_stderr))
