@@ -160,3 +160,33 @@ fn understand(answer: &[u8], kept: Kept) -> Result<Described, LoadError> {
         kept,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kept() -> Kept {
+        Kept { path: "/x".into(), octets: 1, hash: String::new() }
+    }
+
+    #[test]
+    fn refusal_of_the_child_is_passed_on() {
+        let refused = understand(b"refused\naborts\t", kept()).unwrap_err();
+        assert_eq!(refused, LoadError::Aborts);
+        let forged = understand(b"refused\nwhatever", kept()).unwrap_err();
+        assert_eq!(forged.to_string(), "could not be examined: its worker wrote nonsense");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for begin in ["", "plugin\n", "refused\n", "refused\nversion\t", "plugin\n1\n2\n3\n4\n"] {
+                let mut answer = begin.as_bytes().to_vec();
+                answer.extend_from_slice(&noise);
+                prop_assert!(understand(&answer, kept()).is_err());
+            }
+        }
+    }
+}

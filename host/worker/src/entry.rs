@@ -45,8 +45,7 @@ fn quit(status: i32) -> ! {
 
 fn run() -> Result<Infallible, String> {
     let stdin = std::io::stdin();
-    let (hello, fds) = Hello::receive(stdin.as_fd())
-        .map_err(|error| format!("a worker is started by its host alone: {error}"))?;
+    let (hello, fds) = Hello::receive(stdin.as_fd())?;
     let numbers: Vec<_> = fds.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
     jail::close_others(&numbers)?;
     match (hello.mode, <[OwnedFd; 3]>::try_from(fds)) {

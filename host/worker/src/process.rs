@@ -260,7 +260,7 @@ impl ProcessPort {
         }
         drop(worker);
         let lost = Lost { reason };
-        tracing::warn!(reason = %lost.reason, "plugin lost");
+        tracing::debug!(reason = %lost.reason, "worker lost");
         self.keep_down(&lost);
         Err(lost)
     }

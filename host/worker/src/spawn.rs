@@ -95,13 +95,14 @@ impl Hello {
     }
 
     /// Takes the message from standard input, which stays open: it ends when the host does.
-    pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<(Self, Vec<OwnedFd>), String> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut buffer = vec![0; MAX_HELLO_OCTETS];
         let flags = RecvFlags::CMSG_CLOEXEC;
         let mut parts = [IoSliceMut::new(&mut buffer)];
-        let received = rustix::net::recvmsg(socket, &mut parts, &mut ancillary, flags)?;
+        let received = rustix::net::recvmsg(socket, &mut parts, &mut ancillary, flags)
+            .map_err(|error| format!("a worker is started by its host alone: {error}"))?;
         let mut fds = Vec::new();
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -109,7 +110,7 @@ impl Hello {
             }
         }
         let hello = buffer.get(..received.bytes).and_then(Self::parse);
-        let hello = hello.ok_or_else(|| io::Error::other("the program was replaced meanwhile"))?;
+        let hello = hello.ok_or("this program is another one than its host: restart the host")?;
         Ok((hello, fds))
     }
 }
