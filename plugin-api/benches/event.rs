@@ -48,23 +48,21 @@ impl Method for Rows {
     const DOC: &'static str = "as trace: a probe with a chosen checksum, a row of six columns";
     type Params = ();
     type Row = HopRow;
-    fn run(ctx: Ctx<HopRow>, (): ()) -> impl Future<Output = Result<(), Fail>> + 'static {
-        async move {
-            let flow = ctx.open(FlowSpec::udp(peer())).await?;
-            let mut ttl = 0_u8;
-            loop {
-                ttl = ttl.wrapping_add(1);
-                let probe = Probe::udp(33_435).size(60).ttl(ttl).checksum(7).ip_id(7);
-                let reply = flow.probe(probe).await.reply();
-                ctx.emit(HopRow {
-                    ttl,
-                    addr: reply.map(|reply| reply.from()),
-                    rtt_us: reply.map(|reply| reply.rtt_us()),
-                    icmp_type: reply.map(|reply| reply.icmp_type()),
-                    icmp_code: reply.map(|reply| reply.icmp_code()),
-                    reply_ttl: reply.map(|reply| reply.ttl()),
-                });
-            }
+    async fn run(ctx: Ctx<HopRow>, (): ()) -> Result<(), Fail> {
+        let flow = ctx.open(FlowSpec::udp(peer())).await?;
+        let mut ttl = 0_u8;
+        loop {
+            ttl = ttl.wrapping_add(1);
+            let probe = Probe::udp(33_435).size(60).ttl(ttl).checksum(7).ip_id(7);
+            let reply = flow.probe(probe).await.reply();
+            ctx.emit(HopRow {
+                ttl,
+                addr: reply.map(|reply| reply.from()),
+                rtt_us: reply.map(|reply| reply.rtt_us()),
+                icmp_type: reply.map(|reply| reply.icmp_type()),
+                icmp_code: reply.map(|reply| reply.icmp_code()),
+                reply_ttl: reply.map(|reply| reply.ttl()),
+            });
         }
     }
 }

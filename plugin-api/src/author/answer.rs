@@ -11,6 +11,7 @@ use super::{
     flow::{Flow, outcome},
     probe::Probe,
     reply::{Outcome, Reply},
+    window::Captured,
 };
 use crate::abi::NO_TOKEN;
 
@@ -67,10 +68,8 @@ impl<'a, F> ProbeFuture<'a, F> {
     }
 
     /// Keeps a copy of the packet.
-    pub fn capture(
-        self,
-    ) -> ProbeFuture<'a, impl FnOnce(&Reply, &[u8]) -> (Reply, Box<[u8]>) + use<F>> {
-        self.read(|reply: &Reply, packet: &[u8]| (*reply, Box::from(packet)))
+    pub fn capture(self) -> ProbeFuture<'a, Captured> {
+        self.read(|reply, packet| (*reply, packet.into()))
     }
 }
 
