@@ -22,13 +22,15 @@ pub(crate) fn manual(catalogue: &Catalogue) -> Result<Exit, Stop> {
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page).map_err(Stop::usage)?;
-    for method in
-        command.find_subcommand("run").into_iter().flat_map(clap::Command::get_subcommands)
-    {
-        let man = clap_mangen::Man::new(
-            method.clone().display_name(format!("sonde run {}", method.get_name())),
-        );
-        man.render_options_section(&mut page).map_err(Stop::usage)?;
+    let run = command.find_subcommand("run");
+    for method in run.into_iter().flat_map(clap::Command::get_subcommands) {
+        let name = method.get_name();
+        let about = method.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(page, ".SH SONDE RUN {}\n\\fBsonde run {name}\\fR: {about}", name.to_uppercase())
+            .map_err(Stop::usage)?;
+        clap_mangen::Man::new(method.clone())
+            .render_options_section(&mut page)
+            .map_err(Stop::usage)?;
     }
     io::stdout().write_all(&page).map_err(Stop::usage)?;
     Ok(Exit::Done)

@@ -35,7 +35,7 @@ impl Capture {
         let _ = std::fs::remove_file(&file);
         let child = lab
             .command(node, "tcpdump")
-            .args(["-i", device, "-U", "-B", "16384", "-w"])
+            .args(["-i", device, "-U", "--immediate-mode", "-B", "16384", "-w"])
             .arg(&file)
             .args(filter.split_whitespace())
             .stdout(Stdio::null())
@@ -86,11 +86,16 @@ impl Captured {
         self.lines.iter().filter(fits).map(String::as_str).collect()
     }
 
-    /// Lines that tcpdump found something wrong with.
+    /// Packets from `source` that tcpdump found something wrong with. Kernels leave checksums to the
+    /// network card, so what they send is no measure.
     #[must_use]
-    pub fn malformed(&self) -> Vec<&str> {
+    pub fn malformed_from(&self, source: &str) -> Vec<&str> {
         let signs = ["bad cksum", "bad-", "wrong ", "incorrect", "truncated", "[|", "malformed"];
-        let wrong = |line: &&String| signs.iter().any(|sign| line.contains(sign));
+        let wrong = |line: &&String| {
+            let from = line.split(" > ").next().unwrap_or_default();
+            let is_ours = from.ends_with(source) || from.contains(&format!("{source}."));
+            is_ours && signs.iter().any(|sign| line.contains(sign))
+        };
         self.lines.iter().filter(wrong).map(String::as_str).collect()
     }
 

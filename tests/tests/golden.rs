@@ -49,8 +49,12 @@ fn token(
     metadata.sort();
     let mut results = results.to_vec();
     results.sort_unstable();
-    let names = |pairs: &[(String, String)]| pairs.iter().map(|it| it.0.clone()).collect::<Vec<_>>().join(" ");
-    let values = |pairs: &[(String, String)]| pairs.iter().map(|it| it.1.clone()).collect::<Vec<_>>().join(" ");
+    let names = |pairs: &[(String, String)]| {
+        pairs.iter().map(|it| it.0.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let values = |pairs: &[(String, String)]| {
+        pairs.iter().map(|it| it.1.clone()).collect::<Vec<_>>().join(" ")
+    };
     let preimage = format!(
         "measure w {when} pk {} pc {} pv {} mk {} mv {} r {} ex None",
         names(&parameters),

@@ -42,7 +42,6 @@ fn six_hops_away_every_probe_is_answered_in_both_families() {
 #[ignore = "needs root: makes network namespaces"]
 fn round_trip_times_are_those_of_the_systems_ping() {
     let lab = Lab::chain(5);
-    lab.shell("dst", "tc qdisc add dev dst-r5 root netem delay 20ms");
     for target in [TARGET4, TARGET6] {
         let run = ping(&lab, &["-c", "10", "-i", "0.05", target]);
         let mut ours = rtts_us(&run.records()[0]);
@@ -52,8 +51,8 @@ fn round_trip_times_are_those_of_the_systems_ping() {
         ours.sort_by(f64::total_cmp);
         theirs.sort_by(f64::total_cmp);
         assert_eq!((ours.len(), theirs.len()), (10, 10), "{}{text}", run.output);
-        // The kernel's stamps are nearer to the wire, so ours may be a little less, never more.
-        assert!(ours[5] >= 20_000.0 && ours[5] <= theirs[5] + 500.0, "{ours:?} {theirs:?}");
+        // The kernel's stamps are nearer to the wire: ours are a little less, hardly ever more.
+        assert!(ours[5] > 5.0 && ours[5] <= theirs[5] + 50.0, "{ours:?} {theirs:?}");
     }
 }
 
@@ -65,7 +64,8 @@ fn the_third_router_answers_a_probe_of_ttl_three_and_the_target_counts_as_lost()
         let run = ping(&lab, &["-c", "2", "-i", "0.05", "--ttl", "3", "--wait", "300ms", target]);
         assert_eq!(run.code, 1, "{}{}", run.output, run.errors);
         let record = &run.records()[0];
-        assert_eq!(record["counters"]["answered"], 0);
+        assert_eq!(record["counters"]["errors"], 2);
+        assert_eq!(record["tables"]["summary"][0]["answered"], 0);
         let first = &record["tables"]["replies"][0];
         assert_eq!(first["addr"], router, "{record}");
         assert_eq!(first["icmp_type"], if target == TARGET4 { 11 } else { 3 });
@@ -112,7 +112,8 @@ fn nothing_on_the_wire_is_malformed_and_the_rate_is_as_asked() {
         let run = ping(&lab, &["-c", "20", "-i", "0.05", "--ttl", "33", "--pps", "100", target]);
         assert_eq!(run.code, 0, "{}", run.errors);
         let captured = capture.finish();
-        assert_eq!(captured.malformed(), Vec::<&str>::new());
+        let source = if target == TARGET4 { "198.51.100.1" } else { "2001:db8::1" };
+        assert_eq!(captured.malformed_from(source), Vec::<&str>::new());
         let limit = if target == TARGET4 { "ttl 33" } else { "hlim 33" };
         let requests = captured.with(&["echo request", target, limit]);
         assert_eq!(requests.len(), 20, "{:#?}", captured.lines);
@@ -147,12 +148,12 @@ fn every_kind_of_probe_is_answered_and_the_kernel_stays_silent() {
             assert_eq!(run.code, 0, "{method}: {}{}", run.output, run.errors);
             let record = &run.records()[0];
             assert_eq!(record["counters"]["answered"], 3, "{method}: {record}");
-            assert_eq!(captured.malformed(), Vec::<&str>::new(), "{method}");
+            let source = if target == TARGET4 { "198.51.100.1" } else { "2001:db8::1" };
+            assert_eq!(captured.malformed_from(source), Vec::<&str>::new(), "{method}");
             // Resets of ours are sent once per answered SYN; the kernel's would come on top.
-            let source = if target == TARGET4 { "198.51.100.1." } else { "2001:db8::1." };
             let resets = captured.lines.iter().filter(|line| {
-                line.contains("Flags [R")
-                    && line.split(" > ").next().is_some_and(|from| from.contains(source))
+                let from = line.split(" > ").next().unwrap_or_default();
+                line.contains("Flags [R") && from.contains(&format!("{source}."))
             });
             let ours = if method == "tcp-syn" { 3 } else { 0 };
             assert_eq!(resets.count(), ours, "{method}: {:#?}", captured.lines);

@@ -1,0 +1,143 @@
+//! Finding the probe that a packet is about.
+
+use super::{Demux, Flow, FlowId, MAX_SEARCHED, NONE, Quality, Slot, State, local_part};
+use crate::{Family, IpHeader, Key, Protocol, Received, mapped, word};
+
+/// Where a packet led.
+pub(super) enum Found {
+    Probe(u32, Quality),
+    Flow(u32),
+    Nothing,
+}
+
+impl Demux {
+    pub(super) fn direct(&self, packet: &[u8], received: &Received) -> Found {
+        let flow = received.flow.and_then(|key| self.by_key.get(&key)).copied();
+        let Some((id, flow)) = flow.and_then(|id| Some((id, self.flow(FlowId(id))?))) else {
+            return Found::Nothing;
+        };
+        let is_answered = |slot: &Slot| slot.expected.is_answered_by(flow.field, packet, received);
+        match flow.field.of_answer(packet, received) {
+            Some(shown) if flow.field != Key::None => {
+                // An answer to a SYN acknowledges one more than the field.
+                let fields = match flow.field {
+                    Key::TcpSequence => [shown, shown.wrapping_sub(1)],
+                    _ => [shown, shown],
+                };
+                match self.find_field(flow, &fields, is_answered) {
+                    Some(slot) => Found::Probe(slot, Quality::Exact),
+                    None => Found::Flow(id),
+                }
+            }
+            // The answer shows nothing of the field, as UDP data and the resets of a fixed port.
+            _ if flow.key.protocol == Protocol::Icmp => Found::Nothing,
+            _ if flow.field == Key::None => Found::Flow(id),
+            _ => {
+                let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
+                let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
+                any.map_or(Found::Flow(id), |slot| Found::Probe(slot, Quality::Weak))
+            }
+        }
+    }
+
+    pub(super) fn quoted(&self, quoted: &[u8], received: &Received) -> Found {
+        let Some(key) = received.flow else { return self.barely_quoted(quoted, received) };
+        let exact = self.by_key.get(&key).copied();
+        // A destination that is not the probed one: the packet was translated on its way.
+        let translated = || match self.by_local.get(&local_part(key)) {
+            Some(&(id, 1)) if id != NONE => Some(id),
+            _ => None,
+        };
+        let Some(id) = exact.or_else(translated) else { return Found::Nothing };
+        let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
+        let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
+        let by_field = |slot: &Slot| slot.expected.is_quoted(flow.field, quoted, &header);
+        let identified = |slot: &Slot| slot.expected.is_identified(quoted);
+        let is_v4 = header.identification.is_some();
+        let fields = flow.field.of_probe(quoted).map_or([0; 2], |field| [field; 2]);
+        let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
+        let found = self.find_field(flow, &fields, both);
+        if let Some(slot) = found.or_else(|| self.find_field(flow, &fields, by_field)) {
+            return Found::Probe(slot, Quality::Exact);
+        }
+        let exactly = |slot: &Slot| {
+            word(quoted, 4).is_some_and(|seen| seen == slot.expected.identification)
+                && slot.expected.identification != 0
+        };
+        if is_v4
+            && flow.field == Key::IpId
+            && let Some(slot) = self.find(flow, exactly)
+        {
+            return Found::Probe(slot, Quality::Exact);
+        }
+        let weak = if is_v4 { self.find(flow, identified) } else { None };
+        match weak.or_else(|| self.only_waiting(flow)) {
+            Some(slot) => Found::Probe(slot, Quality::Weak),
+            None => Found::Flow(id),
+        }
+    }
+
+    /// A quote that ends before the ports: it is credited where its destination and identification
+    /// are those of exactly one waiting probe.
+    fn barely_quoted(&self, quoted: &[u8], received: &Received) -> Found {
+        let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
+        // Every probe has to be looked at: too much work for whatever anybody sends us.
+        let is_many = self.slots.len() > MAX_SEARCHED;
+        if is_many || header.family() == Family::V6 || header.source != received.to {
+            return Found::Nothing;
+        }
+        let remote = mapped(header.destination);
+        let protocol = Protocol::from_number(header.protocol);
+        let mut found = None;
+        for slot in 0..self.slots.len() as u32 {
+            let entry = &self.slots[slot as usize];
+            if entry.state != State::Waiting || !entry.expected.is_identified(quoted) {
+                continue;
+            }
+            let Some(flow) = self.flow(FlowId(entry.flow)) else { continue };
+            if flow.key.remote_address == remote && Some(flow.key.protocol) == protocol {
+                if found.is_some() {
+                    return Found::Nothing;
+                }
+                found = Some(slot);
+            }
+        }
+        found.map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
+    }
+
+    /// Of a flow without a field to tell by. Elsewhere the port alone would be too easily guessed.
+    fn only_waiting(&self, flow: &Flow) -> Option<u32> {
+        let is_alone = flow.waiting == 1 && flow.field == Key::None;
+        is_alone.then(|| self.find(flow, |slot| slot.state == State::Waiting)).flatten()
+    }
+
+    /// The newest probe that fits, tried first where the index leads for `fields`.
+    fn find_field(
+        &self,
+        flow: &Flow,
+        fields: &[u32; 2],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Option<u32> {
+        if let Some(index) = &flow.index {
+            let slots = fields.iter().filter_map(|field| index.get(field)).copied();
+            let found = slots.into_iter().find(|slot| fits(&self.slots[*slot as usize]));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.find(flow, fits)
+    }
+
+    /// The newest probe of a flow that fits.
+    pub(super) fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
+        let mut slot = flow.newest;
+        while slot != NONE {
+            let entry = &self.slots[slot as usize];
+            if fits(entry) {
+                return Some(slot);
+            }
+            slot = entry.next;
+        }
+        None
+    }
+}
