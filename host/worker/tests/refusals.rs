@@ -13,7 +13,7 @@ use sonde_worker::{Limits, LoadError, ProcessPort, Spawn, describe_within};
 fn good_plugin_is_described() {
     let place = Place::new();
     let described = place.describe(&plugin("hostile")).unwrap();
-    assert_eq!(described.descriptor.plugin, "sonde-fixture-hostile");
+    assert_eq!(described.descriptor.plugin, "sonde-worker");
     assert_eq!(described.descriptor.methods[0].name, "hostile");
     assert_eq!(described.api, sonde_worker::host_api());
     assert!(described.build.unwinds);

@@ -38,10 +38,8 @@ impl Variant {
         let begin = manifest.find("members = [").unwrap();
         let end = begin + manifest[begin..].find(']').unwrap();
         let members = ["plugin-api", "plugin-api/packet", "plugin-api/testkit", "host/worker"]
-            .iter()
-            .chain(&["host/worker/fixtures/*"])
-            .map(|member| format!("\"{name}/{member}\", "));
-        let members = members.collect::<String>();
+            .map(|member| format!("\"{name}/{member}\""))
+            .join(", ");
         let rest = manifest[end..].replace("path = \"", &format!("path = \"{name}/"));
         fs::write(
             workspace.join("Cargo.toml"),
@@ -51,13 +49,11 @@ impl Variant {
         fs::copy(root.join("Cargo.lock"), workspace.join("Cargo.lock")).unwrap();
 
         let variant = Self { name, workspace };
-        for fixture in ["raw", "hostile"] {
-            let manifest = format!("host/worker/fixtures/{fixture}/Cargo.toml");
-            let before = format!("sonde-fixture-{fixture}");
-            variant.replace(&manifest, &before, &format!("{before}-{name}"));
+        for example in ["raw", "hostile", "worker"] {
+            let before = format!("name = \"{example}\"");
+            let after = format!("name = \"{example}-{name}\"");
+            variant.replace("host/worker/Cargo.toml", &before, &after);
         }
-        let examples = variant.file("host/worker/examples");
-        fs::rename(examples.join("worker.rs"), examples.join(format!("{name}.rs"))).unwrap();
         variant
     }
 
@@ -97,25 +93,22 @@ impl Variant {
         self
     }
 
-    fn build(&self, arguments: &[&str]) {
+    /// Builds an example of the copy; the folder that it lies in.
+    fn build(&self, example: &str) -> PathBuf {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--offline", "--target-dir"]).arg(target).args(arguments);
+        cargo.args(["build", "--quiet", "--offline", "-p", "sonde-worker", "--target-dir"]);
+        cargo.arg(target).args(["--example", &format!("{example}-{}", self.name)]);
         assert!(cargo.current_dir(&self.workspace).status().unwrap().success(), "{}", self.name);
-    }
-
-    fn built(&self, file: &str) -> PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("debug").join(file)
+        target.join("debug/examples")
     }
 
     fn plugin(&self) -> PathBuf {
-        self.build(&["-p", &format!("sonde-fixture-hostile-{}", self.name)]);
-        self.built(&format!("libsonde_fixture_hostile_{}.so", self.name))
+        self.build("hostile").join(format!("libhostile_{}.so", self.name))
     }
 
     fn program(&self) -> PathBuf {
-        self.build(&["-p", "sonde-worker", "--example", self.name]);
-        self.built(&format!("examples/{}", self.name))
+        self.build("worker").join(format!("worker-{}", self.name))
     }
 }
 

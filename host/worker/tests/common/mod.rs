@@ -33,28 +33,26 @@ fn built() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("tmp is in target");
-        let packages = ["sonde-worker", "sonde-fixture-hostile", "sonde-fixture-raw"];
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--lib", "--example", "worker", "--target-dir"]);
-        cargo.arg(target).args(packages.iter().flat_map(|package| ["-p", package]));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.args(["build", "--quiet", "-p", "sonde-worker", "--examples", "--target-dir"]);
+        cargo.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         if profile == "release" {
             cargo.arg("--release");
         }
         assert!(cargo.status().unwrap().success(), "the fixtures do not build");
-        target.join(profile)
+        target.join(profile).join("examples")
     })
 }
 
 /// The program that becomes a worker.
 pub fn program() -> PathBuf {
-    built().join("examples/worker")
+    built().join("worker")
 }
 
 /// The plugin of a fixture: `hostile` or `raw`.
 pub fn plugin(name: &str) -> PathBuf {
-    built().join(format!("libsonde_fixture_{name}.so"))
+    built().join(format!("lib{name}.so"))
 }
 
 /// A store and a folder of plugins, removed at the end.
