@@ -10,6 +10,7 @@ mod fd;
 mod filter;
 mod guard;
 mod messages;
+mod nudge;
 mod process;
 mod ring;
 mod send;
@@ -19,6 +20,7 @@ mod wait;
 
 pub(crate) use fd::read_clock;
 pub(crate) use guard::{Guard, GuardError};
+pub(crate) use nudge::Nudge;
 pub(crate) use process::{forbid_new_privileges, random, set_timer_slack};
 pub(crate) use ring::{Received, RingStatistics, StampSource};
 pub(crate) use send::{Departure, Egress, Full};

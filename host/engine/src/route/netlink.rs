@@ -1,0 +1,234 @@
+//! The kernel's routing socket: questions that are answered at once, dumps taken in small bites, and
+//! reports of changes. Nothing here knows what the messages mean.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    time::Duration,
+};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use socket2::SockRef;
+
+/// Reports that may wait for us. What does not fit is noticed, and everything is read again.
+const REPORT_BUFFER: usize = 4 << 20;
+/// More than the kernel puts in one datagram.
+const DATAGRAM: usize = 64 << 10;
+/// The kernel answers questions before it returns from taking them; this is for a broken one.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Link, neighbour, both families' addresses, routes and rules, and next hops: the bits of the
+/// groups in the socket's address.
+const GROUPS: u32 = group(libc::RTNLGRP_LINK)
+    | group(libc::RTNLGRP_NEIGH)
+    | group(libc::RTNLGRP_IPV4_IFADDR)
+    | group(libc::RTNLGRP_IPV4_ROUTE)
+    | group(libc::RTNLGRP_IPV4_RULE)
+    | group(libc::RTNLGRP_IPV6_IFADDR)
+    | group(libc::RTNLGRP_IPV6_ROUTE)
+    | group(libc::RTNLGRP_IPV6_RULE)
+    | group(libc::RTNLGRP_NEXTHOP);
+
+const fn group(number: libc::c_uint) -> u32 {
+    1 << (number - 1)
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Progress {
+    /// Nothing more at the moment.
+    Quiet,
+    /// There may be more.
+    More,
+    /// The dump is complete.
+    Complete,
+    /// The kernel had to throw something away.
+    Lost,
+}
+
+/// A message, or one that the library cannot read.
+pub(super) enum Message {
+    Known(RouteNetlinkMessage),
+    /// By its type.
+    Unknown(u16),
+}
+
+/// The sockets.
+pub(super) struct Netlink {
+    reports: Socket,
+    questions: Socket,
+    dumps: Socket,
+    /// Dumps that are still to be asked for, the next one last.
+    wanted: Vec<RouteNetlinkMessage>,
+    /// Sequence number of the dump that is under way.
+    dumping: Option<u32>,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens the sockets and listens to reports from now on.
+    pub(super) fn open() -> io::Result<Self> {
+        let mut reports = Socket::new(NETLINK_ROUTE)?;
+        let _ = SockRef::from(&reports).set_recv_buffer_size(REPORT_BUFFER);
+        reports.bind(&SocketAddr::new(0, GROUPS))?;
+        reports.set_non_blocking(true)?;
+        let socket = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        };
+        Ok(Self {
+            reports,
+            questions: socket()?,
+            dumps: socket()?,
+            wanted: Vec::new(),
+            dumping: None,
+            sequence: 0,
+            buffer: Vec::with_capacity(DATAGRAM),
+        })
+    }
+
+    /// Readable when there are reports.
+    pub(super) fn fd(&self) -> RawFd {
+        self.reports.as_raw_fd()
+    }
+
+    /// Asks one question. An error of the kernel comes back as it is.
+    pub(super) fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        let sequence = self.send(question, NLM_F_REQUEST, |netlink| &netlink.questions)?;
+        loop {
+            self.buffer.clear();
+            self.questions.recv(&mut self.buffer, 0)?;
+            for (header, payload) in Messages(&self.buffer) {
+                if header.sequence_number != sequence {
+                    continue;
+                }
+                match payload {
+                    Some(NetlinkPayload::InnerMessage(message)) => return Ok(message),
+                    Some(NetlinkPayload::Error(error)) => return Err(error.to_io()),
+                    _ => return Err(io::ErrorKind::InvalidData.into()),
+                }
+            }
+        }
+    }
+
+    /// Wants tables to be read, in this order, by [`Netlink::dump`]; what was wanted before is not
+    /// any more.
+    pub(super) fn want(&mut self, mut requests: Vec<RouteNetlinkMessage>) {
+        requests.reverse();
+        self.wanted = requests;
+    }
+
+    /// Whether some table is still to be read.
+    pub(super) fn is_dumping(&self) -> bool {
+        self.dumping.is_some() || !self.wanted.is_empty()
+    }
+
+    /// Takes a bite of the tables that are wanted.
+    pub(super) fn dump(&mut self, mut sink: impl FnMut(RouteNetlinkMessage)) -> Progress {
+        let Some(sequence) = self.dumping else {
+            let Some(request) = self.wanted.pop() else { return Progress::Complete };
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            // A table that this kernel does not have is an empty one.
+            self.dumping = self.send(request, flags, |netlink| &netlink.dumps).ok();
+            return Progress::More;
+        };
+        self.buffer.clear();
+        if self.dumps.recv(&mut self.buffer, 0).is_err() {
+            self.dumping = None;
+            return Progress::Lost;
+        }
+        for (header, payload) in Messages(&self.buffer) {
+            if header.sequence_number != sequence {
+                continue;
+            }
+            match payload {
+                Some(NetlinkPayload::InnerMessage(message)) => sink(message),
+                Some(NetlinkPayload::Done(_) | NetlinkPayload::Error(_)) => self.dumping = None,
+                _ => {}
+            }
+        }
+        if self.is_dumping() { Progress::More } else { Progress::Complete }
+    }
+
+    /// Takes in some reports.
+    pub(super) fn reports(&mut self, mut sink: impl FnMut(Message)) -> Progress {
+        self.buffer.clear();
+        match self.reports.recv(&mut self.buffer, 0) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Progress::Lost,
+            Err(_) => return Progress::Quiet,
+        }
+        for (header, payload) in Messages(&self.buffer) {
+            sink(match payload {
+                Some(NetlinkPayload::InnerMessage(message)) => Message::Known(message),
+                _ => Message::Unknown(header.message_type),
+            });
+        }
+        Progress::More
+    }
+
+    /// Throws away the reports that wait, because all tables are about to be read.
+    pub(super) fn discard_reports(&mut self) {
+        while self.reports(|_| {}) != Progress::Quiet {}
+    }
+
+    fn send(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        socket: impl Fn(&Self) -> &Socket,
+    ) -> io::Result<u32> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        self.buffer.clear();
+        self.buffer.resize(message.buffer_len(), 0);
+        message.serialize(&mut self.buffer);
+        socket(self).send(&self.buffer, 0)?;
+        // Receiving takes the whole capacity as room.
+        self.buffer.reserve(DATAGRAM);
+        Ok(self.sequence)
+    }
+}
+
+impl std::fmt::Debug for Netlink {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Netlink").field("fd", &self.fd()).finish_non_exhaustive()
+    }
+}
+
+/// The messages of a datagram; the payload is `None` where the library cannot read it.
+struct Messages<'a>(&'a [u8]);
+
+impl Iterator for Messages<'_> {
+    type Item = (NetlinkHeader, Option<NetlinkPayload<RouteNetlinkMessage>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Length, type, flags, sequence number, port: 16 octets in the machine's order.
+        let head = self.0.first_chunk::<16>()?;
+        let length = u32::from_ne_bytes(*head.first_chunk()?) as usize;
+        let octets = self.0.get(..length).filter(|octets| octets.len() >= head.len())?;
+        let item = match NetlinkMessage::deserialize(octets) {
+            Ok(message) => (message.header, Some(message.payload)),
+            Err(_) => {
+                let mut header = NetlinkHeader::default();
+                header.message_type = u16::from_ne_bytes([head[4], head[5]]);
+                header.sequence_number = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
+                (header, None)
+            }
+        };
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(item)
+    }
+}
