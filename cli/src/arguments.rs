@@ -211,16 +211,16 @@ fn flag(parameter: &Parameter) -> Arg {
         true => parameter.element.replace('.', "-"),
         false => parameter.name.clone(),
     };
-    let mut help = parameter.doc.trim_end_matches('.').to_owned();
-    help.push_str(&format!(" ({})", parameter.accepted(None)));
     let default = |family| crate::methods::default_text(parameter, family);
-    match (default(Family::V4), default(Family::V6)) {
+    let default = match (default(Family::V4), default(Family::V6)) {
         (Some(default), Some(other)) if default != other => {
-            help.push_str(&format!(" [default: {default}, IPv6: {other}]"));
+            format!(" [default: {default}, IPv6: {other}]")
         }
-        (Some(default), _) => help.push_str(&format!(" [default: {default}]")),
-        (None, _) => {}
-    }
+        (Some(default), _) => format!(" [default: {default}]"),
+        (None, _) => String::new(),
+    };
+    let doc = parameter.doc.trim_end_matches('.');
+    let help = format!("{doc} ({}){default}", parameter.accepted(None));
     let mut arg = Arg::new(format!("parameter {}", parameter.name))
         .long(name)
         .help(help)

@@ -11,7 +11,7 @@ mod pages;
 mod scaffold;
 mod targets;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use arguments::Common;
 use sonde_host::{Catalogue, Settings};
@@ -42,6 +42,7 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// For whoever typed the command.
+    #[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
     pub(crate) fn usage(text: impl ToString) -> Self {
         Self { exit: Exit::Usage, text: text.to_string() }
     }
@@ -51,8 +52,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == arguments::WORKER) {
         sonde_host::worker_main(std::env::args_os().skip(2));
     }
-    let arguments: Vec<String> = match std::env::args_os().map(|word| word.into_string()).collect()
-    {
+    let arguments: Vec<String> = match std::env::args_os().map(OsString::into_string).collect() {
         Ok(arguments) => arguments,
         Err(word) => return finish(Err(Stop::usage(format!("not UTF-8: {}", word.display())))),
     };

@@ -112,11 +112,8 @@ impl Host {
     ///
     /// Where the sockets cannot be had; [`OpenError::NotPermitted`] says what to do.
     pub fn open(settings: Settings) -> Result<Self, HostError> {
-        let config = Config {
-            packets_per_second: settings.packets_per_second,
-            stamps: settings.stamps,
-            ..Config::default()
-        };
+        let config =
+            Config { packets_per_second: settings.packets_per_second, stamps: settings.stamps };
         let engine = Engine::open(config)?;
         sonde_engine::drop_capabilities()?;
         Ok(Self {

@@ -1,4 +1,5 @@
 //! What the command line promises: messages, exit codes, records.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use sonde_tests::{Finished, sonde};
 use std::process::Command;

@@ -1,5 +1,6 @@
 //! Capabilities that supervisors of the seed system know: the same parameters, constraints and
 //! columns in the same order, and so the same tokens.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use std::{net::IpAddr, process::Command};
 

@@ -1,5 +1,6 @@
 //! ping through real kernels: five routers, both families, loss by nftables, compared with the
 //! system's ping and with what tcpdump saw.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use std::time::{Duration, Instant};
 
