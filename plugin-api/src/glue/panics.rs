@@ -40,8 +40,10 @@ impl Drop for Guard {
 pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     // What `f` has half done is dropped or leaked by the callers, never used again.
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-        // Forgotten: the destructor of a payload may panic as well.
-        std::mem::forget(payload);
+        // A payload of another kind is forgotten: its destructor may panic as well.
+        if !payload.is::<String>() && !payload.is::<&str>() {
+            std::mem::forget(payload);
+        }
         LAST.take().unwrap_or_else(|| "panic".to_owned())
     })
 }
