@@ -1,7 +1,7 @@
 //! Kinds of probes, and what answers them.
 
 use sonde_plugin_api::{
-    packet::{IpHeader, tcp},
+    packet::{IpHeader, protocol, tcp},
     prelude::*,
 };
 
@@ -114,7 +114,7 @@ impl Kind {
 
     /// The reset that closes what a SYN opened half, if `packet` opened it.
     pub(crate) fn parting(self, params: &PingParams, packet: &[u8]) -> Option<Probe> {
-        let view = tcp::TcpView::new(transport(packet)?);
+        let view = segment(packet)?;
         let both = tcp::flags::SYN | tcp::flags::ACK;
         if self != Self::TcpSyn || view.flags()? & both != both {
             return None;
@@ -125,10 +125,10 @@ impl Kind {
 
 /// TCP flags of a packet that is a segment.
 pub(crate) fn tcp_flags(packet: &[u8]) -> Option<u8> {
-    tcp::TcpView::new(transport(packet)?).flags()
+    segment(packet)?.flags()
 }
 
-fn transport(packet: &[u8]) -> Option<&[u8]> {
-    let header = IpHeader::parse(packet).ok()?;
-    packet.get(header.header_octets..)
+fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
+    let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
+    Some(tcp::TcpView::new(header.transport(packet)))
 }
