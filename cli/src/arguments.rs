@@ -9,15 +9,17 @@ use sonde_plugin_api::{descriptor::Parameter, packet::Family};
 /// The hidden command that begins a worker process.
 pub(crate) const WORKER: &str = "worker";
 
-/// Options that count before the plugins are known.
+/// What counts before the plugins are known.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     /// Folders of `--plugins`.
     pub(crate) plugins: Vec<String>,
+    /// The first word that is no option.
+    command: String,
 }
 
 impl Common {
-    /// Finds them wherever they stand; the real parser checks the rest later.
+    /// Finds it wherever it stands; the real parser checks the rest later.
     pub(crate) fn peek(arguments: &[String]) -> Self {
         let mut common = Self::default();
         let mut rest = arguments.iter().skip(1);
@@ -26,18 +28,17 @@ impl Common {
                 common.plugins.extend(rest.next().cloned());
             } else if let Some(folder) = word.strip_prefix("--plugins=") {
                 common.plugins.push(folder.to_owned());
+            } else if common.command.is_empty() && !word.starts_with('-') {
+                common.command.clone_from(word);
             }
         }
         common
     }
-}
 
-/// False where no plugin has to be asked, which takes some milliseconds each.
-pub(crate) fn needs_catalogue(arguments: &[String]) -> bool {
-    let command = arguments.iter().skip(1).find(|word| !word.starts_with('-'));
-    command.is_some_and(|word| {
-        ["run", "methods", "completions", "man", "help"].contains(&word.as_str())
-    })
+    /// False where no plugin has to be asked, which takes some milliseconds each.
+    pub(crate) fn needs_catalogue(&self) -> bool {
+        ["run", "methods", "completions", "man", "help"].contains(&self.command.as_str())
+    }
 }
 
 /// The whole command line.

@@ -84,11 +84,8 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
     // What stands behind `run METHOD` depends on the plugins: find them before reading on.
     let common = Common::peek(arguments);
     let settings = settings(&common)?;
-    let catalogue = if arguments::needs_catalogue(arguments) {
-        Catalogue::scan(&settings)
-    } else {
-        Catalogue::default()
-    };
+    let catalogue =
+        if common.needs_catalogue() { Catalogue::scan(&settings) } else { Catalogue::default() };
     let matches = match arguments::command(&catalogue).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
