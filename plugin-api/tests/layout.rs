@@ -23,15 +23,16 @@ fn describe(layout: &TypeLayout, text: &mut String) {
         TLData::PrefixType(_) => "prefix type",
     };
     let (size, align) = (layout.size(), layout.alignment());
-    writeln!(text, "{kind} {name} size {size} align {align}").unwrap();
+    writeln!(text, "{kind} {name} size {size} align {align}").expect("a string takes everything");
     let fields: Vec<_> = layout.get_fields().into_iter().flatten().collect();
     for field in &fields {
         let of = field.layout().full_type();
-        writeln!(text, "    {}: {of} size {}", field.name(), field.layout().size()).unwrap();
+        writeln!(text, "    {}: {of} size {}", field.name(), field.layout().size())
+            .expect("a string takes everything");
         for function in field.function_range().iter() {
             let function = function.to_string();
             let signature = function.lines().next().unwrap_or_default();
-            writeln!(text, "        {signature}").unwrap();
+            writeln!(text, "        {signature}").expect("a string takes everything");
         }
     }
 }

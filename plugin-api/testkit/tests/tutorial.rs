@@ -219,7 +219,7 @@ macro_rules! method {
 }
 
 fn params() -> HopsParams {
-    HopsParams::with("198.51.100.9".parse().unwrap())
+    HopsParams::with(std::net::Ipv4Addr::new(198, 51, 100, 9).into())
 }
 
 fn line() -> Net {
@@ -320,6 +320,9 @@ fn the_descriptor_names_the_parameters_as_flags() {
     assert_eq!(names, ["destination", "maxttl", "wait"]);
     assert_eq!(HopsParams::decode(&params().to_bytes()).unwrap().max_ttl, 30);
     assert_eq!(method.capabilities[0].label, "hops-full-{ip}");
+    let json = sonde_plugin_api::glue::describe_json("hops", "1.0.0", METHODS);
+    let descriptor = sonde_plugin_api::descriptor::Descriptor::from_json(&json).unwrap();
+    assert_eq!(descriptor.methods, [method]);
 }
 
 /// Every block of Rust in the document stands in this file, but for its indentation.
