@@ -219,7 +219,7 @@ macro_rules! method {
 }
 
 fn params() -> HopsParams {
-    HopsParams::with(std::net::Ipv4Addr::new(198, 51, 100, 9).into())
+    HopsParams::with(Ipv4Addr::new(198, 51, 100, 9).into())
 }
 
 fn line() -> Net {
