@@ -189,7 +189,7 @@ impl<H> State<H> {
         }
     }
 
-    fn start(&mut self, start: Start) {
+    fn start(&mut self, start: &Start) {
         let Some(index) = self.ports.iter().position(|port| port.id == start.port) else {
             return self.refuse(start.run, "its plugin is not loaded");
         };
@@ -396,7 +396,7 @@ impl<L: Link> Core<L> {
                         port.leaving = true;
                     }
                 }
-                Command::Start(start) => state.start(start),
+                Command::Start(start) => state.start(&start),
                 Command::Interrupt(run) => {
                     if let Some(task) = state.runs.get(&run) {
                         state.interrupt(*task);
@@ -568,3 +568,6 @@ impl Port for Missing {
         Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

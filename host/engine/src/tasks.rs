@@ -127,6 +127,7 @@ impl<T> Slab<T> {
         self.generations.get(index as usize).copied().unwrap_or_default()
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }

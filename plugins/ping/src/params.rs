@@ -98,6 +98,12 @@ impl PingParams {
         if self.payload.is_some() && self.pattern.is_some() {
             return refuse("scamper.ping.payload and scamper.ping.pattern exclude each other");
         }
+        if self.payload.is_some() && self.is_udp6() {
+            return refuse(
+                "scamper.ping.payload with method udp leaves nothing to tell probes over IPv6 \
+                 apart, accepted: method udp-dport, or scamper.ping.pattern",
+            );
+        }
         let least = self.least_octets();
         let size = usize::from(self.size_octets());
         if self.payload.is_none() && size < least {
@@ -115,6 +121,11 @@ impl PingParams {
             }
         }
         Ok(())
+    }
+
+    /// Probes that only their checksum tells apart.
+    pub(crate) fn is_udp6(&self) -> bool {
+        self.method == Kind::Udp && self.destination.is_ipv6()
     }
 
     /// Length of a probe where no payload is given. The usual 56 octets of IPv6 are too few for some

@@ -105,13 +105,19 @@ impl Session {
                     0 => spec,
                     sport => spec.local(sport.wrapping_add(self.launched as u16)),
                 };
-                let flow = ctx.open(spec).await?;
+                let opened = ctx.open(spec).await;
                 let (number, probe) = self.next_probe();
                 let wait = self.params.timeout();
-                // Its first poll, below, sends the probe; with it ends the flow.
-                singles.push(Box::pin(async move {
-                    (number, flow.probe(probe).timeout(wait).capture().await)
-                }));
+                match opened {
+                    // Its first poll, below, sends the probe; with it ends the flow.
+                    Ok(flow) => singles.push(Box::pin(async move {
+                        (number, flow.probe(probe).timeout(wait).capture().await)
+                    })),
+                    // Without the first one there is nobody to measure, without another a port.
+                    Err(fail) if number == 0 => return Err(fail),
+                    Err(fail) => self.unsent(number, fail.message),
+                }
+                continue;
             }
             if self.is_all_sent() && singles.is_empty() {
                 return Ok("complete");
@@ -168,7 +174,14 @@ impl Session {
             (None, Some(pattern)) => probe.pattern(&pattern.0).size(size),
             (None, None) => probe.size(size),
         };
-        if let Some(checksum) = self.checksum {
+        let wanted = match self.checksum {
+            // Only the checksum tells such probes apart; the first octets of the pattern give way.
+            None if params.pattern.is_some() && params.is_udp6() => {
+                u16::try_from(number % 65_534 + 1).ok()
+            }
+            wanted => wanted,
+        };
+        if let Some(checksum) = wanted {
             probe = probe.checksum(checksum);
         }
         (number, probe)
@@ -232,8 +245,12 @@ impl Session {
     }
 
     fn not_sent(&mut self, number: u32, reason: NotSent) {
+        self.unsent(number, reason.to_string());
+    }
+
+    fn unsent(&mut self, number: u32, reason: String) {
         self.statistics.not_sent += 1;
-        let (kind, error) = ("unsent".to_owned(), Some(reason.to_string()));
+        let (kind, error) = ("unsent".to_owned(), Some(reason));
         self.ctx.emit(ReplyRow { kind, error, ..self.row(number) });
     }
 

@@ -1,0 +1,9 @@
+//! The core against a world of its own: the clock stands still until a test moves it.
+
+mod arrivals;
+mod departures;
+mod ends;
+mod flows;
+mod hostile;
+mod pacing;
+mod world;

@@ -1,0 +1,170 @@
+//! Answers: whose they are, when they came, and what is said about them.
+
+use sonde_packet::Class;
+use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, flags, stamp};
+
+use super::world::{Bench, EPOCH, MS, Plugin, REMOTE, SECOND, echo, ping, reply};
+use crate::config::Stamps;
+
+/// A probe with `token` and sequence number 1 has left, on a flow with `bits`.
+fn probed(stamps: Stamps, token: u32, bits: u8) -> (Bench, Plugin) {
+    let mut bench = Bench::with(1_000_000.0, stamps);
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let spec = sonde_plugin_api::abi::FlowSpecRaw { flags: bits, ..ping(7) };
+    let (flow, _) = bench.opened(&plugin, task, spec);
+    bench.core.link.now = EPOCH + MS;
+    plugin.sends(task, flow, token, 100 * MS, &echo(7, 1));
+    bench.turn();
+    assert_eq!(bench.core.link.left.len(), 1);
+    plugin.told();
+    (bench, plugin)
+}
+
+#[test]
+fn an_echo_reply_comes_with_both_times_and_who_stamped_them() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+    bench.core.link.now += 20 * MS;
+    bench.receives([reply(7, 1), vec![0; 6]].concat());
+    bench.core.link.now += MS;
+    bench.turn();
+    let told = plugin.told();
+    assert_eq!(told.len(), 1);
+    let (event, payload) = &told[0];
+    // Without the padding.
+    assert_eq!(*payload, reply(7, 1));
+    let expected = Event {
+        kind: EventKind::Packet,
+        class: Class::EchoReply as u8,
+        task: 0,
+        token: 5,
+        flow: 0,
+        at: EPOCH + 21 * MS,
+        sent: EPOCH + MS,
+        from: sonde_packet::mapped(REMOTE.parse().unwrap()),
+        ttl: 57,
+        stamps: stamp::KERNEL << 4 | stamp::USER,
+        aux: 12,
+        ..Event::ZERO
+    };
+    assert_eq!(*event, expected);
+    // It was answered: no time-out.
+    bench.pass(200 * MS);
+    assert_eq!(plugin.told(), []);
+}
+
+#[test]
+fn late_and_duplicate_answers_are_counted_and_flagged_where_somebody_listens() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, LABEL_TOKEN | 5, 0);
+    bench.pass(101 * MS);
+    for _ in 0..2 {
+        bench.receives(reply(7, 1));
+    }
+    bench.turn();
+    let told = plugin.told();
+    let seen: Vec<_> = told.iter().map(|(it, _)| (it.kind, it.flags)).collect();
+    let packet = EventKind::Packet;
+    assert_eq!(seen, [(EventKind::Timeout, 0), (packet, flags::LATE), (packet, flags::DUPLICATE)]);
+    plugin.finishes(0);
+    bench.turn();
+    let counters = bench.ended().remove(0).counters;
+    assert_eq!((counters.answered, counters.late, counters.duplicates), (0, 1, 1));
+    assert_eq!(bench.core.state.statistics.counters.duplicates, 1);
+}
+
+#[test]
+fn who_waits_for_one_answer_hears_no_second_but_it_counts() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+    for _ in 0..3 {
+        bench.receives(reply(7, 1));
+    }
+    bench.turn();
+    assert_eq!(plugin.told().len(), 1);
+    plugin.finishes(0);
+    bench.turn();
+    let counters = bench.ended().remove(0).counters;
+    assert_eq!((counters.answered, counters.duplicates), (1, 2));
+}
+
+#[test]
+fn a_precise_stamp_is_known_before_the_answer_is_delivered() {
+    let (mut bench, plugin) = probed(Stamps::Precise, 5, 0);
+    let left = bench.core.link.left[0].clone();
+    assert!(left.precise);
+    bench.receives(reply(7, 1));
+    bench.core.link.stamps.push_back((left.tag, left.at + 70_000, stamp::HARDWARE));
+    bench.turn();
+    let event = plugin.told_of(EventKind::Packet)[0];
+    assert_eq!((event.sent, event.aux), (left.at + 70_000, 0));
+    assert_eq!(event.stamps, stamp::KERNEL << 4 | stamp::HARDWARE);
+    plugin.finishes(0);
+    bench.turn();
+    assert_eq!(bench.ended()[0].stamps, ("hardware", "kernel"));
+}
+
+#[test]
+fn a_stamp_that_comes_after_its_flow_was_given_up_restamps_nothing() {
+    let (mut bench, plugin) = probed(Stamps::Precise, 5, 0);
+    let tag = bench.core.link.left[0].tag;
+    plugin.finishes(0);
+    bench.turn();
+    let task = bench.started(&plugin, 2);
+    let (flow, _) = bench.opened(&plugin, task, ping(8));
+    plugin.sends(task, flow, 1, 100 * MS, &echo(8, 1));
+    bench.core.link.now += MS;
+    bench.turn();
+    bench.core.link.stamps.push_back((tag, 1, stamp::HARDWARE));
+    bench.receives(reply(8, 1));
+    bench.turn();
+    let event = plugin.told_of(EventKind::Packet)[0];
+    assert_eq!((event.sent, event.stamps & 15), (bench.core.link.left[1].at, stamp::USER));
+}
+
+#[test]
+fn foreign_and_damaged_packets_are_counted_and_delivered_to_nobody() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, flags::HEAR_ALL);
+    bench.receives(reply(8, 1));
+    let mut damaged = reply(7, 1);
+    damaged[29] ^= 1;
+    bench.receives(damaged);
+    bench.receives(b"no packet".to_vec());
+    bench.receives(Vec::new());
+    bench.turn();
+    assert_eq!(plugin.told(), []);
+    let statistics = bench.core.state.statistics;
+    assert_eq!((statistics.foreign, statistics.bad_checksum), (1, 1));
+    assert_eq!(statistics.counters.answered, 0);
+}
+
+#[test]
+fn a_plugin_without_room_gets_every_event_later_and_in_order() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, task, ping(7));
+    for token in 0..40 {
+        plugin.sends(task, flow, token, 5 * SECOND, &echo(7, token as u16));
+        bench.after(MS);
+    }
+    plugin.told();
+    plugin.script().room = Some(3);
+    (0..40).for_each(|sequence| bench.receives(reply(7, sequence)));
+    bench.turn();
+    let mut tokens = Vec::new();
+    for _ in 0..40 {
+        bench.turn();
+        tokens.extend(plugin.told_of(EventKind::Packet).iter().map(|event| event.token));
+    }
+    assert_eq!(tokens, (0..40).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_plugin_that_refuses_everything_for_a_while_loses_nothing() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+    plugin.script().room = Some(0);
+    bench.pass(150 * MS);
+    assert_eq!(plugin.told(), []);
+    plugin.script().room = None;
+    bench.turn();
+    assert_eq!(plugin.told_of(EventKind::Timeout).len(), 1);
+}

@@ -1,0 +1,165 @@
+//! Flows: when they open, why they do not, and what of them is kept afterwards.
+
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FlowSpecRaw, Proto, flags};
+
+use super::world::{Bench, MS, OPEN, Plugin, REMOTE, SECOND, flow, ping};
+use crate::{output::End, route::Lookup};
+
+fn task() -> (Bench, Plugin, u32) {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    (bench, plugin, task)
+}
+
+fn asks(plugin: &Plugin, task: u32, spec: FlowSpecRaw) {
+    plugin.wants(Action { task, token: 3, ..OPEN }, &spec.to_octets());
+}
+
+/// Answers to `OpenFlow`: errno, flags, reason.
+fn answers(plugin: &Plugin) -> Vec<(i32, u8, String)> {
+    let told = plugin.told().into_iter().filter(|(event, _)| event.kind == EventKind::FlowOpen);
+    let told = told.map(|(event, payload)| {
+        (i32::from(event.code), event.flags, String::from_utf8_lossy(&payload).into_owned())
+    });
+    told.collect()
+}
+
+#[test]
+fn a_tcp_flow_holds_its_port_until_five_seconds_after_it_was_given_up() {
+    let (mut bench, plugin, task) = task();
+    let (id, port) = bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 0));
+    assert!(bench.core.link.held.contains(&port));
+    plugin.wants(Action { kind: ActionKind::CloseFlow, task, flow: id, ..Action::ZERO }, b"");
+    bench.turn();
+    bench.pass(4_999 * MS);
+    assert!(bench.core.link.held.contains(&port));
+    bench.pass(MS);
+    assert!(bench.core.link.held.is_empty());
+}
+
+#[test]
+fn flows_to_two_peers_share_a_port_and_the_last_gives_it_back() {
+    let (mut bench, plugin, task) = task();
+    bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 443));
+    bench.opened(&plugin, task, flow(Proto::Tcp, "198.51.100.10", 443));
+    assert_eq!(bench.core.link.held.len(), 1);
+    plugin.finishes(task);
+    bench.turn();
+    bench.pass(6 * SECOND);
+    assert!(bench.core.link.held.is_empty());
+}
+
+#[test]
+fn a_chosen_identifier_in_quarantine_delays_the_flow_until_it_is_free() {
+    let (mut bench, plugin, task) = task();
+    let (id, _) = bench.opened(&plugin, task, ping(7));
+    plugin.wants(Action { kind: ActionKind::CloseFlow, task, flow: id, ..Action::ZERO }, b"");
+    bench.turn();
+    asks(&plugin, task, ping(7));
+    bench.pass(4_999 * MS);
+    assert_eq!(answers(&plugin), []);
+    bench.pass(2 * MS);
+    assert_eq!(answers(&plugin)[0].0, 0);
+}
+
+#[test]
+fn a_chosen_port_that_stays_in_use_is_refused_and_not_kept() {
+    let (mut bench, plugin, task) = task();
+    bench.opened(&plugin, task, flow(Proto::Udp, REMOTE, 5000));
+    asks(&plugin, task, flow(Proto::Udp, REMOTE, 5000));
+    bench.pass(5_900 * MS);
+    assert_eq!(answers(&plugin), []);
+    bench.pass(200 * MS);
+    let answers = answers(&plugin);
+    assert_eq!((answers.len(), answers[0].0, answers[0].1), (1, libc::EADDRINUSE, 0));
+    plugin.finishes(task);
+    bench.turn();
+    bench.pass(6 * SECOND);
+    assert!(bench.core.link.held.is_empty());
+}
+
+#[test]
+fn a_neighbour_that_is_looked_for_delays_the_flow() {
+    let (mut bench, plugin, task) = task();
+    let peer = REMOTE.parse().unwrap();
+    bench.core.link.lookups.insert(peer, Lookup::Pending);
+    asks(&plugin, task, ping(0));
+    bench.pass(2_900 * MS);
+    assert_eq!(answers(&plugin), []);
+    bench.core.link.lookups.remove(&peer);
+    bench.pass(2 * MS);
+    assert_eq!(answers(&plugin)[0].0, 0);
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_unreachable_after_three_seconds() {
+    let (mut bench, plugin, task) = task();
+    bench.core.link.lookups.insert(REMOTE.parse().unwrap(), Lookup::Pending);
+    asks(&plugin, task, ping(0));
+    bench.turn();
+    bench.pass(2_999 * MS);
+    assert_eq!(answers(&plugin), []);
+    bench.pass(2 * MS);
+    let answers = answers(&plugin);
+    assert_eq!((answers[0].0, answers[0].1), (libc::EHOSTUNREACH, 0));
+}
+
+#[test]
+fn a_way_that_is_not_there_is_told_with_its_errno() {
+    let (mut bench, plugin, task) = task();
+    let unreachable = Lookup::Unreachable(libc::ENETUNREACH);
+    bench.core.link.lookups.insert(REMOTE.parse().unwrap(), unreachable);
+    asks(&plugin, task, ping(0));
+    bench.turn();
+    bench.turn();
+    assert_eq!(answers(&plugin)[0].0, libc::ENETUNREACH);
+}
+
+#[test]
+fn peers_that_stand_for_many_or_for_nobody_are_refused_as_policy() {
+    let (mut bench, plugin, task) = task();
+    bench.core.link.broadcast = "192.0.2.255".parse().ok();
+    let peers = ["224.0.0.1", "ff02::1", "255.255.255.255", "192.0.2.255", "0.0.0.0", "::"];
+    peers.iter().for_each(|peer| asks(&plugin, task, flow(Proto::Icmp, peer, 0)));
+    bench.turn();
+    bench.turn();
+    let answers = answers(&plugin);
+    assert_eq!(answers.len(), peers.len());
+    for (errno, bits, text) in answers {
+        assert_eq!((errno, bits), (libc::EPERM, flags::REFUSED), "{text}");
+    }
+    let fail = Action { kind: ActionKind::Fail, task, code: 1, ..Action::ZERO };
+    plugin.wants(fail, b"may not measure");
+    bench.turn();
+    let end = bench.ended().remove(0).end;
+    assert!(matches!(end, End::Failed { refused: true, .. }), "{end:?}");
+}
+
+#[test]
+fn a_source_that_is_not_of_this_host_or_family_is_refused() {
+    let (mut bench, plugin, task) = task();
+    let from = |source: &str| sonde_packet::mapped(source.parse().unwrap());
+    asks(&plugin, task, FlowSpecRaw { source: from("192.0.2.99"), ..ping(0) });
+    asks(&plugin, task, FlowSpecRaw { source: from("2001:db8::1"), ..ping(0) });
+    asks(&plugin, task, FlowSpecRaw { proto: Proto(132), ..ping(0) });
+    bench.turn();
+    bench.turn();
+    let seen: Vec<i32> = answers(&plugin).iter().map(|(errno, ..)| *errno).collect();
+    assert_eq!(seen, [libc::EADDRNOTAVAIL, libc::EINVAL, libc::EPROTONOSUPPORT]);
+}
+
+#[test]
+fn a_flow_that_waits_is_forgotten_with_its_task() {
+    let (mut bench, plugin, task) = task();
+    bench.core.link.lookups.insert(REMOTE.parse().unwrap(), Lookup::Pending);
+    asks(&plugin, task, flow(Proto::Tcp, REMOTE, 0));
+    bench.turn();
+    plugin.finishes(task);
+    bench.turn();
+    bench.core.link.lookups.clear();
+    bench.started(&plugin, 2);
+    bench.pass(10 * MS);
+    assert_eq!(answers(&plugin), []);
+    assert!(bench.core.link.held.is_empty());
+}

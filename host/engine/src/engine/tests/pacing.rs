@@ -1,0 +1,96 @@
+//! The pace of everything together, and who gets how much of it.
+
+use proptest::prelude::*;
+use sonde_plugin_api::abi::{Action, ActionKind};
+
+use super::world::{Bench, MS, Plugin, SECOND, echo, ping};
+use crate::config::Stamps;
+
+/// Tasks with `packets` packets to send each; the task is the identifier's last digit.
+fn crowd(bench: &mut Bench, tasks: u16, packets: u16) -> (Plugin, Vec<u32>) {
+    let plugin = bench.plugin();
+    let mut flows = Vec::new();
+    for task in 0..tasks {
+        bench.started(&plugin, u64::from(task));
+        flows.push(bench.opened(&plugin, u32::from(task), ping(100 + task)).0);
+    }
+    for task in 0..tasks {
+        for sequence in 0..packets {
+            let (flow, token) = (flows[usize::from(task)], u32::from(sequence));
+            plugin.sends(u32::from(task), flow, token, SECOND, &echo(100 + task, sequence));
+        }
+    }
+    (plugin, flows)
+}
+
+/// How many packets each task sent.
+fn shares(bench: &Bench, tasks: usize) -> Vec<usize> {
+    let mut shares = vec![0; tasks];
+    bench.core.link.left.iter().for_each(|left| shares[usize::from(left.packet[25]) - 100] += 1);
+    shares
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn no_window_of_a_second_holds_more_than_the_cap_and_what_a_bucket_saves(
+        cap in prop::sample::select(vec![5u16, 20, 50, 200, 1000]),
+        steps in prop::collection::vec(1u64..40, 50..200),
+        full in prop::collection::vec(any::<bool>(), 0..50),
+    ) {
+        let mut bench = Bench::with(f64::from(cap), Stamps::Interpolated);
+        let room = |is_full: bool| if is_full { Err(libc::ENOBUFS) } else { Ok(()) };
+        bench.core.link.results = full.into_iter().map(room).collect();
+        crowd(&mut bench, 5, cap);
+        steps.into_iter().for_each(|step| bench.after(step * MS));
+        let left: Vec<u64> = bench.core.link.left.iter().map(|left| left.at).collect();
+        // A bucket saves up 20 ms, and one token at least: then the cap is exact.
+        let most = usize::from(cap) + usize::from((cap / 50).max(1)) - 1;
+        for (from, begin) in left.iter().enumerate() {
+            let within = left[from..].iter().take_while(|at| **at < begin + SECOND).count();
+            prop_assert!(within <= most, "{within} of {cap}");
+        }
+    }
+}
+
+#[test]
+fn the_pace_is_reached_although_one_task_alone_has_all_the_packets() {
+    let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
+    crowd(&mut bench, 1, 2_000);
+    // Ten packets a turn.
+    (0..100).for_each(|_| bench.after(10 * MS));
+    let left = bench.core.link.left.len();
+    assert!((990..=1_001).contains(&left), "{left}");
+}
+
+#[test]
+fn tasks_that_wait_send_in_turn() {
+    let mut bench = Bench::with(100.0, Stamps::Interpolated);
+    crowd(&mut bench, 4, 50);
+    bench.pass(810 * MS);
+    let shares = shares(&bench, 4);
+    let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+    assert!(*least >= 18 && most - least <= 1, "{shares:?}");
+}
+
+#[test]
+fn a_task_that_lets_packets_go_and_sends_again_gets_no_second_turn() {
+    let mut bench = Bench::with(100.0, Stamps::Interpolated);
+    let (plugin, flows) = crowd(&mut bench, 2, 0);
+    let flow = flows[0];
+    // A token must not be there, or the packets would not wait.
+    plugin.sends(0, flow, 999, SECOND, &echo(100, 999));
+    bench.turn();
+    for token in 0..20 {
+        plugin.sends(0, flow, token, SECOND, &echo(100, 0));
+        let kind = ActionKind::Cancel;
+        plugin.wants(Action { kind, task: 0, flow, token, ..Action::ZERO }, b"");
+    }
+    for token in 100..150 {
+        plugin.sends(0, flow, token, SECOND, &echo(100, token as u16));
+        plugin.sends(1, flows[1], token, SECOND, &echo(101, token as u16));
+    }
+    bench.pass(500 * MS);
+    let shares = shares(&bench, 2);
+    assert!(shares[0].abs_diff(shares[1]) <= 2, "{shares:?}");
+}
