@@ -29,3 +29,4 @@ pub use config::{Config, Stamps};
 pub use engine::PortMaker;
 pub use handle::{Engine, Handle, OpenError, drop_capabilities};
 pub use output::{Counters, End, Ended, Output, PortId, RunId, Start, Statistics};
+pub use route::local_addresses;

@@ -128,3 +128,55 @@ fn verify(thread: &str, status: &str) -> Result<(), DropError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: &str = "Name:\tsonde\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
+                        CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n\
+                        CapAmb:\t0000000000000000\nNoNewPrivs:\t1\n";
+
+    #[test]
+    fn a_thread_without_anything_left_is_accepted() {
+        assert!(verify("1", NONE).is_ok());
+    }
+
+    #[test]
+    fn anything_left_is_named() {
+        for (set, rest) in
+            [("CapPrm", "0000000000002000"), ("CapAmb", "1000000000000000"), ("NoNewPrivs", "0")]
+        {
+            let status: String = NONE
+                .lines()
+                .map(|line| match line.split_once(':') {
+                    Some((name, _)) if name == set => format!("{set}:\t{rest}\n"),
+                    _ => format!("{line}\n"),
+                })
+                .collect();
+            let error = verify("task 7", &status).unwrap_err().to_string();
+            assert!(error.contains("task 7") && error.contains(set) && error.contains(rest));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_remedy() {
+        // In a thread of its own: capabilities belong to threads.
+        let missing = std::thread::spawn(|| {
+            caps::clear(None, CapSet::Effective).unwrap();
+            missing().unwrap()
+        });
+        let text = missing.join().unwrap().to_string();
+        assert!(text.starts_with("CAP_NET_RAW is needed to send and receive probes"), "{text}");
+        assert!(text.contains("sudo setcap cap_net_raw+ep /"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "needs root: has capabilities to give up"]
+    fn another_thread_with_capabilities_is_found_out() {
+        // This test's own thread stays as it is.
+        let error = std::thread::spawn(drop_all).join().unwrap().unwrap_err();
+        assert!(matches!(error, DropError::Left { .. }), "{error}");
+        assert!(missing().is_none());
+    }
+}

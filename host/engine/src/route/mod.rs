@@ -84,6 +84,16 @@ pub(crate) enum Lookup {
     Unreachable(c_int),
 }
 
+/// Addresses of this machine that others can answer to, IPv4 first: none of loopback, none
+/// link-local. Needs no privilege.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
+    Ok(Router::open(false)?.tables.interfaces.addresses())
+}
+
 /// The kernel's tables as far as we know them.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -187,11 +197,6 @@ impl Router {
     /// Whether `address` is a broadcast address of a network that this machine is in (or of all).
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
         self.tables.interfaces.is_broadcast(address)
-    }
-
-    /// Addresses of this machine, for capabilities and defaults: none of loopback, none link-local.
-    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
-        self.tables.interfaces.addresses()
     }
 
     /// Devices whose packets show up again on a master, for `Sockets::ignore`.

@@ -33,11 +33,6 @@ impl Prefix {
     pub(super) fn is_six(&self) -> bool {
         self.six
     }
-
-    /// Bits that are given.
-    pub(super) fn length(&self) -> u8 {
-        self.length
-    }
 }
 
 /// What was found for an address.

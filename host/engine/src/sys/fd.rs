@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
 use libc::{c_int, c_void, clockid_t, sock_filter, sock_fprog, socklen_t, timespec};
@@ -92,10 +92,4 @@ pub(super) fn last_errno() -> c_int {
 /// Turns the `-1` of a system call into its error.
 pub(super) fn checked(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// A second descriptor of the same socket.
-pub(super) fn borrow(fd: &OwnedFd) -> BorrowedFd<'_> {
-    use std::os::fd::AsFd;
-    fd.as_fd()
 }

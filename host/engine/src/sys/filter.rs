@@ -259,3 +259,6 @@ fn instruction(operation: u32, k: u32) -> sock_filter {
 fn code(operation: u32) -> u16 {
     u16::try_from(operation).expect("operations of classic BPF have 16 bits")
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,11 +79,6 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// TCP or UDP.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     /// The port held, in both families.
     pub(crate) fn port(&self) -> u16 {
         self.port
@@ -388,4 +383,71 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let (low, high) = (words.next()?.ok()?, words.next()?.ok()?);
     // A range that holds no whole block would leave nothing to draw from.
     (low >= 1024 && high.checked_sub(low)? >= 2 * BLOCK_PORTS).then_some(low..=high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(first: u16) -> Block {
+        Block { first, ours: 1, theirs: 0 }
+    }
+
+    #[test]
+    fn blocks_that_touch_are_one_range() {
+        let blocks = vec![block(40_064), block(33_024), block(40_000)];
+        let held = Held { blocks, chosen: vec![8080, 40_010] };
+        assert_eq!(held.ranges(), [8080..=8080, 33_024..=33_087, 40_000..=40_127]);
+    }
+
+    #[test]
+    fn the_topmost_block_ends_with_the_last_port() {
+        let held = Held { blocks: vec![block(65_472)], chosen: Vec::new() };
+        assert_eq!(held.ranges(), [65_472..=65_535]);
+    }
+
+    #[test]
+    fn too_many_ranges_are_joined_where_least_lies_between() {
+        let chosen = (1..=64u16).map(|number| number * 900).chain([9_005]).collect();
+        let ranges = Held { blocks: Vec::new(), chosen }.ranges();
+        assert_eq!(ranges.len(), RANGES);
+        assert!(ranges.contains(&(9_000..=9_005)));
+    }
+
+    #[test]
+    fn a_range_of_ports_without_a_whole_block_is_not_used() {
+        assert_eq!(parse_range("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(parse_range("2000\t2050\n"), None);
+        assert_eq!(parse_range("1\t65535\n"), None);
+        assert_eq!(parse_range("60999\t32768\n"), None);
+        assert_eq!(parse_range("ports"), None);
+    }
+
+    #[test]
+    fn ports_are_drawn_from_one_block_until_it_is_used_up() {
+        let mut guards = Guards::new();
+        let (first, renew) = guards.hold(Protocol::Udp, None).unwrap();
+        assert!(renew);
+        let (second, renew) = guards.hold(Protocol::Udp, None).unwrap();
+        assert!(!renew);
+        assert_eq!(first.port() / BLOCK_PORTS, second.port() / BLOCK_PORTS);
+        assert_ne!(first.port(), second.port());
+        assert!(guards.ports().udp[0].contains(&first.port()));
+        guards.release(&first);
+        assert!(!guards.tidy());
+        guards.release(&second);
+        assert!(guards.tidy());
+        assert_eq!(guards.ports(), Ports::default());
+    }
+
+    #[test]
+    fn a_port_by_number_is_held_once() {
+        let mut guards = Guards::new();
+        let (drawn, _) = guards.hold(Protocol::Tcp, None).unwrap();
+        let again = guards.hold(Protocol::Tcp, Some(drawn.port()));
+        assert!(matches!(again, Err(GuardError::Taken { port, .. }) if port == drawn.port()));
+        guards.release(&drawn);
+        drop(drawn);
+        assert!(matches!(guards.hold(Protocol::Icmp, None), Err(GuardError::Portless)));
+    }
 }

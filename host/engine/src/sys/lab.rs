@@ -1,6 +1,7 @@
 //! Network namespaces for tests: real kernels that nothing leaves, removed at the end.
 
 use std::{
+    io::{Read, Write},
     os::fd::AsRawFd,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -120,6 +121,38 @@ pub(crate) fn index(device: &str) -> u32 {
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     assert!(index > 0, "no device {device}");
     index
+}
+
+/// A device without link addresses whose far end is this program.
+pub(crate) struct Tunnel(std::fs::File);
+
+impl Tunnel {
+    /// Makes it in the calling thread's namespace.
+    pub(crate) fn new(name: &str) -> Self {
+        const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+        const FLAGS: u16 = 0x1001; // No header before packets.
+        let options = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+        let file = options.unwrap();
+        let mut request = [0u8; 40];
+        request[..name.len()].copy_from_slice(name.as_bytes());
+        request[16..18].copy_from_slice(&FLAGS.to_ne_bytes());
+        // SAFETY: the request is of the size that the kernel reads and writes.
+        checked(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) }).unwrap();
+        Self(file)
+    }
+
+    /// The next packet that was sent into it.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let mut octets = vec![0; 2000];
+        let length = self.0.read(&mut octets).unwrap();
+        octets.truncate(length);
+        octets
+    }
+
+    /// Lets the device receive a packet.
+    pub(crate) fn give(&mut self, packet: &[u8]) {
+        self.0.write_all(packet).unwrap();
+    }
 }
 
 /// Sends a whole Ethernet frame by a device of the calling thread's namespace.

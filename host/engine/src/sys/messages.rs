@@ -9,17 +9,19 @@ use super::{ring::link_address, send::Egress};
 /// Packets of one system call at most.
 pub(super) const BATCH: usize = 64;
 /// Octets of control messages of one packet: source address, stamp wanted, stamp's number.
-const CONTROL_WORDS: usize = 11;
+pub(super) const CONTROL_WORDS: usize = 11;
 /// `SCM_TS_OPT_ID` of the kernel's header.
 pub(super) const SCM_TS_OPT_ID: c_int = 81;
 
 /// Packets that wait for their system call; all for one socket.
-#[derive(Default)]
 pub(super) struct Batch {
     octets: Vec<u8>,
     items: Vec<Item>,
     names: Vec<Name>,
-    controls: Vec<[u64; CONTROL_WORDS]>,
+    /// Written for those packets only that have some.
+    controls: Box<[[u64; CONTROL_WORDS]; BATCH]>,
+    /// How many packets want a stamp.
+    precise: usize,
     vectors: Vec<iovec>,
     headers: Vec<mmsghdr>,
 }
@@ -50,6 +52,23 @@ union Name {
 }
 
 impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            octets: Vec::new(),
+            items: Vec::with_capacity(BATCH),
+            names: Vec::with_capacity(BATCH),
+            controls: Box::new([[0; CONTROL_WORDS]; BATCH]),
+            precise: 0,
+            vectors: Vec::with_capacity(BATCH),
+            headers: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Whether some packet wants a stamp.
+    pub(super) fn has_precise(&self) -> bool {
+        self.precise > 0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -66,15 +85,16 @@ impl Batch {
         self.octets.clear();
         self.items.clear();
         self.names.clear();
-        self.controls.clear();
+        self.precise = 0;
     }
 
-    /// Puts a copy of `packet` at the end. `packet` begins with a whole IP header.
+    /// Puts a copy of `packet` at the end of a batch that is not full. `packet` begins with a whole
+    /// IP header.
     pub(super) fn push(&mut self, egress: Egress, packet: &[u8], tag: u64, precise: bool) {
         let begin = self.octets.len();
         self.octets.extend_from_slice(packet);
         let end = self.octets.len();
-        let mut control = Control::default();
+        let mut control = Control::over(&mut self.controls[self.items.len()], 0);
         let six = packet.first().is_some_and(|first| first >> 4 == 6);
         let name = match egress {
             Egress::Ethernet { interface, address } => {
@@ -127,18 +147,17 @@ impl Batch {
             );
         }
         let control_octets = control.octets;
+        self.precise += usize::from(precise);
         self.items.push(Item { tag, precise, begin, end, control_octets });
         self.names.push(name);
-        self.controls.push(control.words);
     }
 
     /// Numbers the kernel's stamp of a packet that was pushed as `precise`.
     pub(super) fn number(&mut self, at: usize, number: u32) {
-        let mut control =
-            Control { words: self.controls[at], octets: self.items[at].control_octets };
+        let octets = &mut self.items[at].control_octets;
+        let mut control = Control::over(&mut self.controls[at], *octets);
         control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, number);
-        self.controls[at] = control.words;
-        self.items[at].control_octets = control.octets;
+        *octets = control.octets;
     }
 
     /// The headers for the system call; they point into this batch, which must not change until
@@ -151,7 +170,7 @@ impl Batch {
             self.vectors
                 .push(iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() });
         }
-        let parts = self.vectors.iter_mut().zip(&mut self.names).zip(&mut self.controls);
+        let parts = self.vectors.iter_mut().zip(&mut self.names).zip(self.controls.iter_mut());
         for (((vector, name), control), item) in parts.zip(&self.items) {
             // SAFETY: all fields are integers and pointers, for which zero is a value.
             let mut header: mmsghdr = unsafe { std::mem::zeroed() };
@@ -176,18 +195,23 @@ impl Batch {
 }
 
 /// Control messages of one packet, aligned as the kernel wants them.
-#[derive(Default)]
-pub(super) struct Control {
-    pub(super) words: [u64; CONTROL_WORDS],
+pub(super) struct Control<'a> {
+    words: &'a mut [u64; CONTROL_WORDS],
+    /// How much of it is used.
     pub(super) octets: usize,
 }
 
-impl Control {
+impl<'a> Control<'a> {
+    /// Goes on behind what is there.
+    pub(super) fn over(words: &'a mut [u64; CONTROL_WORDS], octets: usize) -> Self {
+        Self { words, octets }
+    }
+
     /// Appends one message.
     pub(super) fn push<T: Copy>(&mut self, level: c_int, kind: c_int, value: T) {
         let header = size_of::<cmsghdr>();
         let space = (header + size_of::<T>()).next_multiple_of(size_of::<usize>());
-        assert!(self.octets + space <= size_of_val(&self.words), "there is room for all kinds");
+        assert!(self.octets + space <= size_of_val(self.words), "there is room for all kinds");
         // SAFETY: the header and the value lie inside `words`, as asserted; the header is aligned
         // because every message takes a multiple of its alignment, and the value is written
         // without any.

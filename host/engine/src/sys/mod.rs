@@ -19,14 +19,16 @@ mod stamps;
 mod wait;
 
 pub(crate) use fd::read_clock;
-pub(crate) use guard::{Guard, GuardError};
+pub(crate) use guard::Guard;
 pub(crate) use nudge::Nudge;
 pub(crate) use process::{forbid_new_privileges, random, set_timer_slack};
-pub(crate) use ring::{Received, RingStatistics, StampSource};
+pub(crate) use ring::{Received, StampSource};
 pub(crate) use send::{Departure, Egress, Full};
 pub(crate) use sockets::{OpenError, Options, Sockets};
-pub(crate) use wait::{Poller, Readiness, Wake};
+pub(crate) use wait::{Poller, Wake};
 
+#[cfg(test)]
+mod costs;
 #[cfg(test)]
 pub(crate) mod lab;
 #[cfg(test)]

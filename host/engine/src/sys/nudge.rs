@@ -10,7 +10,7 @@ use libc::{in_addr, in6_addr, sockaddr_in, sockaddr_in6};
 
 use super::{
     fd::{set_option, socket},
-    messages::Control,
+    messages::{CONTROL_WORDS, Control},
 };
 
 /// Where datagrams go that nobody wants.
@@ -47,7 +47,8 @@ impl Nudge {
 
     /// Sends one to a neighbour. Should it fail, the neighbour counts as silent in the end.
     pub(crate) fn send(&self, interface: u32, neighbour: IpAddr) {
-        let mut control = Control::default();
+        let mut words = [0; CONTROL_WORDS];
+        let mut control = Control::over(&mut words, 0);
         match (neighbour, &self.six) {
             (IpAddr::V4(neighbour), _) => {
                 let any = in_addr { s_addr: 0 };
@@ -60,7 +61,8 @@ impl Nudge {
                     sin_addr: in_addr { s_addr: u32::from_ne_bytes(neighbour.octets()) },
                     sin_zero: [0; 8],
                 };
-                transmit(&self.four, name, control);
+                let octets = control.octets;
+                transmit(&self.four, name, &mut words, octets);
             }
             (IpAddr::V6(neighbour), Some(six)) => {
                 let any = in6_addr { s6_addr: [0; 16] };
@@ -74,20 +76,21 @@ impl Nudge {
                     sin6_addr: in6_addr { s6_addr: neighbour.octets() },
                     sin6_scope_id: if linked { interface } else { 0 },
                 };
-                transmit(six, name, control);
+                let octets = control.octets;
+                transmit(six, name, &mut words, octets);
             }
             (IpAddr::V6(_), None) => {}
         }
     }
 }
 
-fn transmit<A: Copy>(fd: &OwnedFd, mut name: A, mut control: Control) {
+fn transmit<A: Copy>(fd: &OwnedFd, mut name: A, control: &mut [u64], octets: usize) {
     // SAFETY: integers and pointers only, for which zero is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = std::ptr::from_mut(&mut name).cast();
     header.msg_namelen = size_of::<A>() as u32;
-    header.msg_control = control.words.as_mut_ptr().cast();
-    header.msg_controllen = control.octets as _;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = octets as _;
     // Not by way of a router, whatever routes say.
     let flags = libc::MSG_DONTWAIT | libc::MSG_DONTROUTE;
     // SAFETY: name and control messages live until the call is over; there is no payload.

@@ -305,13 +305,12 @@ impl Mapping {
     }
 
     /// The status word of the block at `at`, which the kernel writes too.
-    fn status<'a>(&self, at: usize) -> &'a AtomicU32 {
+    fn status(&self, at: usize) -> &AtomicU32 {
         const STATUS: usize =
             offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, block_status);
         assert!(at + BLOCK_OCTETS as usize <= self.octets, "blocks lie inside the ring");
-        // SAFETY: inside the mapping, aligned because blocks and the field are, and accessed
-        // atomically on our side. The mapping lives as long as the ring, whose methods alone call
-        // this and keep the reference no longer than they run.
+        // SAFETY: inside the mapping, which lives as long as `self`; aligned because blocks and the
+        // field are, and never accessed but atomically on our side.
         unsafe { &*self.base.as_ptr().add(at + STATUS).cast::<AtomicU32>() }
     }
 

@@ -117,11 +117,6 @@ impl Sender {
         Ok(())
     }
 
-    /// Packets that wait.
-    pub(super) fn queued(&self) -> usize {
-        self.lanes().map(|lane| lane.batch.len()).sum()
-    }
-
     /// Sends what waits and reports each packet by its tag: sent, or the errno of why not.
     pub(super) fn flush(
         &mut self,
@@ -162,7 +157,7 @@ impl Lane {
                 .or_else(|_| set_option(&fd, libc::SOL_SOCKET, option, &octets))?;
         }
         let stamps = Stamps::new(&fd)?;
-        Ok(Self { fd, batch: Batch::default(), stamps })
+        Ok(Self { fd, batch: Batch::new(), stamps })
     }
 
     fn flush(&mut self, clock: &Clock, sink: &mut impl FnMut(u64, Result<Departure, c_int>)) {

@@ -117,11 +117,6 @@ impl Sockets {
         self.sender.queue(egress, packet, tag, precise)
     }
 
-    /// How many packets wait to be flushed.
-    pub(crate) fn queued(&self) -> usize {
-        self.sender.queued()
-    }
-
     /// Sends what was queued and reports every packet by its tag: when it left, or the errno.
     /// `EAGAIN` and `ENOBUFS` mean that the device does not keep up.
     pub(crate) fn flush(&mut self, clock: &Clock, sink: impl FnMut(u64, Result<Departure, c_int>)) {

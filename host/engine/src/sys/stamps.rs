@@ -15,7 +15,7 @@ use libc::{c_int, cmsghdr, iovec, mmsghdr, sock_extended_err, timespec};
 
 use super::{
     fd::{last_errno, nanoseconds, set_option, socket},
-    messages::{Batch, Control, Item, SCM_TS_OPT_ID},
+    messages::{Batch, CONTROL_WORDS, Control, Item, SCM_TS_OPT_ID},
     ring::StampSource,
 };
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ const OUTSTANDING: usize = 8192;
 /// Stamps of one system call.
 const MESSAGES: usize = 32;
 /// Octets of control messages of one stamp; the kernel sends less than 200.
-const CONTROL_WORDS: usize = 32;
+const STAMP_WORDS: usize = 32;
 /// `PACKET_TX_TIMESTAMP`: the error message of packet sockets.
 const PACKET_ERROR: (c_int, c_int) = (libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP);
 const IP4_ERROR: (c_int, c_int) = (libc::IPPROTO_IP, libc::IP_RECVERR);
@@ -60,7 +60,7 @@ struct Outstanding {
 }
 
 struct Buffers {
-    controls: [[u64; CONTROL_WORDS]; MESSAGES],
+    controls: [[u64; STAMP_WORDS]; MESSAGES],
     headers: [mmsghdr; MESSAGES],
 }
 
@@ -79,7 +79,7 @@ impl Stamps {
 
     /// Numbers those packets of the batch that want a stamp, where the kernel takes our numbers.
     pub(super) fn number(&self, batch: &mut Batch) {
-        if !self.ours {
+        if !self.ours || !batch.has_precise() {
             return;
         }
         let mut number = self.next;
@@ -131,7 +131,7 @@ impl Stamps {
         loop {
             let count = self.fill(fd);
             for at in 0..count {
-                let used = self.buffers.headers[at].msg_hdr.msg_controllen as usize;
+                let used: usize = self.buffers.headers[at].msg_hdr.msg_controllen as _;
                 let octets = octets_of(&self.buffers.controls[at]);
                 let Some(message) = parse(&octets[..used.min(octets.len())]) else { continue };
                 let entry = &mut self.outstanding[message.number as usize % OUTSTANDING];
@@ -196,7 +196,7 @@ fn parse(mut octets: &[u8]) -> Option<Message> {
     while octets.len() >= HEADER {
         // SAFETY: long enough, integers only, and read without alignment.
         let header = unsafe { octets.as_ptr().cast::<cmsghdr>().read_unaligned() };
-        let length = header.cmsg_len as usize;
+        let length: usize = header.cmsg_len as _;
         let Some(body) = octets.get(HEADER..length) else { break };
         let kind = (header.cmsg_level, header.cmsg_type);
         if kind == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) && body.len() >= size_of::<timespec>()
@@ -239,7 +239,8 @@ fn kernel_takes_numbers() -> bool {
         count_from_zero(&fd)?;
         // Refused as invalid where the number is not understood; where it is, refused because a
         // broadcast needs permission. Nothing is sent.
-        let mut control = Control::default();
+        let mut words = [0; CONTROL_WORDS];
+        let mut control = Control::over(&mut words, 0);
         control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, 0u32);
         // SAFETY: integers and pointers only, for which zero is a value.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -251,8 +252,8 @@ fn kernel_takes_numbers() -> bool {
         };
         header.msg_name = std::ptr::from_mut(&mut name).cast();
         header.msg_namelen = size_of_val(&name) as u32;
-        header.msg_control = control.words.as_mut_ptr().cast();
         header.msg_controllen = control.octets as _;
+        header.msg_control = words.as_mut_ptr().cast();
         // SAFETY: name and control messages live until the call is over; there is no payload.
         let result = unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
         Ok(result >= 0 || last_errno() != libc::EINVAL)

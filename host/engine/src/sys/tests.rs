@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
+use caps::{CapSet, Capability};
 use sonde_packet::{Class, Ip, Packet, Payload, Protocol, TcpSegment, Transport, classify, tcp};
 
 use super::{
-    Departure, Egress, GuardError, Options, Poller, Readiness, Received, Sockets, StampSource,
-    lab::{Pair, index, send_frame, wait_until},
+    Departure, Egress, OpenError, Options, Poller, Received, Sockets, StampSource,
+    guard::GuardError,
+    lab::{Pair, Tunnel, index, send_frame, wait_until},
+    wait::Readiness,
 };
 use crate::{clock::Clock, privileges};
 
@@ -133,6 +136,23 @@ fn without_any_privilege_probes_of_both_families_are_answered() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn one_capability_is_enough_and_needed() {
+    let pair = Pair::new();
+    pair.inside("near", || {
+        let only: caps::CapsHashSet = [Capability::CAP_NET_RAW].into_iter().collect();
+        for set in [CapSet::Effective, CapSet::Permitted] {
+            caps::set(None, set, &only).unwrap();
+        }
+        Sockets::open(Options::default()).unwrap();
+        privileges::drop_own().unwrap();
+        let error = Sockets::open(Options::default()).unwrap_err();
+        assert!(matches!(error, OpenError::NotPermitted(_)), "{error}");
+        assert!(error.to_string().contains("sudo setcap cap_net_raw+ep"), "{error}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn each_packet_of_a_batch_is_reported_and_a_bad_one_stops_no_other() {
     let pair = Pair::new();
     pair.inside("near", || {
@@ -183,7 +203,7 @@ fn a_batch_takes_no_more_than_it_can() {
             tags.push(tag);
         });
         assert_eq!(tags, (0..64).collect::<Vec<_>>());
-        assert_eq!(sockets.queued(), 0);
+        assert!(sockets.queue(ethernet, &probe, 0, false).is_ok());
     });
 }
 
@@ -476,5 +496,58 @@ fn a_full_ring_is_counted_as_our_own_loss() {
         assert!(statistics.drops > 0);
         assert_eq!(statistics.packets, heard + statistics.drops);
         assert_eq!(heard + statistics.drops, 64 * 16);
+    });
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_tunnel_takes_packets_as_they_are_and_is_heard() {
+    let pair = Pair::new();
+    pair.inside("near", || {
+        let mut tunnel = Tunnel::new("tunnel");
+        // No messages of the kernel's own.
+        pair.shell("near", "sysctl -qw net.ipv6.conf.tunnel.addr_gen_mode=1");
+        pair.ip("near", "link set tunnel up");
+        pair.ip("near", "addr add 192.0.2.1 peer 192.0.2.2 dev tunnel");
+        pair.ip("near", "-6 addr add 2001:db8:2::1/64 dev tunnel nodad");
+        pair.ip("near", "route add 203.0.113.0/24 dev tunnel");
+        let mut sockets = Sockets::open(Options::default()).unwrap();
+        let mut clock = Clock::new();
+        let raw = Egress::Raw { interface: index("tunnel") };
+        for (source, destination) in
+            [("192.0.2.1", "203.0.113.9"), ("2001:db8:2::1", "2001:db8:2::9")]
+        {
+            let (source, destination) = (address(source), address(destination));
+            let ip = Ip {
+                ttl: 3,
+                tos: 0x1d,
+                identification: 4660,
+                dont_fragment: false,
+                flow_label: 0xabcde,
+                ..Ip::plain(source, destination)
+            };
+            // The checksum is one that nobody would compute.
+            let transport = Transport::Udp { source_port: 40_000, destination_port: 33_434 };
+            let payload = Payload::Zeros(20);
+            let mut sent = Packet { ip, transport, payload, checksum: None }.to_vec().unwrap();
+            let checksum = sent.len() - 22;
+            sent[checksum..checksum + 2].copy_from_slice(&[0x12, 0x34]);
+            send(&mut sockets, &clock, raw, &[sent.clone()])[0].unwrap();
+            let mut taken = tunnel.take();
+            while taken[0] >> 4 != sent[0] >> 4 || taken.len() != sent.len() {
+                taken = tunnel.take();
+            }
+            assert_eq!(taken, sent);
+            let kind = if source.is_ipv6() { 129 } else { 0 };
+            let reply = Transport::Icmp { kind, code: 0, rest: [0, 7, 0, 1] };
+            let ip = Ip::plain(destination, source);
+            let reply = Packet { ip, transport: reply, payload, checksum: None }.to_vec().unwrap();
+            tunnel.give(&reply);
+            let heard = listen(&mut sockets, &mut clock, 1);
+            assert_eq!(heard.len(), 1);
+            assert_eq!(heard[0].octets, reply);
+            assert_eq!(heard[0].received.interface, index("tunnel"));
+            assert_eq!(heard[0].received.source, StampSource::Kernel);
+        }
     });
 }

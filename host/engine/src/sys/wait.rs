@@ -47,11 +47,6 @@ impl Poller {
         self.entries.push(pollfd { fd, events: 0, revents: 0 });
     }
 
-    /// Whether `fd` was ready after the last [`Poller::wait`].
-    pub(crate) fn is_ready(&self, fd: RawFd) -> bool {
-        self.entries.iter().any(|entry| entry.fd == fd && entry.revents != 0)
-    }
-
     /// Waits until one of them is ready, at most for `limit` (for ever where there is none).
     ///
     /// # Errors
