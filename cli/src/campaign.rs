@@ -9,13 +9,15 @@ use std::{
 };
 
 use clap::ArgMatches;
-use sonde_host::{Catalogue, Host, HostError, Isolation, Notice, Offer, Settings, Stamps, Status};
+use sonde_host::{
+    Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Settings, Stamps, Status,
+};
 use sonde_plugin_api::schema::Value;
 
 use crate::{
     Exit, Stop, arguments,
     output::{Form, Printer},
-    targets::{Target, Targets, Wanted},
+    targets::{Targets, Wanted},
 };
 
 /// Times that the user asked to stop: the first asks politely, the second at once.
@@ -62,6 +64,10 @@ pub(crate) fn run(
         INTERRUPTS.fetch_add(1, Ordering::Relaxed);
     })
     .map_err(Stop::usage)?;
+    if printer.is_live() {
+        host.tell_rows();
+    }
+    let mut prepared = Prepared::new(offer, parameters);
     let mut names = HashMap::new();
     let mut tally = Tally::default();
     let mut heard = 0;
@@ -81,7 +87,7 @@ pub(crate) fn run(
                 }
                 None => break,
             };
-            let run = start(&mut host, &offer, &parameters, &target)?;
+            let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
             names.insert(run, target);
         }
         if host.running() == 0 {
@@ -98,6 +104,7 @@ pub(crate) fn run(
                 }
             }
         }
+        printer.flush();
         printer.progress(
             tally.done + tally.failed + tally.refused,
             tally.answered,
@@ -170,19 +177,6 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
     let list = matches.get_one::<std::path::PathBuf>("targets").cloned();
     Targets::open(named, list, wanted).map_err(Stop::usage)
-}
-
-fn start(
-    host: &mut Host,
-    offer: &Offer,
-    parameters: &BTreeMap<String, Value>,
-    target: &Target,
-) -> Result<sonde_host::RunId, Stop> {
-    let mut parameters = parameters.clone();
-    if let Some(parameter) = offer.target() {
-        parameters.insert(parameter.name.clone(), Value::Ip(target.address));
-    }
-    host.start(offer, &parameters).map_err(|error| stop_of(&error))
 }
 
 fn stop_of(error: &HostError) -> Stop {

@@ -1,6 +1,6 @@
 //! What a person or a program sees of the measurements.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json};
@@ -38,6 +38,7 @@ pub(crate) struct Printer {
     text: TextForm,
     head_printed: bool,
     bar: ProgressBar,
+    out: BufWriter<Stdout>,
 }
 
 impl Printer {
@@ -52,12 +53,18 @@ impl Printer {
             bar.set_style(style);
         }
         let text = offer.method().text.clone();
-        Self { form, live: !many, text, head_printed: false, bar }
+        let out = BufWriter::with_capacity(1 << 16, io::stdout());
+        Self { form, live: !many, text, head_printed: false, bar, out }
+    }
+
+    /// Whether rows are shown as they come.
+    pub(crate) fn is_live(&self) -> bool {
+        self.form == Form::Text && self.live
     }
 
     /// A row of a measurement that goes on.
     pub(crate) fn row(&mut self, target: Option<&Target>, table: &str, row: &Map<String, Json>) {
-        if self.form == Form::Text && self.live {
+        if self.is_live() {
             let mut lines = Vec::new();
             if !self.head_printed {
                 self.head_printed = true;
@@ -71,16 +78,14 @@ impl Printer {
     /// A measurement that is over.
     pub(crate) fn ended(&mut self, target: Option<&Target>, record: &Record) {
         if self.form == Form::Json {
-            return self.write(&[record.to_json().to_string()]);
+            let written = serde_json::to_writer(&mut self.out, record).map_err(io::Error::from);
+            return stop_unless_read(written.and_then(|()| self.out.write_all(b"\n")));
         }
         let mut lines = Vec::new();
         if !self.live {
             lines.extend(self.head(target, &record.parameters));
-            for (table, rows) in &record.tables {
-                let rows = rows.as_array().into_iter().flatten().filter_map(Json::as_object);
-                lines.extend(rows.filter_map(|row| {
-                    self.text.row(table, row).or_else(|| self.plain_row(table, row))
-                }));
+            for (table, row) in record.rows() {
+                lines.extend(self.text.row(table, &row).or_else(|| self.plain_row(table, &row)));
             }
         }
         if let Some(error) = &record.error {
@@ -109,7 +114,8 @@ impl Printer {
     }
 
     /// After the last measurement.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&mut self) {
+        self.flush();
         self.bar.finish_and_clear();
     }
 
@@ -132,17 +138,23 @@ impl Printer {
         Some(fill(&format!("{table}{line}"), row))
     }
 
-    fn write(&self, lines: &[String]) {
-        if lines.is_empty() {
-            return;
+    fn write(&mut self, lines: &[String]) {
+        stop_unless_read(lines.iter().try_for_each(|line| writeln!(self.out, "{line}")));
+    }
+
+    /// Shows what was written.
+    pub(crate) fn flush(&mut self) {
+        if !self.out.buffer().is_empty() {
+            let Self { bar, out, .. } = self;
+            stop_unless_read(bar.suspend(|| out.flush()));
         }
-        self.bar.suspend(|| {
-            let mut out = io::stdout().lock();
-            let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
-            if written.and_then(|()| out.flush()).is_err() {
-                // Nobody reads any more, as behind `| head`.
-                std::process::exit(0);
-            }
-        });
+    }
+}
+
+/// Nobody reads any more, as behind `| head`: there is nothing left to do.
+#[expect(clippy::needless_pass_by_value, reason = "it is what writing gives")]
+fn stop_unless_read(written: io::Result<()>) {
+    if written.is_err() {
+        std::process::exit(0);
     }
 }

@@ -3,17 +3,12 @@
 //! A plugin describes itself by running code of its own, so it is asked in a jailed child.
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
-use sonde_plugin_api::{
-    descriptor::{Descriptor, MethodDescriptor, Parameter},
-    schema::Value,
-};
+use sonde_plugin_api::descriptor::{Descriptor, MethodDescriptor, Parameter};
 
 use crate::Settings;
 
@@ -65,16 +60,11 @@ impl Offer {
     /// The parameter that says whom to measure.
     #[must_use]
     pub fn target(&self) -> Option<&Parameter> {
-        self.method().parameters.iter().find(|parameter| parameter.element == "destination.{ip}")
+        self.target_index().map(|index| &self.method().parameters[index])
     }
 
-    /// Whom `values`, by the names of their parameters, say to measure.
-    #[must_use]
-    pub fn destination(&self, values: &BTreeMap<String, Value>) -> Option<IpAddr> {
-        match values.get(&self.target()?.name)? {
-            Value::Ip(address) => Some(*address),
-            _ => None,
-        }
+    pub(crate) fn target_index(&self) -> Option<usize> {
+        self.method().parameters.iter().position(|it| it.element == "destination.{ip}")
     }
 
     /// Version of the plugin.

@@ -5,11 +5,13 @@
 
 mod catalogue;
 mod measure;
+mod prepared;
 pub mod record;
 mod settings;
 
 pub use catalogue::{Catalogue, Offer, Refusal};
 pub use measure::{Host, HostError, Notice, Status};
+pub use prepared::Prepared;
 pub use settings::{Isolation, Settings, StoreError};
 pub use sonde_engine::{OpenError, RunId, Stamps, Statistics};
 

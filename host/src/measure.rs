@@ -1,11 +1,6 @@
 //! Runs measurements: plugins to the engine, rows and ends back to who asked.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
@@ -14,14 +9,18 @@ use sonde_engine::{
 use sonde_plugin_api::{
     abi::FailKind,
     descriptor::ParamError,
-    packet::Family,
     port::{Lost, Port},
-    schema::Value,
+    schema::to_vec,
 };
 use sonde_worker::{InlinePort, ProcessPort, Spawn};
 use ulid::Ulid;
 
-use crate::{Isolation, Offer, Settings, catalogue::PluginFile, record::Record};
+use crate::{
+    Isolation, Offer, Settings,
+    catalogue::PluginFile,
+    prepared::{Complete, Prepared},
+    record::{Record, Row},
+};
 
 /// Why something cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -95,14 +94,16 @@ pub struct Host {
     ports: Vec<(Arc<PluginFile>, PortId)>,
     running: HashMap<RunId, Running>,
     next_run: u64,
+    /// Whether rows are told as they come.
+    tells_rows: bool,
 }
 
 /// A measurement on its way.
 struct Running {
     offer: Offer,
     destination: Option<IpAddr>,
-    parameters: Map<String, Json>,
-    tables: Vec<Vec<Json>>,
+    parameters: Arc<Map<String, Json>>,
+    rows: Vec<Vec<Row>>,
 }
 
 impl Host {
@@ -122,24 +123,28 @@ impl Host {
             ports: Vec::new(),
             running: HashMap::new(),
             next_run: 1,
+            tells_rows: false,
         })
     }
 
-    /// Begins a measurement with `parameters` by flag name; defaults stand for the others.
+    /// Tells rows as they come, not only in the record at the end.
+    pub fn tell_rows(&mut self) {
+        self.tells_rows = true;
+    }
+
+    /// Begins a measurement.
     ///
     /// # Errors
     ///
     /// Where a parameter is unknown or not acceptable.
     pub fn start(
         &mut self,
-        offer: &Offer,
-        parameters: &BTreeMap<String, Value>,
+        prepared: &mut Prepared,
+        destination: IpAddr,
     ) -> Result<RunId, HostError> {
+        let Complete { values, parameters } = prepared.complete(destination)?;
+        let offer = prepared.offer();
         let method = offer.method();
-        let destination = offer.destination(parameters);
-        let family = destination.map_or(Family::V4, Family::of);
-        let params = method.encode(parameters, family)?;
-        let used = method.parameters.iter().zip(method.values(parameters, family)?);
         let run = RunId(self.next_run);
         self.next_run += 1;
         let port = self.port(offer);
@@ -147,21 +152,13 @@ impl Host {
             run,
             port,
             method: offer.index as u16,
-            params,
+            params: to_vec(|arena| values.iter().for_each(|value| value.encode(arena))),
             parting_packets: method.parting_packets,
             packet_budget: method.packet_budget,
         });
-        let tables = vec![Vec::new(); method.tables.len()];
-        let running = Running {
-            offer: offer.clone(),
-            destination,
-            parameters: used
-                .filter(|(_, value)| !value.is_none())
-                .map(|(parameter, value)| (parameter.name.clone(), value.to_json()))
-                .collect(),
-            tables,
-        };
-        self.running.insert(run, running);
+        let rows = vec![Vec::new(); method.tables.len()];
+        let (offer, destination) = (offer.clone(), Some(destination));
+        self.running.insert(run, Running { offer, destination, parameters, rows });
         Ok(run)
     }
 
@@ -256,9 +253,12 @@ impl Host {
                 };
                 match described.decode_row(&values) {
                     Ok(values) => {
-                        let row = described.row_json(&values, wall_offset_ns);
-                        running.tables[usize::from(table)].push(Json::Object(row.clone()));
-                        notices.push(Notice::Row { run, table: described.name.clone(), row });
+                        let row = Row { values, wall_offset_ns };
+                        if self.tells_rows {
+                            let (table, row) = (described.name.clone(), row.to_map(described));
+                            notices.push(Notice::Row { run, table, row });
+                        }
+                        running.rows[usize::from(table)].push(row);
                     }
                     Err(error) => {
                         let text =
@@ -301,7 +301,6 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
 }
 
 fn conclude(running: Running, ended: Ended) -> (Status, Record) {
-    let offer = &running.offer;
     let (status, stop, error) = match ended.end {
         End::Finished { stop, interrupted: false } => (Status::Done, stop, None),
         End::Finished { stop, interrupted: true } => (Status::Interrupted, stop, None),
@@ -311,13 +310,11 @@ fn conclude(running: Running, ended: Ended) -> (Status, Record) {
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
         End::Failed { text, .. } => (Status::Failed, None, Some(text)),
     };
-    let names = offer.method().tables.iter().map(|table| table.name.clone());
     let reason = |(errno, count): &(i32, u64)| {
         (std::io::Error::from_raw_os_error(*errno).to_string(), *count)
     };
     let record = Record {
-        method: offer.method().name.clone(),
-        version: offer.version().to_owned(),
+        offer: running.offer,
         id: identity(ended.started_wall_ns),
         source: ended.source,
         destination: running.destination,
@@ -335,7 +332,7 @@ fn conclude(running: Running, ended: Ended) -> (Status, Record) {
         counters: ended.counters,
         not_sent: ended.not_sent_errno.iter().map(reason).collect(),
         clock: ended.stamps,
-        tables: names.zip(running.tables.into_iter().map(Json::Array)).collect(),
+        rows: running.rows,
     };
     (status, record)
 }

@@ -3,22 +3,26 @@
 //!
 //! Column names are stable; `MethodDescriptor::record_schema` describes the whole.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value as Json, json};
 use sonde_engine::Counters;
+use sonde_plugin_api::{descriptor::Table, schema::Value};
+
+use crate::Offer;
 
 /// Version of the record's form.
 const FORM: u32 = 1;
 
 /// What is known of a measurement that has ended.
+///
+/// Serialised it is one object, members in a fixed order. Rows are kept as the plugin sent them and
+/// written straight from there: a campaign makes a million of these.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Name of the method.
-    pub method: String,
-    /// Version of its plugin.
-    pub version: String,
+    pub(crate) offer: Offer,
     /// Unique, ordered by time.
     pub id: String,
     /// Address that the probes came from, once known.
@@ -29,22 +33,37 @@ pub struct Record {
     pub start_ns: u64,
     /// As `start_ns`.
     pub end_ns: u64,
-    /// `done`, `interrupted` or `failed`.
+    /// `done`, `interrupted`, `failed` or `refused`.
     pub status: &'static str,
     /// Why it stopped, in the method's words.
     pub stop: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// As they were used, defaults included.
-    pub parameters: Map<String, Value>,
+    /// As they were used, defaults included, but for the destination.
+    pub parameters: Arc<Map<String, Json>>,
     /// Of packets.
     pub counters: Counters,
     /// Packets that were not sent, by reason.
     pub not_sent: Vec<(String, u64)>,
     /// Who stamped departures and arrivals.
     pub clock: (&'static str, &'static str),
-    /// Rows by the name of their table.
-    pub tables: Map<String, Value>,
+    /// In the order of the tables.
+    pub(crate) rows: Vec<Vec<Row>>,
+}
+
+/// A row as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) values: Vec<Value>,
+    /// Wall time minus monotonic time.
+    pub(crate) wall_offset_ns: i64,
+}
+
+impl Row {
+    /// By the names of its columns.
+    pub(crate) fn to_map(&self, table: &Table) -> Map<String, Json> {
+        table.row_json(&self.values, i128::from(self.wall_offset_ns))
+    }
 }
 
 impl Record {
@@ -52,14 +71,25 @@ impl Record {
     /// of a table `summary`. Some methods do not take an ICMP error for an answer.
     #[must_use]
     pub fn answered(&self) -> u64 {
-        let summary = self.tables.get("summary").and_then(|rows| rows.get(0));
-        let own = summary.and_then(|row| row.get("answered")).and_then(Value::as_u64);
-        own.unwrap_or(self.counters.answered)
+        let own = || {
+            let (index, table) = self.offer.method().table("summary")?;
+            let row = self.rows.get(usize::from(index))?.first()?;
+            match row.values.get(table.column("answered")?)? {
+                Value::U64(answered) => Some(*answered),
+                _ => None,
+            }
+        };
+        own().unwrap_or(self.counters.answered)
     }
 
-    /// As it goes out: one object, members in a fixed order.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+    /// Every row with the name of its table, in the order of the tables.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, Map<String, Json>)> {
+        self.offer.method().tables.iter().zip(&self.rows).flat_map(|(table, rows)| {
+            rows.iter().map(|row| (table.name.as_str(), row.to_map(table)))
+        })
+    }
+
+    fn counters_json(&self) -> Json {
         let mut counters = json!({
             "sent": self.counters.sent,
             "not_sent": self.counters.not_sent,
@@ -71,25 +101,54 @@ impl Record {
         if !self.not_sent.is_empty() {
             let reasons =
                 self.not_sent.iter().map(|(reason, count)| (reason.clone(), json!(count)));
-            counters["not_sent_reasons"] = Value::Object(reasons.collect());
+            counters["not_sent_reasons"] = Json::Object(reasons.collect());
         }
-        json!({
-            "record": FORM,
-            "method": self.method,
-            "version": self.version,
-            "id": self.id,
-            "source": self.source,
-            "destination": self.destination,
-            "start": timestamp(self.start_ns),
-            "end": timestamp(self.end_ns),
-            "status": self.status,
-            "stop": self.stop,
-            "error": self.error,
-            "parameters": self.parameters,
-            "counters": counters,
-            "clock": {"tx": self.clock.0, "rx": self.clock.1},
-            "tables": self.tables,
-        })
+        counters
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("record", &FORM)?;
+        map.serialize_entry("method", &self.offer.method().name)?;
+        map.serialize_entry("version", self.offer.version())?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("source", &self.source)?;
+        map.serialize_entry("destination", &self.destination)?;
+        map.serialize_entry("start", &timestamp(self.start_ns))?;
+        map.serialize_entry("end", &timestamp(self.end_ns))?;
+        map.serialize_entry("status", self.status)?;
+        map.serialize_entry("stop", &self.stop)?;
+        map.serialize_entry("error", &self.error)?;
+        map.serialize_entry("parameters", &*self.parameters)?;
+        map.serialize_entry("counters", &self.counters_json())?;
+        map.serialize_entry("clock", &json!({"tx": self.clock.0, "rx": self.clock.1}))?;
+        map.serialize_entry("tables", &Tables(self))?;
+        map.end()
+    }
+}
+
+struct Tables<'a>(&'a Record);
+
+impl Serialize for Tables<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tables = self.0.offer.method().tables.iter().zip(&self.0.rows);
+        serializer.collect_map(tables.map(|(table, rows)| {
+            let rows: Vec<_> = rows.iter().map(|row| Cells(table, row)).collect();
+            (&table.name, rows)
+        }))
+    }
+}
+
+struct Cells<'a>(&'a Table, &'a Row);
+
+impl Serialize for Cells<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let offset = i128::from(self.1.wall_offset_ns);
+        let cells = self.0.columns.iter().zip(&self.1.values);
+        serializer
+            .collect_map(cells.map(|(column, value)| (&column.name, value.to_json_at(offset))))
     }
 }
 
