@@ -2,7 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sonde_packet::{FlowKey, Ip, Key, Packet, Payload, Transport, demux::Demux};
+use sonde_packet::{
+    FlowKey, Ip, Key, Packet, Payload, Transport,
+    demux::{Demux, Departure},
+};
 
 fuzz_target!(|octets: &[u8]| {
     let mut demux = Demux::new(7);
@@ -16,9 +19,9 @@ fuzz_target!(|octets: &[u8]| {
         let packet = packet.to_vec().unwrap();
         let flow = FlowKey::of_probe(&packet).unwrap();
         let flow = demux.open(flow, key, number as u32, true).unwrap();
-        demux.sent(flow, 1, &packet, 1_000, 0, 1);
+        let _ = demux.sent(flow, 1, &packet, Departure::default());
     }
     for packet in octets.chunks(96) {
-        let _ = demux.receive(packet, 2_000);
+        let _ = demux.receive(packet);
     }
 });
