@@ -67,6 +67,12 @@ impl Offer {
         self.method().parameters.iter().position(|it| it.element == "destination.{ip}")
     }
 
+    /// Whether both come from the same content of the same file.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.plugin, &other.plugin)
+    }
+
     /// Version of the plugin.
     #[must_use]
     pub fn version(&self) -> &str {
