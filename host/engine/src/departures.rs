@@ -104,6 +104,10 @@ impl<L: Link> Core<L> {
             }
             self.transmit(task, waiting.send, &waiting.packet);
         }
+        if self.state.ready.is_empty() && self.state.immediate.is_empty() {
+            let now = self.state.now;
+            self.state.pacer.rest(now);
+        }
         // A packet from each task in turn. None comes back within the turn: see `put_off`.
         loop {
             let state = &mut self.state;

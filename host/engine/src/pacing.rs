@@ -49,6 +49,12 @@ impl Pacer {
         bucket.tokens = (bucket.tokens + 1.0).min(bucket.burst);
     }
 
+    /// Nobody waits: what is saved up now would only be a burst later.
+    pub(crate) fn rest(&mut self, now: u64) {
+        self.host.rest(now);
+        self.immediate.rest(now);
+    }
+
     /// When to try again.
     pub(crate) fn next(&self, now: u64) -> u64 {
         self.host.next().max(now + QUANTUM_NS)
@@ -70,16 +76,27 @@ impl Bucket {
     }
 
     fn take(&mut self, now: u64) -> bool {
-        if now > self.filled {
-            let gained = (now - self.filled) as f64 * 1e-9 * self.per_second;
-            self.tokens = (self.tokens + gained).min(self.burst);
-            self.filled = now;
-        }
+        self.fill(now);
         if self.tokens < 1.0 {
             return false;
         }
         self.tokens -= 1.0;
         true
+    }
+
+    /// Keeps what a quantum gives, at most.
+    fn rest(&mut self, now: u64) {
+        self.fill(now);
+        let quantum = self.per_second * QUANTUM_NS as f64 * 1e-9;
+        self.tokens = self.tokens.min(quantum.max(1.0));
+    }
+
+    fn fill(&mut self, now: u64) {
+        if now > self.filled {
+            let gained = (now - self.filled) as f64 * 1e-9 * self.per_second;
+            self.tokens = (self.tokens + gained).min(self.burst);
+            self.filled = now;
+        }
     }
 
     fn next(&self) -> u64 {
