@@ -36,6 +36,8 @@ const GRACE_NS: u64 = 1_000_000_000;
 /// A number whose task was taken from the plugin is not used again for so long: actions that it
 /// had on the way are nobody's.
 const NUMBER_REST_NS: u64 = 10_000_000_000;
+/// Commands of one turn, so that a campaign that begins does not keep its first probes from leaving.
+const MAX_COMMANDS: usize = 256;
 /// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Events that a plugin may be behind; more, and nothing is received until it catches up.
@@ -131,6 +133,8 @@ pub(crate) struct Core<L: Link> {
     others: Vec<std::os::fd::RawFd>,
     wake: std::os::fd::RawFd,
     batches: Vec<ActionBatch>,
+    /// There may be more of them than the last turn took.
+    has_commands: bool,
 }
 
 impl<H> State<H> {
@@ -324,7 +328,8 @@ impl<L: Link> Core<L> {
         let (commands, outputs, shared) = channels;
         let state = State::new(now, config, seed);
         let (others, batches) = (Vec::new(), Vec::new());
-        Self { link, state, commands, outputs, shared, others, wake, batches }
+        let has_commands = true;
+        Self { link, state, commands, outputs, shared, others, wake, batches, has_commands }
     }
 
     /// Until it is told to end.
@@ -367,10 +372,14 @@ impl<L: Link> Core<L> {
     }
 
     fn handle_commands(&mut self) -> bool {
-        loop {
+        self.has_commands = true;
+        for _ in 0..MAX_COMMANDS {
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => {
+                    self.has_commands = false;
+                    return true;
+                }
                 Err(TryRecvError::Disconnected) => return false,
             };
             let state = &mut self.state;
@@ -415,6 +424,7 @@ impl<L: Link> Core<L> {
                 Command::Shutdown => return false,
             }
         }
+        true
     }
 
     /// Hands events to the plugins and does what they want.
@@ -473,6 +483,9 @@ impl<L: Link> Core<L> {
 
     /// How long there is nothing to do.
     fn idle_for(&mut self) -> Duration {
+        if self.has_commands {
+            return Duration::ZERO;
+        }
         let state = &self.state;
         let now = self.link.now();
         let mut until = now + LONGEST_WAIT.as_nanos() as u64;

@@ -57,8 +57,8 @@ proptest! {
 fn the_pace_is_reached_although_one_task_alone_has_all_the_packets() {
     let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
     crowd(&mut bench, 1, 2_000);
-    // Ten packets a turn.
-    (0..100).for_each(|_| bench.after(10 * MS));
+    // Five packets a turn.
+    (0..200).for_each(|_| bench.after(5 * MS));
     let left = bench.core.link.left.len();
     assert!((990..=1_001).contains(&left), "{left}");
 }
