@@ -43,7 +43,7 @@ pub(crate) fn create(matches: &ArgMatches) -> Result<Exit, Stop> {
     println!("cd {}", folder.display());
     println!("cargo test                # in a simulated network, no root");
     println!("cargo build --release");
-    println!("cp {library} ~/.local/lib/sonde/plugins/");
+    println!("install -D {library} ~/.local/lib/sonde/plugins/{name}.so");
     println!("sonde run {name} 127.0.0.1");
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use crate::{Findings, metadata};
 const MAX_LINES: usize = 600;
 
 /// Starts of paths that exist on one machine alone.
-const FOREIGN_PATHS: &[&str] = &["/work/", "/farm/", "/home/", "/root/"];
+const FOREIGN_PATHS: &[&str] = &["/home/", "/root/", "/work/"];
 
 /// Words of work that was left for later.
 const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX"];
