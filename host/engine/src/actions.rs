@@ -59,13 +59,13 @@ impl<L: Link> Core<L> {
             }
             ActionKind::Finish => {
                 let stop = (!payload.is_empty()).then(|| text(payload));
-                self.flush();
+                self.flush_of(task);
                 self.state.finish(task, stop);
             }
             ActionKind::Fail => {
                 // Whether it crashed is for us to say.
                 let kind = Some(FailKind(action.code)).filter(|kind| *kind != FailKind::Crashed);
-                self.flush();
+                self.flush_of(task);
                 self.state.failed(task, kind.unwrap_or(FailKind::Error), text(payload));
             }
             // The loader lets no plugin in that knows more kinds than we do.
@@ -75,7 +75,7 @@ impl<L: Link> Core<L> {
 
     /// It did what it must not. What is in the batch leaves, and counts.
     pub(crate) fn fail(&mut self, task: TaskIndex, text: &str) {
-        self.flush();
+        self.flush_of(task);
         self.state.fail(task, text);
     }
 

@@ -59,6 +59,11 @@ impl Clock {
         now
     }
 
+    /// The time of the last [`Clock::poll`].
+    pub(crate) fn polled(&self) -> u64 {
+        self.polled[1]
+    }
+
     /// How often the wall clock was set since the start.
     pub(crate) fn steps(&self) -> u64 {
         self.steps

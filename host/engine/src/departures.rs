@@ -25,7 +25,7 @@ const BARE: u64 = 1 << 63;
 const BATCH: usize = 8;
 const LONG_BATCH: usize = 32;
 /// From this rate on, packets a second, batches are long.
-const HIGH_RATE: f64 = 50_000.0;
+pub(crate) const HIGH_RATE: f64 = 50_000.0;
 
 /// What is known of a probe beside what matches its answers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,8 +165,19 @@ impl<L: Link> Core<L> {
             let _ = self.link.queue(egress, packet, tag, precise);
         }
         self.state.batched += 1;
+        let batch = self.state.batch;
+        if let Some(entry) = self.state.tasks.get_mut(task) {
+            entry.batch = batch;
+        }
         let is_fast = self.state.config.packets_per_second >= HIGH_RATE;
         if self.state.batched >= if is_fast { LONG_BATCH } else { BATCH } {
+            self.flush();
+        }
+    }
+
+    /// Sends the batch if a packet of the task is in it.
+    pub(crate) fn flush_of(&mut self, task: TaskIndex) {
+        if self.state.tasks.get(task).is_some_and(|task| task.batch == self.state.batch) {
             self.flush();
         }
     }
@@ -183,6 +194,7 @@ impl<L: Link> Core<L> {
             return;
         }
         self.state.batched = 0;
+        self.state.batch += 1;
         let state = &mut self.state;
         self.link.flush(&mut |tag, result| match result {
             Ok(departure) => state.left(
@@ -296,7 +308,7 @@ impl<H> State<H> {
 
     /// The kernel took a packet.
     fn left(&mut self, tag: u64, departure: Departure) {
-        self.recent.1 += 1;
+        self.recent.packets += 1;
         self.statistics.sent += 1;
         self.statistics.counters.sent += 1;
         if tag & BARE != 0 {

@@ -21,12 +21,13 @@ use sonde_plugin_api::{
 
 use crate::{
     config::{Config, Stamps},
-    departures::{Bare, ProbeNotes},
+    departures::{Bare, HIGH_RATE, ProbeNotes},
     flows::Opening,
     identifiers::Identifiers,
     link::Link,
     output::{Output, PortId, RunId, Start, Statistics},
     pacing::{Pacer, QUANTUM_NS},
+    ports::{GONE, PortState},
     tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
     wheel::Wheel,
 };
@@ -42,9 +43,10 @@ const MAX_COMMANDS: usize = 256;
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Events that a plugin may be behind; more, and nothing is received until it catches up.
 const MAX_BEHIND: usize = 65_536;
-
-/// Stands where a port has gone.
-const GONE: PortId = PortId(u32::MAX);
+/// News waits for more at high rates, so long or until there are so many: waking who reads it
+/// costs as much as several probes.
+const NEWS_NS: u64 = 4_000_000;
+const MUCH_NEWS: usize = 1024;
 
 /// Makes a port on the engine's thread.
 pub type PortMaker = Box<dyn FnOnce() -> Result<Box<dyn Port>, Lost> + Send>;
@@ -72,22 +74,38 @@ pub(crate) enum Timer {
     Grace { task: TaskIndex, generation: u32 },
 }
 
-/// A plugin in use.
-pub(crate) struct PortState {
-    pub(crate) id: PortId,
-    pub(crate) port: Box<dyn Port>,
-    /// Task by the plugin's number.
-    pub(crate) numbers: Vec<Option<TaskIndex>>,
-    free: Vec<u32>,
-    resting: VecDeque<(u64, u32)>,
-    /// Events that found no room.
-    behind: VecDeque<(Event, Box<[u8]>)>,
-    pub(crate) tasks: usize,
-    leaving: bool,
+/// Packets of the last tenths of a second.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    since: u64,
+    pub(crate) packets: u64,
+    before: u64,
 }
 
-/// Actions of one batch.
-type ActionBatch = (Vec<Action>, Vec<u8>);
+impl Recent {
+    /// Whether more than about a thousand packets a second leave. Then their times are shared out,
+    /// and there is one turn, and one portion of news, for all that happens within a while.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.packets.max(self.before) >= 100
+    }
+
+    fn look(&mut self, now: u64) {
+        let elapsed = now.saturating_sub(self.since);
+        if elapsed > 100_000_000 {
+            let before = if elapsed < 200_000_000 { self.packets } else { 0 };
+            *self = Self { since: now, packets: 0, before };
+        }
+    }
+}
+
+/// What the plugins want, copied out of their batches; kept for its memory.
+#[derive(Default)]
+struct Wishes {
+    actions: Vec<Action>,
+    bytes: Vec<u8>,
+    /// Where each batch ends: actions and octets.
+    ends: Vec<(usize, usize)>,
+}
 
 /// All that the engine knows, apart from the world outside.
 pub(crate) struct State<H> {
@@ -117,8 +135,9 @@ pub(crate) struct State<H> {
     /// Copies of the packets of the batch, for those that have to be sent again.
     pub(crate) flight: Vec<u8>,
     pub(crate) batched: usize,
-    /// Packets sent since `counted_since`.
-    pub(crate) recent: (u64, u64),
+    /// Number of the batch that is being filled.
+    pub(crate) batch: u64,
+    pub(crate) recent: Recent,
     pub(crate) outputs: Vec<Output>,
     pub(crate) statistics: Statistics,
 }
@@ -132,9 +151,11 @@ pub(crate) struct Core<L: Link> {
     shared: Arc<Mutex<Statistics>>,
     others: Vec<std::os::fd::RawFd>,
     wake: std::os::fd::RawFd,
-    batches: Vec<ActionBatch>,
+    wishes: Wishes,
     /// There may be more of them than the last turn took.
     has_commands: bool,
+    /// When news was sent last.
+    reported: u64,
 }
 
 impl<H> State<H> {
@@ -159,7 +180,8 @@ impl<H> State<H> {
             bare: Slab::default(),
             flight: Vec::new(),
             batched: 0,
-            recent: (0, 0),
+            batch: 1,
+            recent: Recent::default(),
             outputs: Vec::new(),
             statistics: Statistics::default(),
         }
@@ -188,9 +210,14 @@ impl<H> State<H> {
         match self.config.stamps {
             Stamps::Precise => true,
             Stamps::Interpolated => false,
-            // Some hundred in the last tenth of a second.
-            Stamps::Auto => self.recent.1 < 100,
+            Stamps::Auto => !self.recent.is_busy(),
         }
+    }
+
+    /// Whether to look at what happens once in a quantum only: waking for each packet would cost
+    /// more than the packet. Not where the rate is so high that there is always something to do.
+    fn keeps_quanta(&self) -> bool {
+        self.recent.is_busy() && self.config.packets_per_second < HIGH_RATE
     }
 
     fn start(&mut self, start: &Start) {
@@ -225,6 +252,7 @@ impl<H> State<H> {
             started: self.now,
             flows: Vec::new(),
             queue: VecDeque::new(),
+            batch: 0,
             is_ready: false,
             timers: 0,
             refused: false,
@@ -327,9 +355,19 @@ impl<L: Link> Core<L> {
         let now = link.poll();
         let (commands, outputs, shared) = channels;
         let state = State::new(now, config, seed);
-        let (others, batches) = (Vec::new(), Vec::new());
-        let has_commands = true;
-        Self { link, state, commands, outputs, shared, others, wake, batches, has_commands }
+        let (others, wishes) = (Vec::new(), Wishes::default());
+        Self {
+            link,
+            state,
+            commands,
+            outputs,
+            shared,
+            others,
+            wake,
+            wishes,
+            has_commands: true,
+            reported: 0,
+        }
     }
 
     /// Until it is told to end.
@@ -341,7 +379,12 @@ impl<L: Link> Core<L> {
             }
             let limit = self.idle_for();
             if limit > Duration::ZERO {
-                self.link.wait(&self.others, limit);
+                let quantum = Duration::from_nanos(QUANTUM_NS);
+                if self.state.keeps_quanta() {
+                    self.link.rest(limit.min(quantum));
+                } else {
+                    self.link.wait(&self.others, limit);
+                }
             }
         }
     }
@@ -351,9 +394,7 @@ impl<L: Link> Core<L> {
         let now = self.link.poll();
         self.state.now = now;
         self.state.wall_offset_ns = self.link.wall_of(now).wrapping_sub(now).cast_signed();
-        if now - self.state.recent.0 > 100_000_000 {
-            self.state.recent = (now, 0);
-        }
+        self.state.recent.look(now);
         let goes_on = self.handle_commands();
         let state = &mut self.state;
         // First the departures: an answer may be in the ring already.
@@ -385,16 +426,7 @@ impl<L: Link> Core<L> {
             let state = &mut self.state;
             match command {
                 Command::AddPort(id, make) => match make() {
-                    Ok(port) => state.ports.push(PortState {
-                        id,
-                        port,
-                        numbers: Vec::new(),
-                        free: Vec::new(),
-                        resting: VecDeque::new(),
-                        behind: VecDeque::new(),
-                        tasks: 0,
-                        leaving: false,
-                    }),
+                    Ok(port) => state.ports.push(PortState::new(id, port)),
                     Err(Lost { reason }) => {
                         state.ports.push(PortState::missing(id, reason.clone()));
                         state.outputs.push(Output::PortLost { port: id, reason });
@@ -434,16 +466,23 @@ impl<L: Link> Core<L> {
             let now = self.state.now;
             let port = &mut self.state.ports[index];
             port.hand_over(now, wall);
-            let mut batches = std::mem::take(&mut self.batches);
-            let collected = port.port.collect(&mut |actions, bytes| {
-                batches.push((actions.to_vec(), bytes.to_vec()));
+            let mut wishes = std::mem::take(&mut self.wishes);
+            let Wishes { actions, bytes, ends } = &mut wishes;
+            let collected = port.port.collect(&mut |more, octets| {
+                actions.extend_from_slice(more);
+                bytes.extend_from_slice(octets);
+                ends.push((actions.len(), bytes.len()));
             });
-            for (actions, bytes) in batches.drain(..) {
-                for action in &actions {
-                    self.act(index as u32, action, &bytes);
+            let (mut first, mut begin) = (0, 0);
+            for (last, end) in ends.drain(..) {
+                for action in &actions[first..last] {
+                    self.act(index as u32, action, &bytes[begin..end]);
                 }
+                (first, begin) = (last, end);
             }
-            self.batches = batches;
+            actions.clear();
+            bytes.clear();
+            self.wishes = wishes;
             if let Err(Lost { reason }) = collected {
                 // What is in the batch leaves, and counts.
                 self.flush();
@@ -475,7 +514,13 @@ impl<L: Link> Core<L> {
         if let Ok(mut shared) = self.shared.lock() {
             *shared = self.state.statistics;
         }
-        if !self.state.outputs.is_empty() {
+        let state = &self.state;
+        let waits = state.recent.is_busy()
+            && !state.runs.is_empty()
+            && state.outputs.len() < MUCH_NEWS
+            && state.now < self.reported + NEWS_NS;
+        if !self.state.outputs.is_empty() && !waits {
+            self.reported = self.state.now;
             // Nobody listens any more: the end is near, and nothing is left to be said.
             let _ = self.outputs.send(std::mem::take(&mut self.state.outputs));
         }
@@ -495,6 +540,9 @@ impl<L: Link> Core<L> {
         if !state.ready.is_empty() {
             until = until.min(state.pacer.next(now));
         }
+        if !state.outputs.is_empty() {
+            until = until.min(self.reported + NEWS_NS);
+        }
         if let Some((again, ..)) = state.later.front() {
             until = until.min(*again);
         }
@@ -513,72 +561,6 @@ impl<L: Link> Core<L> {
             self.others.extend(wake_fds);
         }
         Duration::from_nanos(until.saturating_sub(now))
-    }
-}
-
-impl PortState {
-    /// Stands where a plugin could not be loaded, or has gone.
-    fn missing(id: PortId, reason: String) -> Self {
-        Self {
-            id,
-            port: Box::new(Missing(reason)),
-            numbers: Vec::new(),
-            free: Vec::new(),
-            resting: VecDeque::new(),
-            behind: VecDeque::new(),
-            tasks: 0,
-            leaving: false,
-        }
-    }
-
-    /// Hands over the events, first those that found no room before.
-    fn hand_over(&mut self, now: u64, wall: u64) {
-        while let Some((event, payload)) = self.behind.front() {
-            if !self.port.push(event, payload) {
-                break;
-            }
-            self.behind.pop_front();
-        }
-        self.port.flush(now, wall);
-    }
-
-    /// The plugin is gone with all its tasks.
-    pub(crate) fn reset(&mut self) {
-        self.numbers.clear();
-        self.free.clear();
-        self.resting.clear();
-        self.behind.clear();
-        self.tasks = 0;
-    }
-}
-
-struct Missing(String);
-
-impl Port for Missing {
-    fn push(&mut self, _event: &Event, _payload: &[u8]) -> bool {
-        false
-    }
-
-    fn flush(&mut self, _now: u64, _wall: u64) {}
-
-    fn collect(&mut self, _sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
-        Ok(())
-    }
-
-    fn ready(&mut self) -> Result<(), Lost> {
-        Err(Lost { reason: self.0.clone() })
-    }
-
-    fn wake_fds(&self) -> Vec<std::os::fd::RawFd> {
-        Vec::new()
-    }
-
-    fn busy(&self) -> bool {
-        false
-    }
-
-    fn usage(&self) -> sonde_plugin_api::abi::Usage {
-        Default::default()
     }
 }
 

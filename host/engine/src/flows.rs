@@ -108,7 +108,7 @@ impl<L: Link> Core<L> {
     pub(crate) fn handle_close(&mut self, task: TaskIndex, flow: FlowId) {
         if self.state.owns(task, flow) {
             // What is in the batch belongs to it and goes first; what waits for the pacer stays.
-            self.flush();
+            self.flush_of(task);
             self.state.unqueue(task, |send| send.flow == flow);
             if let Some(entry) = self.state.tasks.get_mut(task) {
                 entry.flows.retain(|open| *open != flow);

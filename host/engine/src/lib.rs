@@ -19,6 +19,7 @@ mod link;
 mod output;
 mod pacing;
 mod policy;
+mod ports;
 mod privileges;
 mod route;
 mod sys;

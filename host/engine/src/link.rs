@@ -17,6 +17,9 @@ use crate::{
 /// Packets taken from the ring in one turn, so that sending is not starved.
 const RECEIVE_BUDGET: usize = 4096;
 
+/// The ring's counter is read again after this time: each reading is a system call.
+const DROPS_AGE_NS: u64 = 20_000_000;
+
 /// A packet that came in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Arrival {
@@ -65,6 +68,8 @@ pub(crate) trait Link {
     fn stamps(&mut self, sink: &mut dyn FnMut(u64, u64, u8));
     /// Waits until there is something to do, at most `limit`.
     fn wait(&mut self, others: &[RawFd], limit: Duration);
+    /// Does nothing for a while, whatever happens.
+    fn rest(&mut self, time: Duration);
     /// Packets lost by the kernel for want of room, and times that the wall clock was set.
     fn losses(&mut self) -> (u64, u64);
 }
@@ -76,6 +81,10 @@ pub(crate) struct Kernel {
     clock: Clock,
     poller: Poller,
     tidied: u64,
+    /// Something is in the error queues.
+    has_errors: bool,
+    /// Packets that the ring had no room for, and when we asked.
+    drops: (u64, u64),
 }
 
 impl Kernel {
@@ -84,8 +93,15 @@ impl Kernel {
         let sockets = Sockets::open(Options::default())?;
         let router = Router::open(false)
             .map_err(|source| OpenError::Kernel { what: "routing tables", source })?;
-        let mut kernel =
-            Self { sockets, router, clock: Clock::new(), poller: Poller::new(), tidied: 0 };
+        let mut kernel = Self {
+            sockets,
+            router,
+            clock: Clock::new(),
+            poller: Poller::new(),
+            tidied: 0,
+            has_errors: false,
+            drops: (0, 0),
+        };
         kernel.sockets.ignore(&kernel.router.enslaved());
         Ok(kernel)
     }
@@ -169,7 +185,10 @@ impl Link for Kernel {
     }
 
     fn stamps(&mut self, sink: &mut dyn FnMut(u64, u64, u8)) {
-        self.sockets.stamps(&self.clock, |tag, stamp| sink(tag, stamp.at, stamp.source.number()));
+        let has_errors = std::mem::take(&mut self.has_errors);
+        self.sockets.stamps(&self.clock, has_errors, |tag, stamp| {
+            sink(tag, stamp.at, stamp.source.number());
+        });
     }
 
     fn wait(&mut self, others: &[RawFd], limit: Duration) {
@@ -183,9 +202,18 @@ impl Link for Kernel {
         if let Err(error) = self.poller.wait(Some(limit)) {
             tracing::warn!(%error, "waiting failed");
         }
+        self.has_errors = self.poller.has_errors();
+    }
+
+    fn rest(&mut self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     fn losses(&mut self) -> (u64, u64) {
-        (self.sockets.statistics().drops, self.clock.steps())
+        let now = self.clock.polled();
+        if now.saturating_sub(self.drops.1) > DROPS_AGE_NS {
+            self.drops = (self.sockets.statistics().drops, now);
+        }
+        (self.drops.0, self.clock.steps())
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Task {
     pub(crate) flows: Vec<FlowId>,
     /// Packets that wait for the pacer.
     pub(crate) queue: VecDeque<Waiting>,
+    /// Number of the last batch that holds a packet of it.
+    pub(crate) batch: u64,
     /// It is among those whose turn comes, once.
     pub(crate) is_ready: bool,
     /// Timers that have not fired yet.

@@ -126,9 +126,21 @@ impl Sender {
         self.lanes_mut().for_each(|lane| lane.flush(clock, &mut sink));
     }
 
-    /// Reports the kernel's stamps that have come for packets sent as `precise`.
-    pub(super) fn stamps(&mut self, clock: &Clock, mut sink: impl FnMut(u64, Stamp)) -> usize {
-        self.lanes_mut().map(|lane| lane.stamps.read(&lane.fd, clock, &mut sink)).sum()
+    /// Reports the kernel's stamps that have come for packets sent as `precise`. Where none are
+    /// awaited it looks only if `has_errors` says that something is queued.
+    pub(super) fn stamps(
+        &mut self,
+        clock: &Clock,
+        has_errors: bool,
+        mut sink: impl FnMut(u64, Stamp),
+    ) -> usize {
+        let mut count = 0;
+        for lane in self.lanes_mut() {
+            if has_errors || lane.stamps.are_awaited(clock.polled()) {
+                count += lane.stamps.read(&lane.fd, clock, &mut sink);
+            }
+        }
+        count
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {

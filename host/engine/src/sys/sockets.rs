@@ -123,10 +123,16 @@ impl Sockets {
         self.sender.flush(clock, sink);
     }
 
-    /// Reports the kernel's stamps of departures that were queued as `precise`, by tag. Also empties
-    /// the queues of errors that nobody asked for.
-    pub(crate) fn stamps(&mut self, clock: &Clock, sink: impl FnMut(u64, Stamp)) -> usize {
-        self.sender.stamps(clock, sink)
+    /// Reports the kernel's stamps of departures that were queued as `precise`, by tag. Where
+    /// `has_errors` says that something is queued it also empties the queues of errors that nobody
+    /// asked for.
+    pub(crate) fn stamps(
+        &mut self,
+        clock: &Clock,
+        has_errors: bool,
+        sink: impl FnMut(u64, Stamp),
+    ) -> usize {
+        self.sender.stamps(clock, has_errors, sink)
     }
 
     /// Holds a local port, the one given or one of ours, in both families; from now on packets for

@@ -22,6 +22,8 @@ use crate::clock::Clock;
 
 /// Stamps that may be outstanding; older ones are forgotten.
 const OUTSTANDING: usize = 8192;
+/// Stamps that have not come by then are not waited for; whoever comes late still wakes us.
+const LONGEST_DELAY_NS: u64 = 100_000_000;
 /// Stamps of one system call.
 const MESSAGES: usize = 32;
 /// Octets of control messages of one stamp; the kernel sends less than 200.
@@ -47,6 +49,8 @@ pub(super) struct Stamps {
     /// The number of the next packet that wants a stamp.
     next: u32,
     outstanding: Box<[Outstanding]>,
+    /// When the last packet left that wants a stamp.
+    asked: Option<u64>,
     buffers: Box<Buffers>,
 }
 
@@ -74,7 +78,7 @@ impl Stamps {
         // SAFETY: integers and pointers only, for which zero is a value.
         let buffers: Box<Buffers> = Box::new(unsafe { std::mem::zeroed() });
         let outstanding = vec![Outstanding::default(); OUTSTANDING].into_boxed_slice();
-        Ok(Self { ours: kernel_takes_numbers(), next: 0, outstanding, buffers })
+        Ok(Self { ours: kernel_takes_numbers(), next: 0, outstanding, asked: None, buffers })
     }
 
     /// Numbers those packets of the batch that want a stamp, where the kernel takes our numbers.
@@ -98,7 +102,14 @@ impl Stamps {
             let entry = Outstanding { wanted: true, number, tag: item.tag, begin };
             self.outstanding[number as usize % OUTSTANDING] = entry;
             self.next = number.wrapping_add(1);
+            self.asked = Some(begin);
         }
+    }
+
+    /// Whether stamps are still to come.
+    pub(super) fn are_awaited(&mut self, now: u64) -> bool {
+        self.asked = self.asked.filter(|asked| now.saturating_sub(*asked) < LONGEST_DELAY_NS);
+        self.asked.is_some()
     }
 
     /// The packet did not leave.

@@ -178,7 +178,7 @@ fn each_packet_of_a_batch_is_reported_and_a_bad_one_stops_no_other() {
             assert_eq!(results[1], Err(libc::EMSGSIZE));
             assert_eq!(listen(&mut sockets, &mut clock, 2).len(), 2);
             // What the kernel queued about it does not disturb later packets.
-            sockets.stamps(&clock, |_, _| panic!("nobody asked for a stamp"));
+            sockets.stamps(&clock, true, |_, _| panic!("nobody asked for a stamp"));
         }
         let nowhere = Egress::Ethernet { interface: 4711, address: FAR };
         let results = send(&mut sockets, &clock, nowhere, &[echo("198.51.100.1", "198.18.0.9", 1)]);
@@ -251,7 +251,7 @@ fn departures_are_stamped_by_the_kernel_on_every_kind_of_socket() {
                 let mut stamped = Vec::new();
                 while poller.wait(Some(Duration::from_millis(100))).unwrap() == Readiness::Ready {
                     clock.poll();
-                    sockets.stamps(&clock, |tag, stamp| {
+                    sockets.stamps(&clock, true, |tag, stamp| {
                         let departure: Departure = departures[&tag].unwrap();
                         let error = stamp.at.abs_diff(departure.at);
                         assert!(error <= departure.uncertainty + 100_000, "{tag}: {error} ns");

@@ -3,7 +3,10 @@
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,11 @@ impl Poller {
         self.entries.push(pollfd { fd, events: 0, revents: 0 });
     }
 
+    /// Whether the last wait found an error queued.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.entries.iter().any(|entry| entry.revents & libc::POLLERR != 0)
+    }
+
     /// Waits until one of them is ready, at most for `limit` (for ever where there is none).
     ///
     /// # Errors
@@ -76,8 +84,17 @@ impl Poller {
 }
 
 /// Wakes a thread that waits in [`Poller::wait`]; clones wake the same thread.
+///
+/// Only the first call since the thread looked last is a system call.
 #[derive(Clone, Debug)]
-pub(crate) struct Wake(Arc<OwnedFd>);
+pub(crate) struct Wake(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    fd: OwnedFd,
+    /// The descriptor is readable, or about to be.
+    is_rung: AtomicBool,
+}
 
 impl Wake {
     /// Not yet woken.
@@ -91,16 +108,19 @@ impl Wake {
             let fd: c_int = checked(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
             OwnedFd::from_raw_fd(fd)
         };
-        Ok(Self(Arc::new(fd)))
+        Ok(Self(Arc::new(Shared { fd, is_rung: AtomicBool::new(false) })))
     }
 
     /// For [`Poller::add`].
     pub(crate) fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.0.fd.as_raw_fd()
     }
 
     /// Makes the descriptor readable until [`Wake::clear`].
     pub(crate) fn wake(&self) {
+        if self.0.is_rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let one = 1u64.to_ne_bytes();
         // SAFETY: reads eight octets of `one`. It fails only where the counter is full, and then
         // the descriptor is readable already.
@@ -109,8 +129,14 @@ impl Wake {
 
     /// Waits for the next [`Wake::wake`]. To be called before looking at what there is to do.
     pub(crate) fn clear(&self) {
+        if !self.0.is_rung.load(Ordering::Relaxed) {
+            return;
+        }
         let mut count = [0u8; 8];
         // SAFETY: writes eight octets to `count`. It fails only where there is nothing to clear.
         unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+        // INVARIANT: after the read. Who rings in between is heard without the descriptor, for what
+        // it published is looked at after this; who rings later makes it readable again.
+        self.0.is_rung.swap(false, Ordering::AcqRel);
     }
 }

@@ -139,6 +139,8 @@ impl Link for FakeLink {
 
     fn wait(&mut self, _others: &[RawFd], _limit: Duration) {}
 
+    fn rest(&mut self, _time: Duration) {}
+
     fn losses(&mut self) -> (u64, u64) {
         (0, 0)
     }

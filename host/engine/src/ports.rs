@@ -1,0 +1,98 @@
+//! Plugins in use, as the engine keeps them.
+
+use std::collections::VecDeque;
+
+use sonde_plugin_api::{
+    abi::{Action, Event},
+    port::{Lost, Port},
+};
+
+use crate::{output::PortId, tasks::TaskIndex};
+
+/// Stands where a port has gone.
+pub(crate) const GONE: PortId = PortId(u32::MAX);
+
+/// A plugin in use.
+pub(crate) struct PortState {
+    pub(crate) id: PortId,
+    pub(crate) port: Box<dyn Port>,
+    /// Task by the plugin's number.
+    pub(crate) numbers: Vec<Option<TaskIndex>>,
+    pub(crate) free: Vec<u32>,
+    pub(crate) resting: VecDeque<(u64, u32)>,
+    /// Events that found no room.
+    pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
+    pub(crate) tasks: usize,
+    pub(crate) leaving: bool,
+}
+
+impl PortState {
+    /// Has no task yet.
+    pub(crate) fn new(id: PortId, port: Box<dyn Port>) -> Self {
+        Self {
+            id,
+            port,
+            numbers: Vec::new(),
+            free: Vec::new(),
+            resting: VecDeque::new(),
+            behind: VecDeque::new(),
+            tasks: 0,
+            leaving: false,
+        }
+    }
+
+    /// Stands where a plugin could not be loaded, or has gone.
+    pub(crate) fn missing(id: PortId, reason: String) -> Self {
+        Self::new(id, Box::new(Missing(reason)))
+    }
+
+    /// Hands over the events, first those that found no room before.
+    pub(crate) fn hand_over(&mut self, now: u64, wall: u64) {
+        while let Some((event, payload)) = self.behind.front() {
+            if !self.port.push(event, payload) {
+                break;
+            }
+            self.behind.pop_front();
+        }
+        self.port.flush(now, wall);
+    }
+
+    /// The plugin is gone with all its tasks.
+    pub(crate) fn reset(&mut self) {
+        self.numbers.clear();
+        self.free.clear();
+        self.resting.clear();
+        self.behind.clear();
+        self.tasks = 0;
+    }
+}
+
+struct Missing(String);
+
+impl Port for Missing {
+    fn push(&mut self, _event: &Event, _payload: &[u8]) -> bool {
+        false
+    }
+
+    fn flush(&mut self, _now: u64, _wall: u64) {}
+
+    fn collect(&mut self, _sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
+        Ok(())
+    }
+
+    fn ready(&mut self) -> Result<(), Lost> {
+        Err(Lost { reason: self.0.clone() })
+    }
+
+    fn wake_fds(&self) -> Vec<std::os::fd::RawFd> {
+        Vec::new()
+    }
+
+    fn busy(&self) -> bool {
+        false
+    }
+
+    fn usage(&self) -> sonde_plugin_api::abi::Usage {
+        Default::default()
+    }
+}
