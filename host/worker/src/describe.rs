@@ -18,7 +18,7 @@ use sonde_plugin_api::descriptor::{Descriptor, MAX_DESCRIPTOR_OCTETS};
 use crate::{
     Build, Kept, Limits, LoadError, Store,
     error::{Octets, one_line},
-    reason::Death,
+    reason::{Death, refused_call},
     spawn::{Child, Hello, Mode, display_name},
 };
 
@@ -36,6 +36,8 @@ pub struct Described {
     pub api: String,
     /// How it was built; one that does not unwind can only run in a process of its own.
     pub build: Build,
+    /// What it tried while it was looked at and its jail refused, a line each.
+    pub refused_calls: Vec<String>,
     /// The private copy that was looked at.
     pub kept: Kept,
 }
@@ -143,12 +145,16 @@ fn understand(answer: &[u8], kept: Kept) -> Result<Described, LoadError> {
         return Err(LoadError::from_line(line).unwrap_or_else(nonsense));
     }
     let words = answer.strip_prefix("plugin\n").ok_or_else(nonsense)?;
-    let mut words = words.splitn(5, '\n');
+    let mut words = words.splitn(6, '\n');
     let mut word = || words.next().ok_or_else(nonsense);
     let api = one_line(word()?);
     let unwinds = word()? == "true";
     let debug = word()? == "true";
     let rustc = one_line(word()?);
+    let mut refused_calls: Vec<String> =
+        word()?.split(' ').filter_map(|call| call.parse().ok()).map(refused_call).collect();
+    refused_calls.sort();
+    refused_calls.dedup();
     let json = word()?;
     let descriptor = Descriptor::from_json(json)
         .map_err(|error| LoadError::Descriptor(one_line(&error.to_string())))?;
@@ -157,6 +163,7 @@ fn understand(answer: &[u8], kept: Kept) -> Result<Described, LoadError> {
         descriptor_json: json.to_owned(),
         api,
         build: Build { unwinds, debug, rustc },
+        refused_calls,
         kept,
     })
 }
@@ -182,7 +189,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for begin in ["", "plugin\n", "refused\n", "refused\nversion\t", "plugin\n1\n2\n3\n4\n"] {
+            for begin in ["", "plugin\n", "refused\n", "refused\nversion\t", "plugin\n1\n2\n3\n4\n5\n"] {
                 let mut answer = begin.as_bytes().to_vec();
                 answer.extend_from_slice(&noise);
                 prop_assert!(understand(&answer, kept()).is_err());

@@ -52,7 +52,8 @@ fn run() -> Result<Infallible, String> {
         (Mode::Serve, Ok([region, own, host])) => {
             let region = Region::attach(region).map_err(|error| format!("batches: {error}"))?;
             let (own, host) = (Bell::from_fd(own), Bell::from_fd(host));
-            serve(&hello, PluginEnd::new(region), &own, &host, stdin.as_fd())
+            let end = Box::leak(Box::new(PluginEnd::new(region)));
+            serve(&hello, end, &own, &host, stdin.as_fd())
         }
         (Mode::Describe, Err(fds)) if fds.len() == 1 => describe(&hello, &fds[0]),
         _ => Err("the host sent other descriptors than a worker needs".into()),
@@ -62,11 +63,13 @@ fn run() -> Result<Infallible, String> {
 /// Answers batches for ever.
 fn serve(
     hello: &Hello,
-    mut end: PluginEnd,
+    end: &'static mut PluginEnd,
     own: &Bell,
     host: &Bell,
     lifeline: BorrowedFd<'_>,
 ) -> Result<Infallible, String> {
+    // SAFETY: both lie in the region, which is never unmapped.
+    unsafe { jail::note_in(end.refused(), &raw const (*end.out()).cursor) };
     let jail = Jail::enter(&hello.plugin, hello.parent, hello.heap_octets)?;
     let has_landlock = jail.has_landlock;
     let opened = Opened::open(&hello.plugin).map_err(|error| error.to_string())?;
@@ -87,7 +90,7 @@ fn serve(
     };
     loop {
         let Some(batch) = end.batch() else {
-            rest(&end, FOR_EVENTS);
+            rest(end, FOR_EVENTS);
             continue;
         };
         instance.poll(batch, out);
@@ -124,7 +127,9 @@ fn describe(hello: &Hello, output: &OwnedFd) -> Result<Infallible, String> {
         Ok(loaded) => {
             let Loaded { api, build, descriptor_json, .. } = loaded;
             let (unwinds, debug, rustc) = (build.unwinds, build.debug, build.rustc);
-            format!("plugin\n{api}\n{unwinds}\n{debug}\n{rustc}\n{descriptor_json}")
+            let refused: Vec<_> = jail::noted().iter().map(u32::to_string).collect();
+            let refused = refused.join(" ");
+            format!("plugin\n{api}\n{unwinds}\n{debug}\n{rustc}\n{refused}\n{descriptor_json}")
         }
         Err(error) => format!("refused\n{}", error.to_line()),
     };

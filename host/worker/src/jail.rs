@@ -6,10 +6,12 @@
 //! has been loaded: files at all, executable memory, and memory beyond its share.
 //!
 //! What is forbidden fails with `EPERM`, so that a method which tries gets an error as from any
-//! system call, and its other tasks go on. Nothing here can be undone.
+//! system call, and its other tasks go on; the host is told which call it was. Nothing here can be
+//! undone.
 #![allow(unsafe_code)] // closes descriptors by number
 
 mod system_calls;
+mod trap;
 
 use std::{
     fs::{self, File},
@@ -17,6 +19,8 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::Path,
 };
+
+pub(crate) use self::trap::{Refused, note_in, noted};
 
 use caps::CapSet;
 use landlock::{
@@ -100,6 +104,7 @@ impl Jail {
         drop_capabilities()?;
         rustix::thread::set_no_new_privs(true).map_err(|error| say("no_new_privs", error))?;
         let has_landlock = hide_files(plugin)?;
+        trap::install().map_err(|error| say("trap", error))?;
         system_calls::while_loading().map_err(|error| say("seccomp", error))?;
         Ok(Self { statm, has_landlock })
     }

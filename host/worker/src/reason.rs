@@ -56,6 +56,14 @@ pub(crate) fn broke_protocol(name: &str, violation: &str) -> String {
     format!("worker of {name} broke the protocol: {violation}: ended")
 }
 
+/// A system call that a plugin made and its jail refused.
+pub(crate) fn refused_call(number: u32) -> String {
+    match syscalls::Sysno::new(number as usize) {
+        Some(call) => format!("the plugin tried the system call {call}, which its jail refuses"),
+        None => format!("the plugin tried the system call {number}, which its jail refuses"),
+    }
+}
+
 fn at(task: Option<u32>) -> String {
     task.map_or_else(String::new, |task| format!(" in task {task}"))
 }
@@ -151,6 +159,13 @@ mod tests {
             reason(6, true, None, "thread 'main' panicked at a.rs:1:2:\nboom\nnote: run with\n"),
             "worker of ping died: panicked at a.rs:1:2: boom, signal 6 (aborted)"
         );
+    }
+
+    #[test]
+    fn refused_calls_have_the_names_that_manuals_have() {
+        let socket = refused_call(libc::SYS_socket as u32);
+        assert_eq!(socket, "the plugin tried the system call socket, which its jail refuses");
+        assert!(refused_call(u32::MAX).contains("system call 4294967295,"));
     }
 
     #[test]

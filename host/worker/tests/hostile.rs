@@ -40,19 +40,20 @@ fn why_lost(how: &str, limits: Limits) -> String {
     lost
 }
 
-/// What the jail makes of something: the log of the task, which itself ends well.
-fn tried(hows: &[&str]) -> Vec<String> {
+/// What the jail makes of something: the log of the task, which itself ends well, and the warnings
+/// beside it.
+fn tried(hows: &[&str]) -> (Vec<String>, Vec<(u32, String)>) {
     let place = Place::new();
     let mut port = place.process(&plugin("hostile"));
     let mut engine = Engine::default();
-    for how in hows {
+    for (task, how) in (1..).zip(hows) {
         assert_eq!(
-            engine.see(&mut port, 1, &place.parameters(how)),
+            engine.see(&mut port, task, &place.parameters(how)),
             Ok(End::Finished("fine".into())),
             "{how}"
         );
     }
-    engine.logs
+    (engine.logs, engine.warnings)
 }
 
 #[test]
@@ -73,41 +74,81 @@ fn panic_fails_the_task_alone() {
     assert!(text.starts_with("panic in a destructor at "), "{text}");
 }
 
+/// Misdeeds that the jail refuses, and the system call that they come down to, which may depend on
+/// the C library.
+const REFUSED: [(&str, &str); 31] = [
+    ("file", "openat"),
+    ("system-library", "openat"),
+    ("write-file", "openat"),
+    ("remove", "unlink unlinkat"),
+    ("udp", "socket"),
+    ("tcp", "socket"),
+    ("exec", "clone3 clone vfork fork"),
+    ("thread", "clone3 clone"),
+    ("fork", "clone3 clone fork"),
+    ("packet-socket", "socket"),
+    ("unix-socket", "socket"),
+    ("kill-host", "kill"),
+    ("kill-init", "kill"),
+    ("ptrace", "ptrace"),
+    ("memfd", "memfd_create"),
+    ("raise-limits", "prlimit64"),
+    ("io-uring", "io_uring_setup"),
+    ("bpf", "bpf"),
+    ("unshare", "unshare"),
+    ("executable-memory", "mmap"),
+    ("make-executable", "mprotect"),
+    ("write-to-host", "write"),
+    ("perf-events", "perf_event_open"),
+    ("userfaultfd", "userfaultfd"),
+    ("undo-limits", "prctl"),
+    ("become-root", "setuid"),
+    ("shared-memory", "shmget"),
+    ("host-memory", "process_vm_readv"),
+    ("other-descriptors", "pidfd_getfd"),
+    ("clock", "clock_adjtime adjtimex"),
+    ("own-handler", "rt_sigaction"),
+];
+
 #[test]
-fn what_the_jail_refuses_is_an_error_and_the_task_goes_on() {
-    let refused = [
-        "file",
-        "system-library",
-        "write-file",
-        "remove",
-        "udp",
-        "tcp",
-        "exec",
-        "thread",
-        "fork",
-        "packet-socket",
-        "unix-socket",
-        "kill-host",
-        "kill-init",
-        "ptrace",
-        "memfd",
-        "raise-limits",
-        "io-uring",
-        "bpf",
-        "unshare",
-        "executable-memory",
-        "make-executable",
-        "write-to-host",
-    ];
-    let logs = tried(&refused);
-    let expected: Vec<_> =
-        refused.iter().map(|how| format!("{how}: Operation not permitted (os error 1)")).collect();
+fn what_the_jail_refuses_is_an_error_with_a_warning_that_names_the_call_and_the_task_goes_on() {
+    let (logs, warnings) = tried(&REFUSED.map(|(how, _)| how));
+    let expected = REFUSED.map(|(how, _)| format!("{how}: Operation not permitted (os error 1)"));
     assert_eq!(logs, expected);
+    for (task, (how, calls)) in (1..).zip(REFUSED) {
+        let warned = warnings.iter().rfind(|(of, _)| *of == task);
+        let is_named = |call| {
+            let text = format!("the plugin tried the system call {call}, which its jail refuses");
+            warned.is_some_and(|(_, warning)| *warning == text)
+        };
+        assert!(calls.split(' ').any(is_named), "{how}: {warned:?}");
+    }
+}
+
+#[test]
+fn the_same_misdeed_over_and_over_is_told_once() {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    for _ in 0..3 {
+        engine.see(&mut port, 1, &place.parameters("many-sockets")).unwrap();
+    }
+    assert_eq!(engine.warnings.len(), 1, "{:?}", engine.warnings);
+}
+
+#[test]
+fn refused_call_behind_a_blocked_signal_loses_the_worker() {
+    assert_eq!(
+        why_lost("block-trap", limits()),
+        "worker of fixture died in task 5: signal 31 (forbidden system call)"
+    );
 }
 
 #[test]
 fn what_only_computes_works_in_the_jail() {
-    assert_eq!(tried(&["hash-map", "print"]), ["hash-map: it worked", "print: it worked"]);
+    let (logs, warnings) = tried(&["hash-map", "print", "environment"]);
+    assert_eq!(logs, ["hash-map: it worked", "print: it worked", "environment: 0 variables"]);
+    assert_eq!(warnings, []);
 }
 
 #[test]
@@ -165,7 +206,7 @@ fn endless_loop_is_ended_after_the_limit() {
 
 #[test]
 fn flood_of_text_neither_blocks_the_worker_nor_reaches_the_host() {
-    assert_eq!(tried(&["flood"]), [""; 0]);
+    assert_eq!(tried(&["flood"]), (vec![], vec![]));
 }
 
 #[test]

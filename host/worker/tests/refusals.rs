@@ -17,6 +17,7 @@ fn good_plugin_is_described() {
     assert_eq!(described.descriptor.methods[0].name, "hostile");
     assert_eq!(described.api, sonde_worker::host_api());
     assert!(described.build.unwinds);
+    assert_eq!(described.refused_calls, [""; 0]);
     assert!(described.build.rustc.starts_with("rustc 1."), "{}", described.build.rustc);
     assert!(described.kept.path.starts_with(place.store().canonicalize().unwrap()));
 }
@@ -91,6 +92,11 @@ fn constructors_run_in_the_jail() {
         "file PermissionDenied, home PermissionDenied, write PermissionDenied, \
          socket PermissionDenied, exec PermissionDenied, thread PermissionDenied"
     );
+    // Reading files is a matter of paths, not of calls.
+    for call in ["openat", "socket", "clone3"] {
+        let line = format!("the plugin tried the system call {call}, which its jail refuses");
+        assert!(described.refused_calls.contains(&line), "{:?}", described.refused_calls);
+    }
 }
 
 #[test]

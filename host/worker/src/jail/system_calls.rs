@@ -1,7 +1,8 @@
 //! Which system calls a worker may make: a filter for loading, and a narrower one on top of it.
 //!
-//! Everything else fails with `EPERM`; calls by the numbers of another architecture end the
-//! process.
+//! Everything else fails with `EPERM` and is noted, see `trap.rs`, which also blocks signals for the
+//! plugin; calls by the numbers of another
+//! architecture end the process.
 
 use std::{collections::BTreeMap, os::fd::RawFd};
 
@@ -36,8 +37,6 @@ const COMPUTING: &[c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
 ];
@@ -84,6 +83,7 @@ pub(super) fn while_loading() -> Result<()> {
     // Its own limits, which it can only lower.
     allow_if(&mut rules, libc::SYS_prlimit64, equals(0, 0))?;
     allow_if(&mut rules, libc::SYS_prctl, equals(0, libc::PR_SET_NO_NEW_PRIVS as u64))?;
+    allow_questions(&mut rules)?;
     allow_signals_to_itself(&mut rules)?;
     install(rules)
 }
@@ -105,14 +105,24 @@ pub(super) fn while_serving(read: Vec<RawFd>, write: Vec<RawFd>) -> Result<()> {
             allow_if(&mut rules, call, equals(0, fd as u64))?;
         }
     }
+    allow_questions(&mut rules)?;
     allow_signals_to_itself(&mut rules)?;
     install(rules)
 }
 
-/// `abort` raises a signal.
+/// Whether a descriptor is open, which the standard library asks in debug builds.
+fn allow_questions(rules: &mut Rules) -> Result<()> {
+    allow_if(rules, libc::SYS_fcntl, equals(1, libc::F_GETFD as u64))
+}
+
+/// `abort` raises a signal, and what handles the others may be changed; only what notes refused
+/// calls stays.
 fn allow_signals_to_itself(rules: &mut Rules) -> Result<()> {
     let own = u64::from(std::process::id());
-    allow_if(rules, libc::SYS_tgkill, equals(0, own))
+    allow_if(rules, libc::SYS_tgkill, equals(0, own))?;
+    let trap = libc::SIGSYS as u64;
+    let others = SeccompCondition::new(0, Dword, SeccompCmpOp::Ne, trap).map(|it| vec![it]);
+    allow_if(rules, libc::SYS_rt_sigaction, others)
 }
 
 fn allow(rules: &mut Rules, call: c_long) {
@@ -137,8 +147,7 @@ fn bits(argument: u8, mask: u64, value: u64) -> Conditions {
 
 fn install(rules: Rules) -> Result<()> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(Error::Backend)?;
-    let otherwise = SeccompAction::Errno(libc::EPERM as u32);
-    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, architecture)
+    let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, architecture)
         .map_err(Error::Backend)?;
     let program: BpfProgram = filter.try_into().map_err(Error::Backend)?;
     seccompiler::apply_filter_all_threads(&program)

@@ -6,12 +6,19 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use sonde_plugin_api::abi::{Action, Event, NO_TOKEN, Out, Usage};
+use sonde_plugin_api::abi::{Action, ActionKind, Event, NO_TOKEN, Out, Usage};
+
+use crate::reason::refused_call;
 
 use super::{
     bell::{FOR_ANYTHING, falls_asleep},
     layout::{ACTIONS, EVENTS, PAYLOAD_OCTETS, READY_WITH_LANDLOCK, Region, SLOTS},
 };
+
+/// Refused system calls that are told of one worker, so that they do not fill a log.
+const MAX_TOLD: usize = 256;
+/// Level of a log line.
+const WARN: u8 = 2;
 
 /// The worker wrote what no correct worker writes; in words.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +39,9 @@ pub(crate) struct HostEnd {
     /// An event was turned away since there was room last.
     refused: bool,
     violation: Option<Violation>,
+    /// Refused system calls seen so far, and those that were told, each once for a task.
+    refused_calls: u64,
+    told: Vec<(u32, u32)>,
     /// Copies of the batch being handed to the engine.
     actions: Vec<Action>,
     bytes: Vec<u8>,
@@ -48,6 +58,8 @@ impl HostEnd {
             octets: 0,
             refused: false,
             violation: None,
+            refused_calls: 0,
+            told: Vec::new(),
             actions: Vec::new(),
             bytes: Vec::new(),
         }
@@ -120,6 +132,8 @@ impl HostEnd {
             return Err(violation);
         }
         let filled = self.region.control().plugin.actions.load(Ordering::Acquire);
+        // After the line above: what was refused is told before the end of the task that tried.
+        self.tell_refused(sink);
         if filled == self.taken {
             return Ok(false);
         }
@@ -133,6 +147,26 @@ impl HostEnd {
             sink(&self.actions, &self.bytes);
         }
         Ok(true)
+    }
+
+    /// Has the engine hear of refused system calls as of a warning of the task that made them.
+    fn tell_refused(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) {
+        let (count, calls) = self.region.control().refused.since(self.refused_calls);
+        self.refused_calls = count;
+        for (task, call) in calls {
+            if self.told.len() == MAX_TOLD || self.told.contains(&(task, call)) {
+                continue;
+            }
+            self.told.push((task, call));
+            let text = refused_call(call);
+            if task == NO_TOKEN {
+                tracing::warn!(reason = text, "refused outside of any measurement");
+                continue;
+            }
+            let len = text.len() as u32;
+            let action = Action { kind: ActionKind::Log, code: WARN, task, len, ..Action::ZERO };
+            sink(&[action], text.as_bytes());
+        }
     }
 
     /// Copies the next slot and gives it back.

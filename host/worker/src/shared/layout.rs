@@ -16,6 +16,8 @@ use rustix::{
 };
 use sonde_plugin_api::abi::{Action, Event, Out};
 
+use crate::jail::Refused;
+
 /// Slots each way; a power of two. One is filled while the others are on their way.
 pub(crate) const SLOTS: u64 = 8;
 /// Events in a slot.
@@ -56,6 +58,8 @@ pub(crate) struct Control {
     pub(crate) host_sleeps: Flag,
     /// Here so that the host can read its cursor.
     pub(crate) out: UnsafeCell<MaybeUninit<Out>>,
+    /// What the jail refused; written by a signal handler of the worker.
+    pub(crate) refused: Refused,
 }
 
 /// What the host writes.

@@ -9,6 +9,8 @@ use std::{
 use abi_stable::std_types::RSlice;
 use sonde_plugin_api::abi::{Action, ActionKind, Batch, FailKind, Out, Usage};
 
+use crate::jail::Refused;
+
 use super::{
     bell::falls_asleep,
     layout::{ACTIONS, EVENTS, PAYLOAD_OCTETS, READY, READY_WITH_LANDLOCK, Region, SLOTS},
@@ -35,6 +37,11 @@ impl PluginEnd {
     /// The output buffer that lives in the region; valid as long as `self`.
     pub(crate) fn out(&self) -> *mut Out {
         self.region.control().out.get().cast()
+    }
+
+    /// Where refused system calls are noted; valid as long as `self`.
+    pub(crate) fn refused(&self) -> *const Refused {
+        &raw const self.region.control().refused
     }
 
     /// The flag that says whether the host wants to be woken.

@@ -139,6 +139,8 @@ pub enum End {
 pub struct Engine {
     pub ends: BTreeMap<u32, End>,
     pub logs: Vec<String>,
+    /// Logged as warnings, by whom.
+    pub warnings: Vec<(u32, String)>,
     pub lost: Vec<String>,
     /// Every action with its payload, in order.
     pub transcript: Vec<(Action, Option<Vec<u8>>)>,
@@ -230,6 +232,7 @@ impl Engine {
         let text = || String::from_utf8_lossy(payload.unwrap_or_default()).into_owned();
         match action.kind {
             ActionKind::Timer => self.due.push((action.task, action.token)),
+            ActionKind::Log if action.code == 2 => self.warnings.push((action.task, text())),
             ActionKind::Log => self.logs.push(text()),
             ActionKind::Finish => {
                 self.ends.insert(action.task, End::Finished(text()));
