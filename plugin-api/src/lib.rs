@@ -26,8 +26,8 @@ pub use sonde_packet as packet;
 
 pub use self::{
     author::{
-        Burst, Ctx, Departure, Either, Fail, Flow, FlowSpec, Heard, Method, NotSent, Outcome,
-        Probe, ProbeFuture, Reply, Sleep, StampSource, WallTime, join, join_all, select,
+        Burst, Ctx, Departure, Either, Fail, Flow, FlowSpec, Heard, Method, NextOfAny, NotSent,
+        Outcome, Probe, ProbeFuture, Reply, Sleep, StampSource, WallTime, join, join_all, select,
     },
     packet::{Class, Family, Key},
     schema::Time,

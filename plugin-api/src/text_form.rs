@@ -9,7 +9,7 @@
 //! | `%` | a ratio | per cent, at most two decimals |
 //! | `hex` | a natural number | hexadecimal |
 //!
-//! Lists are joined by spaces; what is missing reads `*`.
+//! Lists are joined by spaces, what is there of a row in a row by `=`; what is missing reads `*`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -119,6 +119,10 @@ fn plain(value: &Value) -> String {
         Value::Null => "*".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Object(members) => {
+            let there = members.values().filter(|value| !value.is_null());
+            there.map(plain).collect::<Vec<_>>().join("=")
+        }
         other => other.to_string(),
     }
 }
@@ -154,6 +158,12 @@ mod tests {
     fn a_ratio_is_not_truncated_to_a_whole_number() {
         let values = row(json!({"loss": 0.3333, "none": 0.0, "all": 1.0}));
         assert_eq!(fill("{loss|%} {none|%} {all|%}", &values), "33.33% 0% 100%");
+    }
+
+    #[test]
+    fn rows_in_a_list_are_read_without_what_is_missing() {
+        let stamps = json!([{"addr": "192.0.2.1", "ms": 5}, {"addr": null, "ms": 6}]);
+        assert_eq!(fill("{ts}", &row(json!({"ts": stamps}))), "192.0.2.1=5 6");
     }
 
     #[test]

@@ -12,8 +12,9 @@ use sonde_packet::unmapped;
 
 use super::{
     Fail,
-    flow::{Flow, FlowSpec},
+    flow::{Flow, FlowSpec, heard},
     head::{Handle, Head},
+    reply::Heard,
     wall::WallTime,
 };
 use crate::{
@@ -170,6 +171,12 @@ impl<R: Rows> Ctx<R> {
         Opening { head: &self.head, spec, token: NO_TOKEN }.await
     }
 
+    /// As [`Flow::next_with`], of all flows of the measurement: what any of them hears first. For
+    /// methods with a flow for each probe, which tell them by their labels.
+    pub fn next_with<T, F: FnOnce(&Heard, &[u8]) -> T>(&self, read: F) -> NextOfAny<'_, F> {
+        NextOfAny { head: &self.head, read: Some(read) }
+    }
+
     /// The host wants the measurement to finish: packets are limited and time is short.
     ///
     /// A method that called this, [`Ctx::until_interrupted`] or [`Ctx::is_interrupted`] must end by
@@ -254,6 +261,33 @@ impl Drop for Sleep<'_> {
     #[inline]
     fn drop(&mut self) {
         self.head.cancel(self.token, NO_TOKEN);
+    }
+}
+
+/// See [`Ctx::next_with`].
+#[must_use = "it listens when awaited"]
+pub struct NextOfAny<'a, F> {
+    head: &'a Head,
+    read: Option<F>,
+}
+
+// Nothing in it is pinned.
+impl<F> Unpin for NextOfAny<'_, F> {}
+
+impl<T, F: FnOnce(&Heard, &[u8]) -> T> Future for NextOfAny<'_, F> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        let (head, read) = (this.head, &mut this.read);
+        let output = head.hear_any(|event, packet| {
+            let read = read.take().expect("a future is not polled after it finished");
+            read(&heard(event), packet)
+        });
+        if output.is_none() {
+            head.wait_to_hear_any(context.waker());
+        }
+        output.map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -302,7 +302,7 @@ pub struct Next<'a, F> {
 // Nothing in it is pinned.
 impl<F> Unpin for Next<'_, F> {}
 
-fn heard(event: &Event) -> Heard {
+pub(super) fn heard(event: &Event) -> Heard {
     let is_label = event.token != NO_TOKEN && event.token & LABEL_TOKEN != 0;
     Heard {
         label: is_label.then_some(event.token & !LABEL_TOKEN),

@@ -50,6 +50,8 @@ pub(super) struct Rare {
     pub(super) slots: Slots,
     aside: Vec<Aside>,
     pub(super) queues: Vec<Queue>,
+    /// Somebody awaits what any queue hears; the waker only of futures between them and the executor.
+    pub(super) any: Option<Option<Waker>>,
     waiting_for_interrupt: Vec<Waker>,
     stop: Option<Box<str>>,
     doom: Option<Fail>,
@@ -297,6 +299,13 @@ impl Head {
             (current.event.as_ref(), payload)
         };
         Some(f(event, payload))
+    }
+
+    /// The flow whose queue the event being delivered is for, if it is for one.
+    pub(super) fn queued_flow(&self) -> Option<u32> {
+        let current = self.current.get().filter(|current| current.queued)?;
+        // SAFETY: see `Head::deliver`.
+        Some(unsafe { current.event.as_ref() }.flow)
     }
 
     /// The event being delivered, if it is for the queue of `flow`.

@@ -23,7 +23,7 @@ use std::{fmt, future::Future};
 pub use self::{
     answer::ProbeFuture,
     combinators::{Either, join, join_all, select},
-    context::{Ctx, Sleep},
+    context::{Ctx, NextOfAny, Sleep},
     flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped},
     probe::Probe,
     reply::{Departure, Heard, NotSent, Outcome, Reply, StampSource},

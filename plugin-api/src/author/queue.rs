@@ -111,16 +111,20 @@ impl Head {
                 if waits { Arrival::Departed } else { Arrival::Kept }
             });
         }
-        let woken = self.queue(event.flow, |queue| {
+        let woken = self.if_rare(|rare| {
+            let queue = rare.queues.iter_mut().find(|queue| queue.flow == event.flow)?;
             let wanted = is_label || queue.hears_all && event.kind == EventKind::Packet;
-            wanted.then(|| (std::mem::take(&mut queue.waits.0), queue.wakers.0.take()))
+            wanted.then(|| {
+                let own = (std::mem::take(&mut queue.waits.0), queue.wakers.0.take());
+                (own, rare.any.take())
+            })
         });
-        let Some(Some((waits, waker))) = woken else { return Arrival::Kept };
-        if !waits {
+        let Some(((waits, waker), any)) = woken else { return Arrival::Kept };
+        if !waits && any.is_none() {
             self.enqueue(event, payload);
             return Arrival::Kept;
         }
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().chain(any.flatten()).for_each(Waker::wake);
         Arrival::Awaited
     }
 
@@ -151,6 +155,21 @@ impl Head {
             settle(event);
             f(event, payload)
         })
+    }
+
+    /// As [`Head::hear`], of whichever flow has something; the oldest flow first.
+    pub(super) fn hear_any<T>(&self, f: impl FnOnce(&Event, &[u8]) -> T) -> Option<T> {
+        let kept = self.if_rare(|rare| {
+            let has_some = |queue: &&Queue| !queue.heard.is_empty();
+            rare.queues.iter().find(has_some).map(|queue| queue.flow)
+        });
+        self.hear(kept.or_else(|| self.queued_flow())?, f)
+    }
+
+    /// Somebody waits for the next event of any queue.
+    pub(super) fn wait_to_hear_any(&self, waker: &Waker) {
+        let kept = unless_root(waker);
+        let _old = self.rare(|rare| rare.any.replace(kept));
     }
 
     /// Somebody waits for the next event of the queue of `flow`.

@@ -1,7 +1,7 @@
 //! Kinds of probes, and what answers them.
 
 use sonde_plugin_api::{
-    packet::{IpHeader, protocol, tcp},
+    packet::tcp::{TcpOption, TcpView, flags},
     prelude::*,
 };
 
@@ -20,10 +20,18 @@ choices! {
         TcpAckSport = "tcp-ack-sport",
         /// SYN from one port; the sequence number comes back acknowledged.
         TcpSyn = "tcp-syn",
+        /// SYN from a port for each probe.
+        TcpSynSport = "tcp-syn-sport",
+        /// SYN and ACK; the acknowledgement number comes back in the reset.
+        TcpSynAck = "tcp-synack",
+        /// Reset; no answer of the target is expected.
+        TcpRst = "tcp-rst",
         /// Datagrams between two ports.
         Udp = "udp",
         /// Datagrams to a port for each probe.
         UdpDport = "udp-dport",
+        /// Datagrams from a port for each probe.
+        UdpSport = "udp-sport",
     }
 }
 
@@ -36,63 +44,108 @@ pub(crate) enum Meaning {
     Error,
 }
 
-impl Kind {
-    /// The word that stands for it.
-    pub(crate) fn word(self) -> &'static str {
-        Self::NAMES[self as usize]
-    }
+/// Numbers of a run that nobody outside can guess, unless they were chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Secret {
+    sequence: u32,
+    acknowledgement: u32,
+}
 
+impl Secret {
+    /// As chosen, else at random; ICMP begins with 0.
+    pub(crate) fn of(params: &PingParams, random: u64) -> Self {
+        let usual = if params.method.is_icmp() { 0 } else { random as u32 };
+        Self {
+            sequence: params.sequence.unwrap_or(usual),
+            acknowledgement: params.acknowledgement.unwrap_or((random >> 32) as u32),
+        }
+    }
+}
+
+impl Kind {
     pub(crate) fn is_icmp(self) -> bool {
         matches!(self, Self::IcmpEcho | Self::IcmpTime)
     }
 
-    /// A port, and so a flow, for each probe.
-    pub(crate) fn has_flow_each(self) -> bool {
-        self == Self::TcpAckSport
+    pub(crate) fn is_tcp(self) -> bool {
+        self.is_syn()
+            || matches!(self, Self::TcpAck | Self::TcpAckSport | Self::TcpSynAck | Self::TcpRst)
     }
 
-    /// Octets between IP header and payload.
+    /// It opens connections half.
+    pub(crate) fn is_syn(self) -> bool {
+        matches!(self, Self::TcpSyn | Self::TcpSynSport)
+    }
+
+    /// It has an acknowledgement number that counts.
+    pub(crate) fn acknowledges(self) -> bool {
+        matches!(self, Self::TcpAck | Self::TcpAckSport | Self::TcpSynAck)
+    }
+
+    /// It may name the largest segment.
+    pub(crate) fn may_name_mss(self) -> bool {
+        self.is_syn() || self == Self::TcpSynAck
+    }
+
+    /// A port, and so a flow, for each probe.
+    pub(crate) fn has_flow_each(self) -> bool {
+        matches!(self, Self::TcpAckSport | Self::TcpSynSport | Self::UdpSport)
+    }
+
+    /// Octets between IP header and payload, without TCP options.
     pub(crate) fn header_octets(self) -> usize {
         match self {
-            Self::IcmpEcho | Self::Udp | Self::UdpDport => 8,
-            Self::IcmpTime | Self::TcpAck | Self::TcpAckSport | Self::TcpSyn => 20,
+            Self::IcmpEcho | Self::Udp | Self::UdpDport | Self::UdpSport => 8,
+            _ => 20,
         }
     }
 
     /// The flow that its probes travel in.
     pub(crate) fn flow(self, params: &PingParams) -> FlowSpec {
         let peer = params.destination;
-        let spec = match self {
+        let mut spec = match self {
             Self::IcmpEcho | Self::IcmpTime => FlowSpec::icmp(peer),
-            Self::TcpAck | Self::TcpAckSport => FlowSpec::tcp(peer).key(Key::TcpAcknowledgement),
-            Self::TcpSyn => FlowSpec::tcp(peer).key(Key::TcpSequence),
+            Self::TcpAck | Self::TcpAckSport | Self::TcpSynAck => {
+                FlowSpec::tcp(peer).key(Key::TcpAcknowledgement)
+            }
+            Self::TcpSyn | Self::TcpSynSport | Self::TcpRst => {
+                FlowSpec::tcp(peer).key(Key::TcpSequence)
+            }
             Self::Udp => FlowSpec::udp(peer),
-            Self::UdpDport => FlowSpec::udp(peer).key(Key::RemotePort),
+            Self::UdpDport | Self::UdpSport => FlowSpec::udp(peer).key(Key::RemotePort),
         };
-        let spec = match params.source {
-            Some(source) => spec.source(source),
-            None => spec,
-        };
+        if let Some(source) = params.source {
+            spec = spec.source(source);
+        }
+        if let Some(gateway) = params.gateway {
+            spec = spec.gateway(gateway);
+        }
         spec.tos(params.tos).local(params.sport)
     }
 
-    /// Probe number `number`; `secret` is the same for all probes of a run.
-    pub(crate) fn probe(self, params: &PingParams, number: u32, secret: u32) -> Probe {
-        match self {
-            Self::IcmpEcho => Probe::echo(number as u16),
-            Self::IcmpTime => Probe::timestamp(number as u16),
-            Self::TcpAck | Self::TcpAckSport => {
-                let acknowledgement = secret.wrapping_add(number);
-                Probe::tcp_ack(params.dport, secret.rotate_left(16), acknowledgement).window(65_535)
-            }
-            // Far enough apart that the answer to one, with all its data, is never that to the next.
-            Self::TcpSyn => {
-                let sequence = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
-                Probe::tcp_syn(params.dport, sequence).window(65_535)
-            }
-            Self::Udp => Probe::udp(params.dport),
-            Self::UdpDport => Probe::udp(params.dport.wrapping_add(number as u16)),
+    /// Probe number `number`. In TCP the number that comes back goes up with it, so that an answer
+    /// tells its probe; where each has a port of its own that is not needed.
+    pub(crate) fn probe(self, params: &PingParams, number: u32, secret: Secret) -> Probe {
+        let Secret { sequence, acknowledgement } = secret;
+        let port = params.dport;
+        let mut probe = match self {
+            Self::IcmpEcho => Probe::echo(sequence.wrapping_add(number) as u16),
+            Self::IcmpTime => Probe::timestamp(sequence.wrapping_add(number) as u16),
+            Self::TcpAck => Probe::tcp_ack(port, sequence, acknowledgement.wrapping_add(number)),
+            Self::TcpAckSport => Probe::tcp_ack(port, sequence, acknowledgement),
+            Self::TcpSynAck => Probe::tcp_ack(port, sequence, acknowledgement.wrapping_add(number))
+                .flags(flags::SYN | flags::ACK),
+            Self::TcpSyn => Probe::tcp_syn(port, far_apart(sequence, number)),
+            Self::TcpSynSport => Probe::tcp_syn(port, sequence),
+            Self::TcpRst => Probe::tcp_rst(port, far_apart(sequence, number)),
+            Self::Udp | Self::UdpSport => Probe::udp(port),
+            Self::UdpDport => Probe::udp(port.wrapping_add(number as u16)),
+        };
+        if params.mss != 0 {
+            probe =
+                probe.tcp_options(&TcpOption::list(&[TcpOption::MaximumSegmentSize(params.mss)]));
         }
+        probe
     }
 
     /// What `reply` means.
@@ -102,33 +155,29 @@ impl Kind {
         let is_port_unreachable = reply.class() == Class::Unreachable
             && reply.icmp_code() == port_unreachable
             && reply.from() == params.destination;
-        match (self, reply.class()) {
-            (Self::IcmpEcho, Class::EchoReply)
-            | (Self::IcmpTime, Class::TimestampReply)
-            | (Self::TcpAck | Self::TcpAckSport | Self::TcpSyn, Class::Tcp)
-            | (Self::Udp | Self::UdpDport, Class::Udp) => Meaning::Answer,
-            (Self::Udp | Self::UdpDport, _) if is_port_unreachable => Meaning::Answer,
-            _ => Meaning::Error,
-        }
+        let is_udp = !self.is_icmp() && !self.is_tcp();
+        let is_answer = match reply.class() {
+            Class::EchoReply => self == Self::IcmpEcho,
+            Class::TimestampReply => self == Self::IcmpTime,
+            Class::Tcp => self.is_tcp(),
+            Class::Udp => is_udp,
+            _ => is_udp && is_port_unreachable,
+        };
+        if is_answer { Meaning::Answer } else { Meaning::Error }
     }
 
-    /// The reset that closes what a SYN opened half, if `packet` opened it.
-    pub(crate) fn parting(self, params: &PingParams, packet: &[u8]) -> Option<Probe> {
-        let view = segment(packet)?;
-        let both = tcp::flags::SYN | tcp::flags::ACK;
-        if self != Self::TcpSyn || view.flags()? & both != both {
+    /// The reset that closes what a SYN opened half, if `segment` opened it.
+    pub(crate) fn parting(self, params: &PingParams, segment: &TcpView<'_>) -> Option<Probe> {
+        let both = flags::SYN | flags::ACK;
+        if !self.is_syn() || segment.flags()? & both != both {
             return None;
         }
-        Some(Probe::tcp_rst(params.dport, view.acknowledgement()?).immediate())
+        Some(Probe::tcp_rst(params.dport, segment.acknowledgement()?).immediate())
     }
 }
 
-/// TCP flags of a packet that is a segment.
-pub(crate) fn tcp_flags(packet: &[u8]) -> Option<u8> {
-    segment(packet)?.flags()
-}
-
-fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
-    let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
-    Some(tcp::TcpView::new(header.transport(packet)))
+/// Sequence numbers so far apart that the answer to one, with all its data, is never that to the
+/// next.
+fn far_apart(first: u32, number: u32) -> u32 {
+    first.wrapping_add(number << 16).wrapping_add(number >> 16)
 }

@@ -4,9 +4,11 @@
 //! An ICMP error is no answer of the target: it is shown with who sent it, and the probe counts as
 //! lost. A probe that never left counts neither as sent nor as lost.
 //!
-//! Source: RFC 792 and RFC 4443 (echo), RFC 792 (timestamp), RFC 9293 (resets), RFC 2681 and
-//! RFC 7680 (round-trip delay and loss).
+//! Source: RFC 792 and RFC 4443 (echo), RFC 792 (timestamp), RFC 791 (record route, IP timestamps),
+//! RFC 9293 (resets), RFC 2681 and RFC 7680 (round-trip delay and loss).
 
+mod answer;
+mod check;
 mod kind;
 mod params;
 mod rows;

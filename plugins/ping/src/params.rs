@@ -2,9 +2,12 @@
 //!
 //! Names are those of the seed system's elements; values that its document, its code and scamper
 //! understand differently are taken as the union of all, and a 0 that scamper would refuse is the
-//! usual value.
+//! usual value. What does not fit together is refused in `check`.
 
-use sonde_plugin_api::prelude::*;
+use sonde_plugin_api::{
+    packet::ip_option::{self, TimestampForm},
+    prelude::*,
+};
 
 use crate::kind::Kind;
 
@@ -14,6 +17,8 @@ params! {
         destination: IpAddr => "destination.{ip}",
         /// Address to send from, one of the host's; the route decides where it is not given.
         source: Option<IpAddr> => "source.{ip}" { short: 'I' },
+        /// Router on the same link to send through; the route decides where it is not given.
+        gateway: Option<IpAddr> => "sonde.ping.gateway" { short: 'r' },
         /// Probes to send.
         count: u32 = 4 => "when.count" { range: 1..=65_535, short: 'c' },
         /// Time from one probe to the next.
@@ -24,7 +29,7 @@ params! {
         method: Kind = Kind::IcmpEcho => "scamper.ping.method" { short: 'P' },
         /// Destination port of TCP and UDP probes, the first one where they differ.
         dport: u16 = 80 => "scamper.ping.dport" { alias: "destination-port", short: 'd' },
-        /// Source port or ICMP identifier; 0 lets the host choose.
+        /// Source port or ICMP identifier, the first one where they differ; 0 lets the host choose.
         sport: u16 = 0 => "scamper.ping.sport" { alias: "source-port" },
         /// TTL or hop limit of the probes; 0 is the usual 64.
         ttl: u8 = 64 => "scamper.ping.ttl" { unit: "hops", short: 't' },
@@ -32,22 +37,54 @@ params! {
         size: u16 = 84 => "scamper.ping.size" {
             range: 28..=65_535, unit: "octets", default_ip6: 56, short: 's'
         },
+        /// Length of the payload instead of that of the whole probe.
+        payload_octets: Option<u16> => "sonde.ping.payloadsize" { unit: "octets", short: 'b' },
         /// ToS or traffic class, the whole octet.
         tos: u8 = 0 => "scamper.ping.tos" { short: 'Q' },
         /// Ask the routers to record the route (IPv4 only).
-        rr: bool = false => "scamper.ping.rr",
+        rr: bool = false => "scamper.ping.rr" { short: 'R' },
+        /// Ask the routers for the time (IPv4 only): tsonly (nine times), tsandaddr (four with
+        /// addresses), or tsprespec=A,B,C,D (of up to four given addresses, in this order).
+        timestamp: Option<String> => "sonde.ping.timestamp" { max_length: 80, short: 'T' },
         /// Exact payload, hexadecimal.
-        payload: Option<Hex> => "scamper.ping.payload" { max_length: 1000 },
+        payload: Option<Hex> => "scamper.ping.payload" { max_length: 1000, short: 'B' },
         /// What the payload is filled with, hexadecimal, again and again.
-        pattern: Option<Hex> => "scamper.ping.pattern" { max_length: 16 },
+        pattern: Option<Hex> => "scamper.ping.pattern" { max_length: 16, short: 'p' },
         /// What the ICMP checksum shall be, decimal or 0x and hexadecimal.
-        checksum: Option<String> => "scamper.ping.icmp.checksum",
+        checksum: Option<String> => "scamper.ping.icmp.checksum" { short: 'C' },
+        /// Sequence number of the first probe, TCP (32 bits) or ICMP (16 bits); others follow.
+        sequence: Option<u32> => "sonde.ping.sequence",
+        /// Acknowledgement number of the first TCP probe; those from one port follow.
+        acknowledgement: Option<u32> => "sonde.ping.acknowledgement" { short: 'A' },
+        /// Largest segment that SYN probes offer, octets; 0 offers none.
+        mss: u16 = 0 => "sonde.ping.mss" { unit: "octets" },
         /// Stop after so many answered probes; 0 is all.
         rcount: u16 = 0 => "scamper.ping.rcount" { short: 'o' },
         /// How long to wait for an answer; 0 is the period, but at least 1 s.
         wait: Duration = Duration::ZERO => "sonde.ping.wait" {
             range: Duration::ZERO..=Duration::from_secs(255), short: 'W'
         },
+        /// Tell what is known so far after each so many probes; 0 does not.
+        every: u32 = 0 => "sonde.ping.every" { range: 0..=65_535, short: 'y' },
+    }
+}
+
+/// What IP options a probe carries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Gathering {
+    None,
+    Route,
+    Times(TimestampForm, Vec<Ipv4Addr>),
+}
+
+impl Gathering {
+    /// The options as they stand in the header; empty where there are none.
+    pub(crate) fn octets(&self) -> Vec<u8> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Route => ip_option::record_route(),
+            Self::Times(form, addresses) => ip_option::timestamps(*form, addresses),
+        }
     }
 }
 
@@ -55,6 +92,11 @@ impl PingParams {
     /// How long an answer may take.
     pub(crate) fn timeout(&self) -> Duration {
         if self.wait.is_zero() { self.period.max(Duration::from_secs(1)) } else { self.wait }
+    }
+
+    /// TTL of the probes.
+    pub(crate) fn probe_ttl(&self) -> u8 {
+        if self.ttl == 0 { 64 } else { self.ttl }
     }
 
     /// The wanted ICMP checksum.
@@ -78,70 +120,37 @@ impl PingParams {
         })
     }
 
-    /// What does not fit together.
+    /// What the routers are asked for.
     ///
     /// # Errors
     ///
-    /// Names the parameter, its value and what would be accepted.
-    pub(crate) fn check(&self) -> Result<(), Fail> {
-        let is_v4 = self.destination.is_ipv4();
-        let refuse = |text: &str| Err(Fail::bad_params(text));
-        if self.source.is_some_and(|source| source.is_ipv4() != is_v4) {
-            return refuse("source and destination are of different families");
-        }
-        if self.method == Kind::IcmpTime && !is_v4 {
-            return refuse("scamper.ping.method is icmp-time, which exists in IPv4 only");
-        }
-        if self.rr && !is_v4 {
-            return refuse("scamper.ping.rr is 1, which exists in IPv4 only");
-        }
-        if self.payload.is_some() && self.pattern.is_some() {
-            return refuse("scamper.ping.payload and scamper.ping.pattern exclude each other");
-        }
-        if self.payload.is_some() && self.is_udp6() {
-            return refuse(
-                "scamper.ping.payload with method udp leaves nothing to tell probes over IPv6 \
-                 apart, accepted: method udp-dport, or scamper.ping.pattern",
-            );
-        }
-        let least = self.least_octets();
-        let size = usize::from(self.size_octets());
-        if self.payload.is_none() && size < least {
-            let method = self.method.word();
-            return refuse(&format!(
-                "scamper.ping.size is {size}, accepted: {least} ... 65535 octets with {method}"
-            ));
-        }
-        if self.wanted_checksum()?.is_some() {
-            let payload = self.payload.as_ref().map_or(size - least, |payload| payload.0.len());
-            if !self.method.is_icmp() || payload < 2 {
-                return refuse(
-                    "scamper.ping.icmp.checksum takes an ICMP method and 2 octets of payload",
-                );
+    /// Where the text of the timestamp option is none of the three forms.
+    pub(crate) fn gathering(&self) -> Result<Gathering, Fail> {
+        let Some(text) = self.timestamp.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(if self.rr { Gathering::Route } else { Gathering::None });
+        };
+        let times = |form, addresses| Ok(Gathering::Times(form, addresses));
+        match text.split_once('=') {
+            None if text == "tsonly" => return times(TimestampForm::Only, Vec::new()),
+            None if text == "tsandaddr" => return times(TimestampForm::WithAddress, Vec::new()),
+            Some(("tsprespec", list)) => {
+                let parsed: Result<Vec<Ipv4Addr>, _> = list.split(',').map(str::parse).collect();
+                if let Ok(addresses) = parsed
+                    && addresses.len() <= 4
+                {
+                    return times(TimestampForm::Prespecified, addresses);
+                }
             }
+            _ => {}
         }
-        Ok(())
+        Err(Fail::bad_params(format!(
+            "sonde.ping.timestamp is {text:?}, accepted: tsonly, tsandaddr, or tsprespec= and one \
+             to four IPv4 addresses with commas between them"
+        )))
     }
 
     /// Probes that only their checksum tells apart.
     pub(crate) fn is_udp6(&self) -> bool {
         self.method == Kind::Udp && self.destination.is_ipv6()
-    }
-
-    /// Length of a probe where no payload is given. The usual 56 octets of IPv6 are too few for some
-    /// kinds, which then have no payload.
-    pub(crate) fn size_octets(&self) -> u16 {
-        let usual = if self.destination.is_ipv4() { 84 } else { 56 };
-        let least = u16::try_from(self.least_octets()).unwrap_or(u16::MAX);
-        if self.size == usual { usual.max(least) } else { self.size }
-    }
-
-    fn least_octets(&self) -> usize {
-        let ip = match (self.destination.is_ipv4(), self.rr) {
-            (true, true) => 60,
-            (true, false) => 20,
-            (false, _) => 40,
-        };
-        ip + self.method.header_octets()
     }
 }

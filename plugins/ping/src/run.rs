@@ -1,38 +1,45 @@
 //! A run: probes by the clock, answers whenever they come.
 
-use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
-};
+use std::{collections::VecDeque, future::pending, pin::pin};
 
-use sonde_plugin_api::{
-    packet::{IpHeader, ip_option},
-    prelude::*,
-};
+use sonde_plugin_api::prelude::*;
 
 use crate::{
-    kind::{Meaning, tcp_flags},
+    answer::Answer,
+    check::Shape,
+    kind::{Kind, Meaning, Secret},
     params::PingParams,
-    rows::{PingRow, ReplyRow},
+    rows::{PingRow, ReplyRow, RowKind},
     statistics::Statistics,
 };
+
+/// Flows with one probe each that are kept for answers that come again, or late.
+const MAX_KEPT_FLOWS: usize = 256;
 
 /// What all parts of a run share.
 struct Session {
     ctx: Ctx<PingRow>,
     params: PingParams,
-    checksum: Option<u16>,
-    /// Number of this run that nobody outside can guess.
-    secret: u32,
+    shape: Shape,
+    secret: Secret,
     begin: Time,
     /// Probes so far.
     launched: u32,
+    /// Those of them of which nothing was heard yet, in their order.
+    pending: VecDeque<u32>,
     statistics: Statistics,
+    /// Address, and port or identifier, that the first probe left with.
+    origin: Option<(IpAddr, u16)>,
 }
 
-/// What came of a probe with a flow of its own.
-type Single = Pin<Box<dyn Future<Output = (u32, Outcome<(Reply, Box<[u8]>)>)>>>;
+/// A flow that is open, for all probes or for one.
+struct Open {
+    flow: Flow,
+    /// The first probe on it.
+    number: u32,
+    /// Until when it is kept, where it is for one.
+    until: Time,
+}
 
 /// What to do next.
 enum Turn<T> {
@@ -46,95 +53,104 @@ enum Turn<T> {
 
 /// Sends the probes and tells what came of them.
 pub(crate) async fn run(ctx: Ctx<PingRow>, params: PingParams) -> Result<(), Fail> {
-    params.check()?;
-    let checksum = params.wanted_checksum()?;
-    let has_flow_each = params.method.has_flow_each();
-    let (secret, begin) = (ctx.random(), ctx.now());
-    let statistics = Statistics::default();
-    let mut session = Session { ctx, params, checksum, secret, begin, launched: 0, statistics };
-    let stop = if has_flow_each {
-        session.with_flow_each().await?
-    } else {
-        session.with_one_flow().await?
+    let shape = params.shape()?;
+    let secret = Secret::of(&params, ctx.random64());
+    let begin = ctx.now();
+    let mut session = Session {
+        ctx,
+        params,
+        shape,
+        secret,
+        begin,
+        launched: 0,
+        pending: VecDeque::new(),
+        statistics: Statistics::default(),
+        origin: None,
     };
+    let stop = session.measure().await?;
     session.ctx.stop(stop);
-    let statistics = &mut session.statistics;
-    let known = statistics.answered() + statistics.lost + statistics.not_sent;
-    statistics.sent = session.launched - statistics.not_sent;
-    let pending = session.launched.saturating_sub(known);
-    session.ctx.emit(session.statistics.summary(pending));
+    session.summarize();
     Ok(())
 }
 
 impl Session {
-    async fn with_one_flow(&mut self) -> Result<&'static str, Fail> {
+    async fn measure(&mut self) -> Result<&'static str, Fail> {
         let ctx = self.ctx.clone();
-        let flow = ctx.open(self.params.method.flow(&self.params)).await?;
-        self.begin = ctx.now();
         let mut interrupted = pin!(ctx.interrupted());
+        let mut flows: VecDeque<Open> = VecDeque::new();
         loop {
+            self.close_settled(&mut flows);
             if self.is_due() {
-                let (number, probe) = self.next_probe();
-                flow.launch(number, probe, self.params.timeout());
+                if flows.is_empty() || self.params.method.has_flow_each() {
+                    let number = self.launched;
+                    match ctx.open(self.flow_of(number)).await {
+                        Ok(flow) => flows.push_back(self.opened(flow, number)),
+                        // Without the first one there is nobody to measure, without another a port.
+                        Err(fail) if number == 0 => return Err(fail),
+                        Err(fail) => {
+                            self.launched += 1;
+                            self.unsent(number, fail.message);
+                            continue;
+                        }
+                    }
+                }
+                if let Some(open) = flows.back() {
+                    self.launch(&open.flow);
+                }
                 continue;
             }
-            if self.is_all_sent() && flow.outstanding() == 0 {
-                return Ok("complete");
+            if let Some(stop) = self.is_over() {
+                return Ok(stop);
             }
             let due = self.next_due();
-            let heard = flow.next_with(|heard, packet| self.hear(heard, packet));
+            let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
             match next_turn(&ctx, heard, due, interrupted.as_mut()).await {
-                Turn::Heard(Some(reset)) => flow.send(reset),
-                Turn::Heard(None) | Turn::Due => {}
-                Turn::Interrupted => return Ok("interrupted"),
+                Turn::Heard(reply) => send(&flows, reply),
+                Turn::Due => {}
+                Turn::Interrupted => break,
             }
-            if self.has_enough() {
-                return Ok("enough answers");
+        }
+        // What is there already is heard, above all which probes did not leave any more.
+        let end = Some(ctx.now() + Duration::from_nanos(1));
+        loop {
+            let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
+            match next_turn(&ctx, heard, end, pending()).await {
+                Turn::Heard(reply) => send(&flows, reply),
+                Turn::Due | Turn::Interrupted => return Ok("interrupted"),
             }
         }
     }
 
-    async fn with_flow_each(&mut self) -> Result<&'static str, Fail> {
-        let ctx = self.ctx.clone();
-        let mut interrupted = pin!(ctx.interrupted());
-        let mut singles: Vec<Single> = Vec::new();
-        loop {
-            if self.is_due() {
-                let spec = self.params.method.flow(&self.params);
-                let spec = match self.params.sport {
-                    0 => spec,
-                    sport => spec.local(sport.wrapping_add(self.launched as u16)),
-                };
-                let opened = ctx.open(spec).await;
-                let (number, probe) = self.next_probe();
-                let wait = self.params.timeout();
-                match opened {
-                    // Its first poll, below, sends the probe; with it ends the flow.
-                    Ok(flow) => singles.push(Box::pin(async move {
-                        (number, flow.probe(probe).timeout(wait).capture().await)
-                    })),
-                    // Without the first one there is nobody to measure, without another a port.
-                    Err(fail) if number == 0 => return Err(fail),
-                    Err(fail) => self.unsent(number, fail.message),
-                }
-                continue;
+    /// The flow of a probe; those with one each count their ports up where the first was chosen.
+    fn flow_of(&self, number: u32) -> FlowSpec {
+        let spec = self.params.method.flow(&self.params);
+        match self.params.sport {
+            0 => spec,
+            sport => spec.local(sport.wrapping_add(number as u16)),
+        }
+    }
+
+    fn opened(&mut self, flow: Flow, number: u32) -> Open {
+        let now = self.ctx.now();
+        if number == 0 {
+            self.begin = now;
+            self.origin = Some((flow.source, flow.local));
+        }
+        Open { flow, number, until: now + self.params.timeout() * 2 }
+    }
+
+    /// Closes flows for one probe that has its answer where nothing more is expected.
+    fn close_settled(&self, flows: &mut VecDeque<Open>) {
+        if !self.params.method.has_flow_each() {
+            return;
+        }
+        let now = self.ctx.now();
+        while let Some(open) = flows.front() {
+            let is_enough = open.until <= now || flows.len() > MAX_KEPT_FLOWS;
+            if !is_enough || open.flow.outstanding() > 0 {
+                return;
             }
-            if self.is_all_sent() && singles.is_empty() {
-                return Ok("complete");
-            }
-            let due = self.next_due();
-            match next_turn(&ctx, first_of(&mut singles), due, interrupted.as_mut()).await {
-                Turn::Heard((number, outcome)) => match outcome {
-                    Outcome::Reply((reply, packet)) => self.answer(number, &reply, &packet),
-                    Outcome::Timeout { sent } => self.time_out(number, sent),
-                    Outcome::Unsent(reason) => self.not_sent(number, reason),
-                },
-                Turn::Due => {}
-                Turn::Interrupted => return Ok("interrupted"),
-            }
-            if self.has_enough() {
-                return Ok("enough answers");
-            }
+            flows.pop_front();
         }
     }
 
@@ -151,30 +167,33 @@ impl Session {
         self.launched >= self.params.count
     }
 
-    fn has_enough(&self) -> bool {
+    /// Why it is over, if it is.
+    fn is_over(&self) -> Option<&'static str> {
         let rcount = u32::from(self.params.rcount);
-        rcount != 0 && self.statistics.answered() >= rcount
-    }
-
-    fn ttl(&self) -> u8 {
-        if self.params.ttl == 0 { 64 } else { self.params.ttl }
-    }
-
-    fn next_probe(&mut self) -> (u32, Probe) {
-        let (params, number) = (&self.params, self.launched);
-        self.launched += 1;
-        let mut probe =
-            params.method.probe(params, number, self.secret).ttl(self.ttl()).tos(params.tos);
-        if params.rr {
-            probe = probe.ip_options(&ip_option::record_route());
+        if rcount != 0 && self.statistics.answered() >= rcount {
+            return Some("enough answers");
         }
-        let size = usize::from(params.size_octets());
-        probe = match (&params.payload, &params.pattern) {
-            (Some(payload), _) => probe.payload(&payload.0),
-            (None, Some(pattern)) => probe.pattern(&pattern.0).size(size),
-            (None, None) => probe.size(size),
-        };
-        let wanted = match self.checksum {
+        (self.is_all_sent() && self.pending.is_empty()).then_some("complete")
+    }
+
+    fn launch(&mut self, flow: &Flow) {
+        let (params, number) = (&self.params, self.launched);
+        let mut probe = params
+            .method
+            .probe(params, number, self.secret)
+            .ttl(params.probe_ttl())
+            .tos(params.tos)
+            .size(self.shape.octets);
+        if !self.shape.ip_options.is_empty() {
+            probe = probe.ip_options(&self.shape.ip_options);
+        }
+        if let Some(payload) = &params.payload {
+            probe = probe.payload(&payload.0);
+        }
+        if let Some(pattern) = &params.pattern {
+            probe = probe.pattern(&pattern.0);
+        }
+        let wanted = match self.shape.checksum {
             // Only the checksum tells such probes apart; the first octets of the pattern give way.
             None if params.pattern.is_some() && params.is_udp6() => {
                 u16::try_from(number % 65_534 + 1).ok()
@@ -184,28 +203,42 @@ impl Session {
         if let Some(checksum) = wanted {
             probe = probe.checksum(checksum);
         }
-        (number, probe)
+        self.launched += 1;
+        self.pending.push_back(number);
+        flow.launch(number, probe, params.timeout());
     }
 
-    /// News of a probe; the packet to send in return, if any.
-    fn hear(&mut self, heard: &Heard, packet: &[u8]) -> Option<Probe> {
+    /// News of a probe; the packet to send in return, if any, and the probe on whose flow.
+    fn hear(&mut self, heard: &Heard, packet: &[u8]) -> Option<(u32, Probe)> {
         let number = heard.label?;
         match &heard.outcome {
             Outcome::Reply(reply) => {
-                self.answer(number, reply, packet);
-                return self.params.method.parting(&self.params, packet);
+                let answer = Answer::new(reply, packet);
+                self.answer(number, reply, &answer);
+                let segment = answer.segment()?;
+                let reset = self.params.method.parting(&self.params, &segment)?;
+                return Some((number, reset));
             }
-            Outcome::Timeout { sent } => self.time_out(number, *sent),
-            Outcome::Unsent(reason) => self.not_sent(number, *reason),
+            Outcome::Timeout { sent } => {
+                self.statistics.lost += 1;
+                let row = ReplyRow { time: Some(*sent), sent: Some(*sent), ..ReplyRow::default() };
+                self.emit(number, RowKind::Timeout, row);
+                self.settle(number);
+            }
+            Outcome::Unsent(reason) => {
+                self.unsent(number, reason.to_string());
+                self.settle(number);
+            }
         }
         None
     }
 
-    fn answer(&mut self, number: u32, reply: &Reply, packet: &[u8]) {
+    fn answer(&mut self, number: u32, reply: &Reply, answer: &Answer<'_>) {
         let is_answer = self.params.method.meaning(&self.params, reply) == Meaning::Answer;
         let is_first = !reply.is_late() && !reply.is_duplicate();
+        let mut row = answer.row(!self.shape.ip_options.is_empty());
         match (is_answer, is_first) {
-            (true, true) => self.statistics.answer(reply.rtt_us()),
+            (true, true) => row.reordered = self.statistics.answer(number, reply.rtt_us()),
             // The target did not answer, whoever else did.
             (false, true) => {
                 self.statistics.errors += 1;
@@ -216,82 +249,54 @@ impl Session {
                 self.statistics.late += u32::from(reply.is_late());
             }
         }
-        let is_icmp = !matches!(reply.class(), Class::Tcp | Class::Udp);
-        self.ctx.emit(ReplyRow {
-            kind: if is_answer { "reply" } else { "error" }.to_owned(),
-            time: Some(reply.at()),
-            addr: Some(reply.from()),
-            rtt_us: Some(reply.rtt_us()),
-            ttl: Some(reply.ttl()),
-            size: Some(packet.len() as u32),
-            icmp_type: is_icmp.then(|| reply.icmp_type()),
-            icmp_code: is_icmp.then(|| reply.icmp_code()),
-            tcp_flags: (reply.class() == Class::Tcp).then(|| tcp_flags(packet)).flatten(),
-            duplicate: reply.is_duplicate(),
-            late: reply.is_late(),
-            rtt_ns: Some(reply.rtt().as_nanos() as u64),
-            uncertainty_us: Some(reply.uncertainty().as_nanos() as f64 / 1000.0),
-            tx: Some(reply.sent_by().name().to_owned()),
-            rx: Some(reply.received_by().name().to_owned()),
-            rr: self.recorded_route(reply, packet),
-            ..self.row(number)
-        });
-    }
-
-    fn time_out(&mut self, number: u32, sent: Time) {
-        self.statistics.lost += 1;
-        let kind = "timeout".to_owned();
-        self.ctx.emit(ReplyRow { kind, time: Some(sent), ..self.row(number) });
-    }
-
-    fn not_sent(&mut self, number: u32, reason: NotSent) {
-        self.unsent(number, reason.to_string());
+        self.emit(number, if is_answer { RowKind::Reply } else { RowKind::Error }, row);
+        if is_first {
+            self.settle(number);
+        }
     }
 
     fn unsent(&mut self, number: u32, reason: String) {
         self.statistics.not_sent += 1;
-        let (kind, error) = ("unsent".to_owned(), Some(reason));
-        self.ctx.emit(ReplyRow { kind, error, ..self.row(number) });
+        self.emit(number, RowKind::Unsent, ReplyRow { error: Some(reason), ..ReplyRow::default() });
     }
 
-    /// A row that says nothing yet.
-    fn row(&self, number: u32) -> ReplyRow {
-        ReplyRow {
-            seq: number,
-            kind: String::new(),
-            time: None,
-            addr: None,
-            rtt_us: None,
-            ttl: None,
-            size: None,
-            icmp_type: None,
-            icmp_code: None,
-            tcp_flags: None,
-            probe_ttl: self.ttl(),
-            duplicate: false,
-            late: false,
-            rtt_ns: None,
-            uncertainty_us: None,
-            tx: None,
-            rx: None,
-            rr: Vec::new(),
-            error: None,
+    fn emit(&self, seq: u32, kind: RowKind, row: ReplyRow) {
+        self.ctx.emit(ReplyRow { seq, kind, probe_ttl: self.params.probe_ttl(), ..row });
+    }
+
+    /// It is known what became of a probe.
+    fn settle(&mut self, number: u32) {
+        if let Some(at) = self.pending.iter().position(|pending| *pending == number) {
+            self.pending.remove(at);
+        }
+        let settled = self.launched - self.pending.len() as u32;
+        let every = self.params.every;
+        if every != 0 && settled.is_multiple_of(every) {
+            let interim = self.statistics.interim(self.launched, self.pending.len() as u32);
+            self.ctx.emit(interim);
         }
     }
 
-    /// From the answer's own header, or from the quoted one.
-    fn recorded_route(&self, reply: &Reply, packet: &[u8]) -> Vec<IpAddr> {
-        if !self.params.rr {
-            return Vec::new();
+    fn summarize(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        for number in &pending {
+            self.emit(*number, RowKind::Pending, ReplyRow::default());
         }
-        let packet = reply.quoted(packet).unwrap_or(packet);
-        let header = IpHeader::parse(packet).ok();
-        let options = header.and_then(|header| packet.get(header.options)).unwrap_or_default();
-        let route = ip_option::parse(options).into_iter().find_map(|option| match option {
-            ip_option::IpOption::RecordRoute(route) => Some(route),
-            ip_option::IpOption::Timestamps { .. } => None,
-        });
-        route.unwrap_or_default().into_iter().map(IpAddr::V4).collect()
+        let mut row = self.statistics.summary(self.launched, pending.len() as u32);
+        row.source = self.origin.map(|(source, _)| source);
+        row.local = self.origin.map(|(_, local)| local);
+        row.size = self.shape.octets as u32;
+        row.reused = self.params.method == Kind::TcpSyn && self.launched > 1;
+        self.ctx.emit(row);
+    }
+}
+
+/// Sends what is to be sent in return, on the flow of its probe.
+fn send(flows: &VecDeque<Open>, reply: Option<(u32, Probe)>) {
+    let Some((number, probe)) = reply else { return };
+    let at = flows.partition_point(|open| open.number <= number);
+    if let Some(open) = at.checked_sub(1).and_then(|at| flows.get(at)) {
+        open.flow.send(probe);
     }
 }
 
@@ -318,18 +323,4 @@ async fn next_turn<T>(
         Either::First(heard) => Turn::Heard(heard),
         Either::Second(turn) => turn,
     }
-}
-
-/// The first of several to end, which is taken out; waits for ever where there are none.
-async fn first_of(futures: &mut Vec<Single>) -> (u32, Outcome<(Reply, Box<[u8]>)>) {
-    poll_fn(|cx| {
-        for at in 0..futures.len() {
-            if let Poll::Ready(output) = futures[at].as_mut().poll(cx) {
-                drop(futures.remove(at));
-                return Poll::Ready(output);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }

@@ -1,46 +1,102 @@
-//! Numbers of a whole run.
+//! Numbers of a whole run, and of what is known so far.
 //!
-//! Source: RFC 2681 (round-trip delay), RFC 7680 (loss).
+//! Source: RFC 2681 (round-trip delay), RFC 7680 (loss), RFC 3393 (delay variation of consecutive
+//! packets), RFC 4737 (reordering), Wilson, "Probable Inference, the Law of Succession, and
+//! Statistical Inference", 1927 (interval of a ratio).
 
-use crate::rows::SummaryRow;
+use crate::rows::{InterimRow, SummaryRow};
+
+/// How many standard deviations of the normal distribution hold 95 % of it.
+const Z_95: f64 = 1.959_963_984_540_054;
 
 /// What is counted on the way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
-    pub(crate) sent: u32,
     pub(crate) errors: u32,
     pub(crate) lost: u32,
     pub(crate) not_sent: u32,
     pub(crate) duplicates: u32,
     pub(crate) late: u32,
-    /// Round-trip times of the answered probes, microseconds.
-    rtts_us: Vec<u64>,
+    pub(crate) reordered: u32,
+    pub(crate) fragmented: u32,
+    pub(crate) too_big_sent: u32,
+    /// One behind the highest number of an answered probe.
+    next_expected: u32,
+    /// Number and round-trip time, microseconds, of the answered probes, in any order.
+    samples: Vec<(u32, u32)>,
 }
 
 impl Statistics {
-    /// One more probe was answered.
-    pub(crate) fn answer(&mut self, rtt_us: u64) {
-        self.rtts_us.push(rtt_us);
+    /// One more probe was answered, in time and for the first time; whether a later probe had been
+    /// answered before (RFC 4737, section 3).
+    pub(crate) fn answer(&mut self, number: u32, rtt_us: u64) -> bool {
+        // 71 minutes stand for more: no time-out is as long.
+        self.samples.push((number, u32::try_from(rtt_us).unwrap_or(u32::MAX)));
+        let is_reordered = number < self.next_expected;
+        self.reordered += u32::from(is_reordered);
+        self.next_expected = self.next_expected.max(number.saturating_add(1));
+        is_reordered
     }
 
     /// Probes that were answered.
     pub(crate) fn answered(&self) -> u32 {
-        self.rtts_us.len() as u32
+        self.samples.len() as u32
     }
 
-    /// The last row; `pending` probes are neither answered nor lost.
-    pub(crate) fn summary(mut self, pending: u32) -> SummaryRow {
+    /// Probes of which it is known what became of them.
+    fn known(&self) -> u32 {
+        self.answered() + self.lost
+    }
+
+    fn loss(&self) -> Option<f64> {
+        (self.known() > 0).then(|| f64::from(self.lost) / f64::from(self.known()))
+    }
+
+    /// Mean absolute difference between the times of probes that left one after the other and were
+    /// both answered.
+    fn jitter_us(&mut self) -> Option<f64> {
+        self.samples.sort_unstable();
+        let pairs = self.samples.windows(2).filter(|pair| pair[0].0 + 1 == pair[1].0);
+        let (count, total) = pairs.fold((0u32, 0u64), |(count, total), pair| {
+            (count + 1, total + u64::from(pair[0].1.abs_diff(pair[1].1)))
+        });
+        (count > 0).then(|| total as f64 / f64::from(count))
+    }
+
+    /// What is known after `launched` probes, `pending` of which have no fate yet.
+    pub(crate) fn interim(&mut self, launched: u32, pending: u32) -> InterimRow {
+        let whole = self.summary(launched, pending);
+        InterimRow {
+            sent: whole.sent,
+            answered: whole.answered,
+            lost: whole.lost,
+            pending,
+            duplicates: whole.duplicates,
+            loss: whole.loss,
+            min_us: whole.min_us,
+            mean_us: whole.mean_us,
+            median_us: whole.median_us,
+            max_us: whole.max_us,
+            jitter_us: whole.jitter_us,
+        }
+    }
+
+    /// The last row but for what the numbers do not tell; `pending` probes are neither answered nor
+    /// lost.
+    pub(crate) fn summary(&mut self, launched: u32, pending: u32) -> SummaryRow {
+        let jitter_us = self.jitter_us();
+        self.samples.sort_unstable_by_key(|(_, rtt_us)| *rtt_us);
         let answered = self.answered();
-        self.rtts_us.sort_unstable();
-        let times = &self.rtts_us;
-        let total: u64 = times.iter().sum();
+        let times = || self.samples.iter().map(|(_, rtt_us)| u64::from(*rtt_us));
+        let total: u64 = times().sum();
         let mean = total as f64 / f64::from(answered.max(1));
-        let square = |time: &u64| (*time as f64 - mean).powi(2);
-        let variance = times.iter().map(square).sum::<f64>() / f64::from(answered.max(1));
-        let known = answered + self.lost;
-        let at = |index: usize| times.get(index).copied();
+        let square = |time: u64| (time as f64 - mean).powi(2);
+        let variance = times().map(square).sum::<f64>() / f64::from(answered.max(1));
+        let at = |index: usize| self.samples.get(index).map(|(_, rtt_us)| u64::from(*rtt_us));
+        let many = self.samples.len();
+        let (loss_low, loss_high) = wilson(self.lost, self.known()).unzip();
         SummaryRow {
-            sent: self.sent,
+            sent: launched - self.not_sent,
             answered,
             errors: self.errors,
             lost: self.lost,
@@ -48,35 +104,112 @@ impl Statistics {
             not_sent: self.not_sent,
             duplicates: self.duplicates,
             late: self.late,
-            loss: (known > 0).then(|| f64::from(self.lost) / f64::from(known)),
+            reordered: self.reordered,
+            fragmented: self.fragmented,
+            too_big_sent: self.too_big_sent,
+            loss: self.loss(),
+            loss_low,
+            loss_high,
             min_us: at(0),
             mean_us: total.checked_div(u64::from(answered)),
-            median_us: at(times.len() / 2),
-            p95_us: at(times.len() * 95 / 100),
-            max_us: at(times.len().wrapping_sub(1)),
+            median_us: at(many / 2),
+            p95_us: at(many * 95 / 100),
+            p99_us: at(many * 99 / 100),
+            max_us: at(many.wrapping_sub(1)),
             stddev_us: (answered > 0).then(|| variance.sqrt()),
+            jitter_us,
+            ..SummaryRow::default()
         }
     }
+}
+
+/// Ends of the 95 % interval of a ratio of which `hits` of `all` were seen; none of nothing.
+fn wilson(hits: u32, all: u32) -> Option<(f64, f64)> {
+    if all == 0 {
+        return None;
+    }
+    let (n, ratio, z2) = (f64::from(all), f64::from(hits) / f64::from(all), Z_95 * Z_95);
+    let middle = (ratio + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let spread = ratio * (1.0 - ratio) / n + z2 / (4.0 * n * n);
+    let half = Z_95 / (1.0 + z2 / n) * spread.sqrt();
+    // At both ends the bound is exact; the arithmetic is not.
+    let low = if hits == 0 { 0.0 } else { (middle - half).max(0.0) };
+    let high = if hits == all { 1.0 } else { (middle + half).min(1.0) };
+    Some((low, high))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn answered(rtts_us: impl IntoIterator<Item = (u32, u64)>) -> Statistics {
+        let mut statistics = Statistics::default();
+        for (number, rtt_us) in rtts_us {
+            statistics.answer(number, rtt_us);
+        }
+        statistics
+    }
+
     #[test]
     fn the_median_is_the_element_in_the_middle_and_the_mean_is_cut() {
-        let mut statistics = Statistics { sent: 5, lost: 1, ..Statistics::default() };
-        for rtt_us in [40, 10, 30, 21] {
-            statistics.answer(rtt_us);
-        }
-        let row = statistics.summary(0);
+        let mut statistics = answered([(0, 40), (1, 10), (2, 30), (3, 21)]);
+        statistics.lost = 1;
+        let row = statistics.summary(5, 0);
         assert_eq!((row.min_us, row.median_us, row.max_us), (Some(10), Some(30), Some(40)));
-        assert_eq!((row.mean_us, row.loss), (Some(25), Some(0.2)));
+        assert_eq!((row.mean_us, row.loss, row.sent), (Some(25), Some(0.2), 5));
+    }
+
+    #[test]
+    fn percentiles_are_elements_of_the_sorted_times() {
+        let row = answered((0..1000).rev().map(|n| (n, u64::from(n)))).summary(1000, 0);
+        assert_eq!((row.median_us, row.p95_us, row.p99_us), (Some(500), Some(950), Some(990)));
     }
 
     #[test]
     fn nothing_sent_is_not_all_lost() {
-        let row = Statistics { not_sent: 3, ..Statistics::default() }.summary(0);
+        let row = Statistics { not_sent: 3, ..Statistics::default() }.summary(3, 0);
         assert_eq!((row.loss, row.min_us, row.mean_us, row.stddev_us), (None, None, None, None));
+        assert_eq!((row.loss_low, row.loss_high, row.jitter_us, row.sent), (None, None, None, 0));
+    }
+
+    #[test]
+    fn jitter_is_the_mean_difference_of_consecutive_probes_alone() {
+        // Between 1 and 3 one was lost; the order in which the answers came does not matter.
+        let row = answered([(1, 130), (0, 100), (4, 110), (3, 50)]).summary(5, 0);
+        assert_eq!(row.jitter_us, Some((30.0 + 60.0) / 2.0));
+        assert_eq!(answered([(0, 5), (2, 9)]).summary(3, 0).jitter_us, None);
+    }
+
+    #[test]
+    fn the_loss_has_the_interval_of_wilson() {
+        let near = |(low, high): (f64, f64), expected: (f64, f64)| {
+            (low - expected.0).abs() < 5e-5 && (high - expected.1).abs() < 5e-5
+        };
+        assert!(near(wilson(2, 10).unwrap(), (0.0567, 0.5098)), "{:?}", wilson(2, 10));
+        assert!(
+            near(wilson(2000, 10_000).unwrap(), (0.1923, 0.2080)),
+            "{:?}",
+            wilson(2000, 10_000)
+        );
+        assert_eq!(wilson(0, 4).unwrap().0, 0.0);
+        assert_eq!(wilson(4, 4).unwrap().1, 1.0);
+        assert_eq!(wilson(0, 0), None);
+    }
+
+    #[test]
+    fn an_answer_behind_that_of_a_later_probe_is_reordered() {
+        let mut statistics = Statistics::default();
+        let reordered: Vec<bool> = [0, 2, 1, 3].map(|number| statistics.answer(number, 1)).to_vec();
+        assert_eq!(reordered, [false, false, true, false]);
+        assert_eq!(statistics.summary(4, 0).reordered, 1);
+    }
+
+    #[test]
+    fn counting_goes_on_after_a_summary_on_the_way() {
+        let mut statistics = answered([(0, 40), (1, 10)]);
+        assert_eq!(statistics.interim(3, 1).jitter_us, Some(30.0));
+        statistics.answer(2, 70);
+        let row = statistics.summary(3, 0);
+        assert_eq!((row.answered, row.jitter_us, row.median_us), (3, Some(45.0), Some(40)));
     }
 }

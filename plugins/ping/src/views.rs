@@ -55,21 +55,56 @@ fn detail() -> Capability {
         .column("delay.twoway.icmp.us", "rtt_us")
 }
 
-/// Every kind of probe and every column that the registry has a word for.
+/// Every kind of probe and every column.
 fn full() -> Capability {
     let methods = Constraint::set(crate::kind::Kind::NAMES.iter().copied());
-    parameters("ping-full-{ip}", Constraint::range(28, 65_535), methods)
+    let mut view = parameters("ping-full-{ip}", Constraint::range(28, 65_535), methods)
         .parameter("scamper.ping.rcount", Constraint::range(0, 65_535))
-        .order("seq")
-        .column("time", "time")
-        .column("sequence", "seq")
-        .column("scamper.ping.reply.kind", "kind")
-        .column("scamper.ping.reply.{ip}", "addr")
-        .column("delay.twoway.icmp.us", "rtt_us")
-        .column("scamper.ping.reply.ttl", "ttl")
-        .column("scamper.ping.reply.size", "size")
-        .column("scamper.ping.reply.icmp.type", "icmp_type")
-        .column("scamper.ping.reply.icmp.code", "icmp_code")
-        .column("scamper.ping.reply.duplicate", "duplicate")
-        .column("scamper.ping.reply.late", "late")
+        .parameter("sonde.ping.gateway", Constraint::Any)
+        .parameter("sonde.ping.timestamp", Constraint::Any)
+        .parameter("sonde.ping.sequence", Constraint::Any)
+        .parameter("sonde.ping.acknowledgement", Constraint::Any)
+        .parameter("sonde.ping.mss", Constraint::range(0, 65_535))
+        .order("seq");
+    for (element, column) in COLUMNS {
+        view = view.column(element, column);
+    }
+    view
 }
+
+/// Elements of the full view, and the columns of `replies` that they show.
+const COLUMNS: [(&str, &str); 33] = [
+    ("time", "time"),
+    ("sequence", "seq"),
+    ("scamper.ping.reply.kind", "kind"),
+    ("scamper.ping.reply.{ip}", "addr"),
+    ("delay.twoway.icmp.us", "rtt_us"),
+    ("scamper.ping.reply.rtt.ns", "rtt_ns"),
+    ("scamper.ping.reply.tx", "sent"),
+    ("scamper.ping.reply.tx.clock", "tx"),
+    ("scamper.ping.reply.rx.clock", "rx"),
+    ("scamper.ping.reply.ttl", "ttl"),
+    ("scamper.ping.reply.tos", "tos"),
+    ("scamper.ping.reply.size", "size"),
+    ("scamper.ping.reply.ipid", "ip_id"),
+    ("scamper.ping.reply.fragmented", "fragmented"),
+    ("scamper.ping.reply.icmp.type", "icmp_type"),
+    ("scamper.ping.reply.icmp.code", "icmp_code"),
+    ("scamper.ping.reply.icmp.nexthopmtu", "mtu"),
+    ("scamper.ping.reply.icmp.originate", "icmp_originate_ms"),
+    ("scamper.ping.reply.icmp.receive", "icmp_receive_ms"),
+    ("scamper.ping.reply.icmp.transmit", "icmp_transmit_ms"),
+    ("scamper.ping.reply.tcp.flags", "tcp_flags"),
+    ("scamper.ping.reply.tcp.mss", "tcp_mss"),
+    ("scamper.ping.reply.tcp.window", "tcp_window"),
+    ("scamper.ping.reply.rr", "rr"),
+    ("scamper.ping.reply.ts", "ts"),
+    ("scamper.ping.reply.ts.overflow", "ts_overflow"),
+    ("scamper.ping.reply.quoted.ttl", "quoted_ttl"),
+    ("scamper.ping.reply.quoted.tos", "quoted_tos"),
+    ("scamper.ping.reply.quoted.{ip}", "quoted_dst"),
+    ("scamper.ping.reply.weak", "weak"),
+    ("scamper.ping.reply.duplicate", "duplicate"),
+    ("scamper.ping.reply.late", "late"),
+    ("scamper.ping.reply.reordered", "reordered"),
+];

@@ -157,3 +157,33 @@ fn events_for_a_flow_that_was_dropped_are_ignored() {
     assert_eq!(driver.answer(LABEL_TOKEN | 1), []);
     assert_eq!(driver.tasks(), 1);
 }
+
+method!(SeveralFlows, ctx {
+    let (first, second) = (ctx.udp().await?, ctx.udp().await?);
+    first.launch(1, Probe::udp(1), ms(100));
+    second.launch(2, Probe::udp(2), ms(100));
+    ctx.say(ctx.next_with(shown).await);
+    // Nobody listens while it sleeps.
+    ctx.sleep(ms(500)).await;
+    while first.outstanding() + second.outstanding() > 0 {
+        ctx.say(ctx.next_with(shown).await);
+    }
+    ctx.say(ctx.next_with(shown).await);
+    Ok(())
+});
+
+#[test]
+fn what_any_flow_hears_is_heard_by_who_listens_to_all() {
+    let (mut driver, did) = Driver::opened::<SeveralFlows>();
+    driver.open(only(&did, ActionKind::OpenFlow).action.token, 6);
+    let on = |flow, event| Event { flow, ..event };
+    let of_second = on(6, driver.packet(LABEL_TOKEN | 2));
+    let did = driver.with_payload(of_second, b"answer");
+    assert_eq!(said(&did), ["2 reply 6"]);
+    let timer = only(&did, ActionKind::Timer).action.token;
+    let of_first = on(5, driver.packet(LABEL_TOKEN | 1));
+    assert_eq!(driver.with_payload(of_first, b"answer"), []);
+    assert_eq!(said(&driver.timer(timer)), ["1 reply 6"]);
+    let again = Event { flags: flags::DUPLICATE, ..of_second };
+    assert_eq!(said(&driver.with_payload(again, b"answer")), ["2 reply duplicate 6"]);
+}

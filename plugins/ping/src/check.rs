@@ -1,0 +1,156 @@
+//! What of a ping's parameters does not fit together, and how long its probes are.
+
+use sonde_plugin_api::prelude::*;
+
+use crate::{
+    kind::Kind,
+    params::{Gathering, PingParams},
+};
+
+/// All that a probe has beside what differs from one to the next.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) checksum: Option<u16>,
+    pub(crate) ip_options: Box<[u8]>,
+    /// Of the whole probe, octets.
+    pub(crate) octets: usize,
+}
+
+impl PingParams {
+    /// The shape of the probes, where all fits together.
+    ///
+    /// # Errors
+    ///
+    /// Names the parameter, its value and what would be accepted.
+    pub(crate) fn shape(&self) -> Result<Shape, Fail> {
+        let gathering = self.gathering()?;
+        self.check_family(&gathering)?;
+        self.check_tcp()?;
+        let ip_options = gathering.octets().into_boxed_slice();
+        let headers = self.header_octets(ip_options.len());
+        let octets = self.octets(headers)?;
+        if self.payload.is_some() && self.pattern.is_some() {
+            return refuse("scamper.ping.payload and scamper.ping.pattern exclude each other");
+        }
+        if self.payload.is_some() && self.is_udp6() {
+            return refuse(
+                "scamper.ping.payload with method udp leaves nothing to tell probes over IPv6 \
+                 apart, accepted: method udp-dport, or scamper.ping.pattern",
+            );
+        }
+        let checksum = self.wanted_checksum()?;
+        if checksum.is_some() && (!self.method.is_icmp() || octets - headers < 2) {
+            return refuse(
+                "scamper.ping.icmp.checksum takes an ICMP method and 2 octets of payload",
+            );
+        }
+        Ok(Shape { checksum, ip_options, octets })
+    }
+
+    fn check_family(&self, gathering: &Gathering) -> Result<(), Fail> {
+        let is_v4 = self.destination.is_ipv4();
+        if self.source.is_some_and(|source| source.is_ipv4() != is_v4) {
+            return refuse("source and destination are of different families");
+        }
+        if let Some(gateway) = self.gateway.filter(|gateway| gateway.is_ipv4() != is_v4) {
+            let family = if is_v4 { "IPv4" } else { "IPv6" };
+            return refuse(&format!("sonde.ping.gateway is {gateway}, accepted: {family}"));
+        }
+        if self.method == Kind::IcmpTime && !is_v4 {
+            return refuse("scamper.ping.method is icmp-time, which exists in IPv4 only");
+        }
+        if self.rr && !is_v4 {
+            return refuse("scamper.ping.rr is 1, which exists in IPv4 only");
+        }
+        if let Gathering::Times(..) = gathering {
+            if !is_v4 {
+                return refuse("sonde.ping.timestamp is given, which exists in IPv4 only");
+            }
+            if self.rr {
+                return refuse("scamper.ping.rr and sonde.ping.timestamp exclude each other");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tcp(&self) -> Result<(), Fail> {
+        let method = self.method;
+        if self.mss != 0 && !method.may_name_mss() {
+            return refuse(&format!(
+                "sonde.ping.mss is {}, accepted: 0 with {method}, others with tcp-syn, \
+                 tcp-syn-sport, tcp-synack",
+                self.mss
+            ));
+        }
+        if let Some(number) = self.acknowledgement.filter(|_| !method.acknowledges()) {
+            return refuse(&format!(
+                "sonde.ping.acknowledgement is {number}, accepted: with tcp-ack, tcp-ack-sport, \
+                 tcp-synack"
+            ));
+        }
+        let most = match method {
+            _ if method.is_tcp() => u32::MAX,
+            _ if method.is_icmp() => 65_535,
+            _ => {
+                return match self.sequence {
+                    Some(number) => refuse(&format!(
+                        "sonde.ping.sequence is {number}, accepted: with ICMP and TCP methods"
+                    )),
+                    None => Ok(()),
+                };
+            }
+        };
+        match self.sequence.filter(|number| *number > most) {
+            Some(number) => refuse(&format!(
+                "sonde.ping.sequence is {number}, accepted: 0 ... {most} with {method}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Octets of a probe without its payload.
+    fn header_octets(&self, ip_options: usize) -> usize {
+        let ip = if self.destination.is_ipv4() { 20 + ip_options } else { 40 };
+        let tcp_options = if self.mss == 0 { 0 } else { 4 };
+        ip + self.method.header_octets() + tcp_options
+    }
+
+    /// Octets of a whole probe. The usual size is too little for some kinds and options, which then
+    /// have no payload.
+    fn octets(&self, headers: usize) -> Result<usize, Fail> {
+        let usual = if self.destination.is_ipv4() { 84 } else { 56 };
+        let size = usize::from(self.size);
+        let is_chosen = self.size != usual;
+        let given = match (&self.payload, self.payload_octets) {
+            (Some(payload), None) => return Ok(headers + payload.0.len()),
+            (Some(payload), Some(octets)) if payload.0.len() != usize::from(octets) => {
+                return refuse(&format!(
+                    "sonde.ping.payloadsize is {octets}, accepted: {} with this \
+                     scamper.ping.payload",
+                    payload.0.len()
+                ));
+            }
+            (_, Some(octets)) => headers + usize::from(octets),
+            (None, None) if is_chosen => size,
+            (None, None) => size.max(headers),
+        };
+        if self.payload_octets.is_some() && is_chosen && given != size {
+            return refuse(&format!(
+                "scamper.ping.size is {size}, accepted: {given} with this sonde.ping.payloadsize"
+            ));
+        }
+        if !(headers..=65_535).contains(&given) {
+            let name = match self.payload_octets {
+                Some(octets) => format!("sonde.ping.payloadsize is {octets}, a packet of {given}"),
+                None => format!("scamper.ping.size is {given}"),
+            };
+            let method = self.method;
+            return refuse(&format!("{name}, accepted: {headers} ... 65535 octets with {method}"));
+        }
+        Ok(given)
+    }
+}
+
+fn refuse<T>(text: &str) -> Result<T, Fail> {
+    Err(Fail::bad_params(text))
+}

@@ -1,0 +1,208 @@
+//! Which packets answer which probes.
+
+use super::*;
+
+#[test]
+fn each_kind_of_probe_is_answered_in_both_families() {
+    for target in [TARGET4, TARGET6] {
+        for method in answered_kinds(target) {
+            let run = run_in(net(), PingParams { method, ..ping(target, 3) });
+            let row = |seq| json!({"seq": seq, "kind": "reply", "addr": target, "rtt_us": 4000});
+            let rows = run.table("replies").columns(["seq", "kind", "addr", "rtt_us"]);
+            assert_eq!(rows, [row(0), row(1), row(2)], "{method:?}");
+            let SummaryRow { sent, answered, loss, .. } = summary(&run);
+            assert_eq!((sent, answered, loss), (3, 3, Some(0.0)), "{run}");
+            assert_eq!((run.stop.as_str(), run.foreign), ("complete", 0), "{run}");
+        }
+    }
+}
+
+#[test]
+fn probes_leave_by_the_clock_while_answers_are_on_their_way() {
+    for method in answered_kinds(TARGET4) {
+        let params = PingParams { period: ms(7), ..ping_by(method, 100) };
+        let run = run_in(net().and("link r1 target delay 150ms jitter 5ms"), params);
+        let sent = run.exchange().entries().iter().filter(|(_, e)| matches!(e, Entry::Sent(_)));
+        assert!(sent.map(|(at, _)| *at).eq((0..100).map(|n| ms(7) * n)), "{run}");
+        assert_eq!(summary(&run).answered, 100, "{run}");
+    }
+}
+
+#[test]
+fn a_second_answer_is_a_duplicate_and_no_answer() {
+    let run = run_in(net().duplicate_back("target", [2]), ping(TARGET4, 3));
+    let row = |seq, duplicate| json!({"seq": seq, "kind": "reply", "duplicate": duplicate});
+    let rows = run.table("replies").columns(["seq", "kind", "duplicate"]);
+    assert_eq!(rows, [row(0, false), row(1, false), row(1, true), row(2, false)]);
+    let SummaryRow { answered, duplicates, lost, .. } = summary(&run);
+    assert_eq!((answered, duplicates, lost), (3, 1, 0));
+}
+
+#[test]
+fn an_answer_after_the_timeout_is_late_and_its_probe_lost() {
+    let net = || net().and("link r1 <- target reorder 2 by 1500ms");
+    let patient = PingParams { wait: ms(1600), ..ping(TARGET4, 4) };
+    assert_eq!(summary(&run_in(net(), patient)).max_us, Some(1_504_000));
+    let run = run_in(net(), ping(TARGET4, 4));
+    let row = |seq, kind, late| json!({"seq": seq, "kind": kind, "late": late});
+    let rows = run.table("replies").columns(["seq", "kind", "late"]);
+    let answer = |seq| row(seq, "reply", false);
+    let expected =
+        [answer(0), row(1, "timeout", false), answer(2), row(1, "reply", true), answer(3)];
+    assert_eq!(rows, expected);
+    let SummaryRow { answered, late, lost, max_us, .. } = summary(&run);
+    assert_eq!((answered, late, lost, max_us), (3, 1, 1, Some(4000)));
+}
+
+#[test]
+fn a_router_where_the_ttl_ends_is_an_error_and_the_target_lost() {
+    for (target, router, icmp_type) in [(TARGET4, "192.0.2.254", 11), (TARGET6, "2001:db8:1::1", 3)]
+    {
+        for method in kinds(target) {
+            let run = run_in(net(), PingParams { method, ttl: 1, ..ping(target, 20) });
+            let rows = run.typed::<ReplyRow>("replies");
+            for row in &rows {
+                assert_eq!((row.kind.name(), row.icmp_type), ("error", Some(icmp_type)), "{run}");
+                assert_eq!((row.addr, row.probe_ttl), (router.parse().ok(), 1), "{run}");
+            }
+            let SummaryRow { answered, errors, lost, loss, min_us, .. } = summary(&run);
+            assert_eq!((answered, errors, lost, loss), (0, 20, 20, Some(1.0)), "{run}");
+            assert_eq!(min_us, None);
+            // Nothing but the probes: there is nobody to take leave of.
+            assert_eq!((rows.len(), run.counters.sent), (20, 20), "{run}");
+        }
+    }
+}
+
+#[test]
+fn port_unreachable_is_an_answer_of_the_target_and_an_error_of_a_router() {
+    for (target, network, code) in
+        [(TARGET4, "198.51.100.0/24", 3), (TARGET6, "2001:db8:9::/48", 4)]
+    {
+        for method in [Udp, UdpDport] {
+            let params = PingParams { method, ..ping(target, 2) };
+            let by_target = run_in(net(), params.clone());
+            assert_eq!(by_target.table("replies").column("icmp_code"), [code, code]);
+            assert_eq!(of_kind(&by_target, "reply"), [0, 1]);
+            let refusing = format!("r1 refuse {network} code {code}");
+            let by_router = run_in(net().and(&refusing), params);
+            assert_eq!(by_router.table("replies").column("icmp_code"), [code, code]);
+            assert_eq!(of_kind(&by_router, "error"), [0, 1]);
+        }
+    }
+}
+
+#[test]
+fn udp_data_is_an_answer() {
+    let run = run_in(net().attributes("target", "echo-udp"), ping_by(Udp, 2));
+    assert_eq!(run.table("replies").column("kind"), ["reply", "reply"]);
+    assert_eq!(run.table("replies").column("icmp_type"), [json!(null), json!(null)]);
+}
+
+#[test]
+fn answers_that_overtake_each_other_find_their_probes() {
+    let row = |seq, rtt_us| json!({"seq": seq, "rtt_us": rtt_us});
+    for target in [TARGET4, TARGET6] {
+        for method in answered_kinds(target) {
+            let params = PingParams { method, period: ms(10), ..ping(target, 4) };
+            let run = run_in(net().and("link r1 <- target reorder 1 by 25ms"), params);
+            let rows = run.table("replies").columns(["seq", "rtt_us"]);
+            let expected = [row(1, 4000), row(2, 4000), row(0, 29_000), row(3, 4000)];
+            assert_eq!(rows, expected, "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn two_pings_at_once_keep_apart() {
+    let net = net().and("vantage - other\n other 203.0.113.7");
+    let mut sim = Sim::new(net.drop("target", [3]), SEED);
+    let first = sim.start::<Ping>(PingParams { sport: 7, ..ping(TARGET4, 3) });
+    let same_target = sim.start::<Ping>(ping(TARGET4, 3));
+    let same_identifier = sim.start::<Ping>(PingParams { sport: 7, ..ping("203.0.113.7", 3) });
+    sim.run_to_end();
+    // The third packet towards the target is the second one of the first ping.
+    for (measurement, lost) in [(first, 1), (same_target, 0), (same_identifier, 0)] {
+        let run = sim.result(measurement);
+        let SummaryRow { answered, duplicates, .. } = summary(&run);
+        assert_eq!((answered, duplicates, run.foreign), (3 - lost, 0, 0), "{run}");
+    }
+}
+
+#[test]
+fn nobody_answers_a_reset() {
+    for target in [TARGET4, TARGET6] {
+        let run = run_in(net(), PingParams { method: TcpRst, ..ping(target, 3) });
+        assert_eq!(of_kind(&run, "timeout"), [0, 1, 2]);
+        assert_eq!((summary(&run).lost, run.stop.as_str()), (3, "complete"));
+    }
+}
+
+#[test]
+fn an_open_port_resets_what_claims_to_be_its_answer() {
+    let params = PingParams { method: TcpSynAck, ..ping(TARGET4, 3) };
+    for net in [net(), net().attributes("target", "tcp 80")] {
+        let run = run_in(net, params.clone());
+        assert_eq!(run.table("replies").column("tcp_flags"), [flags::RST; 3]);
+        assert_eq!(of_kind(&run, "reply"), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn answers_that_come_twice_or_late_are_rows_of_every_kind() {
+    for target in [TARGET4, TARGET6] {
+        for method in answered_kinds(target) {
+            let net =
+                net().and("link r1 <- target duplicate 1\nlink vantage <- r1 reorder 3 by 1500ms");
+            let run = run_in(net, PingParams { method, ..ping(target, 4) });
+            let row = |seq, kind, duplicate, late| json!({"seq": seq, "kind": kind, "duplicate": duplicate, "late": late});
+            let rows = run.table("replies").columns(["seq", "kind", "duplicate", "late"]);
+            let expected = [
+                row(0, "reply", false, false),
+                row(0, "reply", true, false),
+                row(1, "timeout", false, false),
+                row(2, "reply", false, false),
+                row(1, "reply", false, true),
+                row(3, "reply", false, false),
+            ];
+            assert_eq!(rows, expected, "{method}");
+            let SummaryRow { answered, duplicates, late, lost, .. } = summary(&run);
+            assert_eq!((answered, duplicates, late, lost), (3, 1, 1, 1), "{method}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_behind_that_of_a_later_probe_is_marked_as_reordered() {
+    for method in answered_kinds(TARGET4) {
+        let params = PingParams { period: ms(10), ..ping_by(method, 4) };
+        let run = run_in(net().and("link r1 <- target reorder 1 by 25ms"), params);
+        let marks = run.table("replies").column("reordered");
+        assert_eq!(marks, [false, false, true, false].map(|mark| json!(mark)), "{method}");
+        assert_eq!(summary(&run).reordered, 1);
+    }
+}
+
+#[test]
+fn sequence_numbers_of_icmp_wrap_and_their_answers_find_their_probes() {
+    for target in [TARGET4, TARGET6] {
+        // Four probes wait for their answers at any time.
+        let params = PingParams { sequence: Some(65_530), period: ms(1), ..ping(target, 12) };
+        let run = run_in(net(), params);
+        let sent: Vec<u16> = (0..12).map(|number| 65_530u16.wrapping_add(number)).collect();
+        assert_eq!(words_at(&run, 6), sent);
+        assert_eq!(of_kind(&run, "reply"), (0..12).collect::<Vec<_>>());
+        assert_eq!(run.table("replies").column("rtt_us"), [4000; 12]);
+    }
+}
+
+#[test]
+fn the_largest_count_wraps_the_sequence_number_and_confuses_nothing() {
+    let params = PingParams { period: ms(1), ..ping(TARGET4, 65_535) };
+    let run = Sim::new(net().drop("target", [65_535]), SEED)
+        .keep_entries(0)
+        .run::<Ping>(PingParams { sequence: Some(7), ..params });
+    let SummaryRow { answered, lost, duplicates, late, .. } = summary(&run);
+    assert_eq!((answered, lost, duplicates, late), (65_534, 1, 0, 0));
+    assert_eq!(of_kind(&run, "timeout"), [65_534]);
+}
