@@ -68,20 +68,34 @@ fn token(
     Md5::digest(preimage).iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-#[test]
-fn the_capabilities_of_ping_are_those_of_the_seed_to_the_token() {
-    let run = Finished::of(Command::new(sonde()).args(["methods", "ping", "--json"]));
+/// Everything that the seed system offers of a method is offered to the token, and a richer view beside it.
+fn assert_golden(name: &str) {
+    let run = Finished::of(Command::new(sonde()).args(["methods", name, "--json"]));
     assert_eq!(run.code, 0, "{}", run.errors);
     let method: MethodDescriptor = serde_json::from_str(&run.output).unwrap();
     let golden: Vec<Value> =
-        serde_json::from_str(include_str!("../golden/ping-capabilities.json")).unwrap();
+        serde_json::from_str(include_str!("../golden/seed-capabilities.json")).unwrap();
     let offered = offered(&method);
-    for expected in &golden {
+    let prefix = format!("{name}-");
+    let is_of = |it: &&Value| it["label"].as_str().is_some_and(|it| it.starts_with(&prefix));
+    let expected: Vec<&Value> = golden.iter().filter(is_of).collect();
+    assert!(expected.len() >= 2, "the seed system knows no {name}");
+    for expected in expected {
         let found = offered.iter().find(|view| view["label"] == expected["label"]);
         assert_eq!(found, Some(expected));
     }
     for family in ["ip4", "ip6"] {
-        let full = format!("ping-full-{family}");
+        let full = format!("{name}-full-{family}");
         assert!(offered.iter().any(|view| view["label"] == full.as_str()), "{full} is not offered");
     }
+}
+
+#[test]
+fn the_capabilities_of_ping_are_those_of_the_seed_to_the_token() {
+    assert_golden("ping");
+}
+
+#[test]
+fn the_capabilities_of_tracelb_are_those_of_the_seed_to_the_token() {
+    assert_golden("tracelb");
 }

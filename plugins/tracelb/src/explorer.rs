@@ -1,0 +1,422 @@
+//! The multipath detection algorithm with node control.
+//!
+//! Nodes are taken nearest first. Through each go so many different flows that one more next hop
+//! would have shown; where too few are known to reach it, fresh ones are made and looked up at its own TTL.
+//! Behind a TTL at which there is one node alone, flows are presumed to go through it, and what is
+//! found with such a flow is looked up afterwards.
+//!
+//! Source: Augustin, Friedman, Teixeira, 2007; Veitch et al., 2009.
+
+use std::collections::BTreeSet;
+
+use sonde_plugin_api::prelude::*;
+
+use crate::{
+    graph::{Balancing, Graph, NodeId, Seen, Stop, VANTAGE},
+    params::{Algorithm, Scope, TracelbParams},
+    prober::{Answer, Halt, Prober, WINDOW},
+    report,
+    rows::TracelbRow,
+    stopping_points::StoppingPoints,
+};
+
+/// Probes of a flow before its silence counts as a router's, where other flows are answered: a few losses in a row
+/// are no branch.
+const TRIES_FOR_SILENCE: u8 = 6;
+
+/// Packets of one flow beyond those that show two ways with the wanted confidence: what follows from taking packets for
+/// flows is wrong, not just incomplete.
+const SAFETY: usize = 4;
+
+/// What is known, and how more comes to be known.
+pub(crate) struct Explorer {
+    pub(crate) prober: Prober,
+    pub(crate) graph: Graph,
+    pub(crate) points: StoppingPoints,
+    next_flow: u32,
+}
+
+/// Explores, and reports whatever was found by the end.
+pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(), Fail> {
+    params.check()?;
+    let points =
+        StoppingPoints::new(params.confidence, params.scope == Scope::Graph, params.factor);
+    let graph = Graph::new(params.first_hop());
+    let begin = ctx.now();
+    let prober = Prober::new(ctx.clone(), params);
+    let mut explorer = Explorer { prober, graph, points, next_flow: 0 };
+    let end = ctx.until_interrupted(explorer.explore()).await;
+    let ended = match end {
+        None => report::End::Interrupted,
+        Some(Ok(())) => report::End::Explored,
+        Some(Err(Halt::Budget)) => report::End::Budget,
+        Some(Err(Halt::Failed(fail))) => {
+            // What was found is kept: it cost packets.
+            report::emit(&explorer, report::End::Failed, begin);
+            return Err(fail);
+        }
+    };
+    report::emit(&explorer, ended, begin);
+    Ok(())
+}
+
+impl Explorer {
+    async fn explore(&mut self) -> Result<(), Halt> {
+        while let Some((ttl, nodes)) = self.graph.nearest_open() {
+            if ttl == u8::MAX {
+                for node in nodes {
+                    self.graph.nodes[node].stop = Some(Stop::MaxTtl);
+                }
+                continue;
+            }
+            let is_lite = self.prober.params.algorithm == Algorithm::MdaLite;
+            if !is_lite || !self.explore_lightly(ttl, &nodes).await? {
+                self.explore_node_by_node(ttl, &nodes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for everything behind these nodes at this TTL.
+    pub(crate) async fn explore_node_by_node(
+        &mut self,
+        ttl: u8,
+        nodes: &[NodeId],
+    ) -> Result<(), Halt> {
+        let mut open: Vec<NodeId> = nodes.to_vec();
+        while !open.is_empty() {
+            let only = self.graph.only(ttl);
+            let (mut ask, mut fresh) = (Vec::new(), None);
+            let mut finished = Vec::new();
+            for &node in &open {
+                let (missing, untried) = self.missing(node, ttl);
+                if missing == 0 {
+                    finished.push(node);
+                    continue;
+                }
+                let known = untried.len().min(missing);
+                ask.extend_from_slice(&untried[..known]);
+                let lacking = missing - known;
+                if lacking == 0 {
+                    continue;
+                }
+                if only == Some(node) || node == VANTAGE {
+                    ask.extend((0..lacking).map(|_| self.fresh_flow(ttl, node)));
+                } else {
+                    let few = self.flows_to_find(node, ttl, lacking);
+                    fresh = Some(fresh.map_or(few, |fewest: usize| fewest.min(few)));
+                }
+            }
+            if !ask.is_empty() {
+                self.ask_behind(ttl, &ask).await?;
+            } else if let Some(count) = fresh {
+                self.find_flows(ttl, count, &mut open).await?;
+            }
+            for node in finished {
+                if self.finish(node, ttl).await? {
+                    let root = self.graph.root(node);
+                    self.graph.nodes[root].is_expanded = true;
+                    open.retain(|other| *other != node);
+                }
+            }
+            // A cluster that swallowed a node, or a node that turned out to be no way on.
+            open.retain(|node| {
+                self.graph.root(*node) == *node && !self.graph.nodes[*node].is_expanded
+            });
+        }
+        Ok(())
+    }
+
+    /// Flows that are still to be sent on behind a node, and those of them that are known.
+    fn missing(&mut self, node: NodeId, ttl: u8) -> (usize, Vec<u32>) {
+        let through = self.graph.flows_through(node, ttl);
+        let (tried, untried): (Vec<u32>, Vec<u32>) =
+            through.into_iter().partition(|flow| self.graph.seen(ttl + 1, *flow).is_some());
+        let hops: BTreeSet<NodeId> =
+            tried.iter().filter_map(|flow| self.graph.at(ttl + 1, *flow)).collect();
+        // The target may be next: one flow tells, and then there is nothing else to look for.
+        let target = hops.iter().any(|hop| self.graph.nodes[*hop].stop == Some(Stop::Reached));
+        let wanted = match hops.len() {
+            0 if tried.is_empty() => 1,
+            1 if target => 1,
+            seen => self.points.after(seen),
+        };
+        (wanted.saturating_sub(tried.len()), untried)
+    }
+
+    /// Flows used so far.
+    pub(crate) fn flows(&self) -> u32 {
+        self.next_flow
+    }
+
+    pub(crate) fn new_flow(&mut self) -> u32 {
+        self.next_flow += 1;
+        self.next_flow - 1
+    }
+
+    fn fresh_flow(&mut self, ttl: u8, node: NodeId) -> u32 {
+        let flow = self.new_flow();
+        self.graph.presume(ttl, flow, node);
+        flow
+    }
+
+    /// How many fresh flows are likely to bring as many as are lacking to a node.
+    fn flows_to_find(&self, node: NodeId, ttl: u8, lacking: usize) -> usize {
+        let all = self.graph.flows(ttl).len().max(1);
+        let hits = self.graph.flows_through(node, ttl).len().max(1);
+        (lacking * all).div_ceil(hits).clamp(1, WINDOW)
+    }
+
+    /// Sends flows on to the TTL behind, and looks up those that found something new without
+    /// having been seen before it.
+    pub(crate) async fn ask_behind(&mut self, ttl: u8, flows: &[u32]) -> Result<(), Halt> {
+        let asked: Vec<(u32, u8)> = flows.iter().map(|flow| (*flow, ttl + 1)).collect();
+        let tries = self.prober.params.tries();
+        let answers = self.prober.ask_all(&asked, tries).await;
+        for (flow, is_new, _) in self.learn_all(&asked, answers)? {
+            if is_new && !self.graph.is_certain(ttl, flow) {
+                self.trace_back(flow, ttl + 1).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes all answers, those before and after the end of the budget; each flow, whether it met
+    /// something new, and whether anybody.
+    fn learn_all(
+        &mut self,
+        asked: &[(u32, u8)],
+        answers: Vec<Result<Option<Answer>, Halt>>,
+    ) -> Result<Vec<(u32, bool, bool)>, Halt> {
+        let mut learned = Vec::with_capacity(asked.len());
+        let mut halt = None;
+        for (&(flow, ttl), answer) in asked.iter().zip(answers) {
+            match answer {
+                Ok(answer) => {
+                    let is_new = self.learn(ttl, flow, answer.as_ref());
+                    learned.push((flow, is_new, answer.is_some()));
+                }
+                Err(reason) => halt = halt.or(Some(reason)),
+            }
+        }
+        halt.map_or(Ok(learned), Err)
+    }
+
+    /// Notes an answer; true where it comes from a node that is new at this TTL.
+    fn learn(&mut self, ttl: u8, flow: u32, answer: Option<&Answer>) -> bool {
+        let is_new = self.graph.observe(ttl, flow, answer);
+        let (Some(answer), Some(node)) = (answer, self.graph.at(ttl, flow)) else { return is_new };
+        if answer.last {
+            let is_target = answer.from == self.prober.params.destination;
+            self.graph.is_reached |= is_target;
+            self.graph.nodes[node].stop =
+                Some(if is_target { Stop::Reached } else { Stop::Unreachable });
+        }
+        let is_cluster = self.graph.nodes[node].is_cluster();
+        if !answer.last && !is_cluster && self.graph.has_been(flow, node, ttl) {
+            self.graph.nodes[node].stop = Some(Stop::Loop);
+        }
+        is_new
+    }
+
+    /// Looks a flow up at the TTLs before, as far as what is met there is new.
+    async fn trace_back(&mut self, flow: u32, ttl: u8) -> Result<(), Halt> {
+        for before in (self.graph.first_hop()..ttl).rev() {
+            if self.graph.is_certain(before, flow) {
+                break;
+            }
+            if self.is_silent_alone(before) {
+                // Nobody would answer; who is before it will.
+                continue;
+            }
+            let answer = self.prober.ask(flow, before, self.prober.params.tries()).await?;
+            if !self.learn(before, flow, answer.as_ref()) && answer.is_some() {
+                break;
+            }
+        }
+        self.name_silences(flow, ttl);
+        Ok(())
+    }
+
+    fn is_silent_alone(&self, ttl: u8) -> bool {
+        self.graph
+            .only(ttl)
+            .is_some_and(|node| node != VANTAGE && self.graph.nodes[node].is_silent())
+    }
+
+    /// Silence behind a node that is known to have a silent next hop is that hop.
+    fn name_silences(&mut self, flow: u32, up_to: u8) {
+        for ttl in self.graph.first_hop()..=up_to {
+            let Some(before) = self.graph.at(ttl - 1, flow) else { continue };
+            let is_silence = match self.graph.seen(ttl, flow) {
+                Some(Seen::Silence) => true,
+                None => self.is_silent_alone(ttl),
+                Some(Seen::Node { .. }) => false,
+            };
+            if is_silence && self.graph.silence_behind(before, ttl).is_some() {
+                self.graph.name_silence(ttl, flow, before);
+            }
+        }
+    }
+
+    /// Looks flows up at a TTL.
+    pub(crate) async fn place(&mut self, flows: &[(u32, u8)]) -> Result<(), Halt> {
+        let answers = self.prober.ask_all(flows, self.prober.params.tries()).await;
+        for (&(flow, ttl), (_, is_new, _)) in flows.iter().zip(self.learn_all(flows, answers)?) {
+            if is_new {
+                self.trace_back(flow, ttl).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes flows and looks where they come by, for those nodes that too few are known of.
+    async fn find_flows(
+        &mut self,
+        ttl: u8,
+        count: usize,
+        open: &mut Vec<NodeId>,
+    ) -> Result<(), Halt> {
+        // Those that were sent on behind, when all seemed to go through one node, serve first.
+        let mut flows = self.graph.unplaced(ttl);
+        flows.truncate(count);
+        while flows.len() < count {
+            flows.push(self.new_flow());
+        }
+        let asked: Vec<(u32, u8)> = flows.into_iter().map(|flow| (flow, ttl)).collect();
+        let answers = self.prober.ask_all(&asked, self.prober.params.tries()).await;
+        for (flow, is_new, is_answered) in self.learn_all(&asked, answers)? {
+            if is_new || !is_answered {
+                self.trace_back(flow, ttl).await?;
+            } else if let Some(before) = self.graph.only(ttl - 1) {
+                // Where all go through one node before this one, so does this flow.
+                self.graph.presume(ttl - 1, flow, before);
+            }
+            let hit = self.graph.at(ttl, flow);
+            if let Some(node) = hit.filter(|_| is_new) {
+                let is_open = !self.graph.nodes[node].is_expanded
+                    && self.graph.nodes[node].stop.is_none()
+                    && self.graph.nodes[node].first_ttl == ttl;
+                if is_open && !open.contains(&node) {
+                    open.push(node);
+                }
+            }
+            self.count_misses(ttl, hit, open);
+        }
+        Ok(())
+    }
+
+    /// A node that too many fresh flows in a row did not reach is given up.
+    fn count_misses(&mut self, ttl: u8, hit: Option<NodeId>, open: &mut Vec<NodeId>) {
+        let width = self.graph.nodes_at(ttl).len();
+        let most = self.points.after(width + 1);
+        open.retain(|&node| {
+            let missed = &mut self.graph.nodes[node];
+            missed.misses = if hit == Some(node) { 0 } else { missed.misses + 1 };
+            let is_given_up = missed.misses > most;
+            if is_given_up {
+                missed.is_expanded = true;
+                missed.stop = missed.stop.or(Some(Stop::NoFlows));
+            }
+            !is_given_up
+        });
+    }
+
+    /// Settles what the flows behind a node mean; false where that brought up something new.
+    pub(crate) async fn finish(&mut self, node: NodeId, ttl: u8) -> Result<bool, Halt> {
+        let before = self.graph.next_hops(node, ttl).len();
+        self.settle_silence(node, ttl).await?;
+        let hops = self.graph.next_hops(node, ttl);
+        if hops.len() > before && !(before == 0 && hops.len() == 1) {
+            return Ok(false);
+        }
+        let is_cluster = self.graph.nodes[node].is_cluster();
+        self.graph.nodes[node].balancing = match hops.len() {
+            0 => Balancing::Unknown,
+            1 => Balancing::None,
+            _ if is_cluster || self.is_per_packet(node, ttl).await? => {
+                let hops = self.graph.next_hops(node, ttl);
+                self.graph.merge(&hops.into_keys().collect());
+                self.settle_cluster(node, ttl);
+                Balancing::Packet
+            }
+            _ => Balancing::Flow,
+        };
+        Ok(true)
+    }
+
+    /// A cluster goes on where one of its members does.
+    fn settle_cluster(&mut self, node: NodeId, ttl: u8) {
+        for cluster in self.graph.next_hops(node, ttl).into_keys() {
+            let goes_on = !self.graph.flows_through(cluster, ttl + 1).is_empty();
+            let entry = &mut self.graph.nodes[cluster];
+            let has_target =
+                entry.interfaces.iter().any(|it| it.address == self.prober.params.destination);
+            entry.stop = (has_target && !goes_on).then_some(Stop::Reached);
+        }
+    }
+
+    /// Flows that met nobody behind a node: asked again where others were answered, and then a
+    /// silent hop, unless there have been too many.
+    async fn settle_silence(&mut self, node: NodeId, ttl: u8) -> Result<(), Halt> {
+        let silent: Vec<u32> = self
+            .graph
+            .flows_through(node, ttl)
+            .into_iter()
+            .filter(|flow| self.graph.seen(ttl + 1, *flow) == Some(Seen::Silence))
+            .collect();
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let tried = self.prober.params.tries();
+        if !self.graph.next_hops(node, ttl).is_empty() && tried < TRIES_FOR_SILENCE {
+            let again: Vec<(u32, u8)> = silent.iter().map(|flow| (*flow, ttl + 1)).collect();
+            let answers = self.prober.ask_all(&again, TRIES_FOR_SILENCE - tried).await;
+            for (flow, is_new, _) in self.learn_all(&again, answers)? {
+                if is_new && !self.graph.is_certain(ttl, flow) {
+                    self.trace_back(flow, ttl + 1).await?;
+                }
+            }
+        }
+        let limit = self.prober.params.gaplimit;
+        for flow in silent {
+            if self.graph.seen(ttl + 1, flow) == Some(Seen::Silence)
+                && self.graph.at(ttl, flow) == Some(node)
+            {
+                self.graph.name_silence(ttl + 1, flow, node);
+                if let Some(hop) = self.graph.silence_behind(node, ttl + 1)
+                    && limit != 0
+                    && self.graph.nodes[hop].gap >= limit
+                {
+                    self.graph.nodes[hop].stop = Some(Stop::GapLimit);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether packets of one flow come by different next hops of a node.
+    async fn is_per_packet(&mut self, node: NodeId, ttl: u8) -> Result<bool, Halt> {
+        let hops = self.graph.next_hops(node, ttl);
+        let answering = hops.into_iter().find(|(hop, _)| !self.graph.nodes[*hop].is_silent());
+        let Some((first, flows)) = answering else { return Ok(false) };
+        let Some(&flow) = flows.first() else { return Ok(false) };
+        let again = vec![(flow, ttl + 1); self.points.after(1) + SAFETY];
+        let answers = self.prober.ask_all(&again, self.prober.params.tries()).await;
+        let mut differs = false;
+        for answer in answers {
+            if let Some(answer) = answer? {
+                let known = self.graph.nodes_at(ttl + 1);
+                let met = self.graph.node_of(&answer, ttl + 1);
+                differs |= met != first;
+                // One that was not met before belongs to the cluster all the same.
+                if !known.contains(&met) {
+                    let spare = self.new_flow();
+                    self.graph.presume(ttl, spare, node);
+                    self.graph.observe(ttl + 1, spare, Some(&answer));
+                }
+            }
+        }
+        Ok(differs)
+    }
+}

@@ -1,0 +1,420 @@
+//! What the answers say: nodes, and who answered which flow at which TTL.
+//!
+//! Links are not stored. They follow from the answers: one between any two nodes that answered the
+//! same flow at TTLs one apart. So a link that no flow took cannot come up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use sonde_plugin_api::packet::extension::MplsEntry;
+
+use crate::prober::Answer;
+
+/// Number of a node, in the order of discovery.
+pub(crate) type NodeId = usize;
+
+/// Stands before the first hop; every flow comes through it.
+pub(crate) const VANTAGE: NodeId = 0;
+
+/// How a node shares flows out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Balancing {
+    /// Not known: nothing behind it was looked for, or not to the end.
+    #[default]
+    Unknown,
+    /// One next hop.
+    None,
+    /// By flow.
+    Flow,
+    /// Packets of one flow take several ways.
+    Packet,
+}
+
+impl Balancing {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::None => "none",
+            Self::Flow => "flow",
+            Self::Packet => "packet",
+        }
+    }
+}
+
+/// Why nothing was looked for behind a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stop {
+    /// It is the target.
+    Reached,
+    /// It says that it goes no further.
+    Unreachable,
+    /// Its packets come by where they have been.
+    Loop,
+    /// As many silent hops as are put up with.
+    GapLimit,
+    /// The last TTL.
+    MaxTtl,
+    /// No flows could be found that reach it.
+    NoFlows,
+}
+
+impl Stop {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::Unreachable => "unreachable",
+            Self::Loop => "loop",
+            Self::GapLimit => "gap_limit",
+            Self::MaxTtl => "max_ttl",
+            Self::NoFlows => "no_flows",
+        }
+    }
+}
+
+/// An address of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Interface {
+    pub(crate) address: IpAddr,
+    pub(crate) rtt_us: u64,
+    pub(crate) reply_ttl: u8,
+    pub(crate) quoted_ttl: Option<u8>,
+    pub(crate) mpls: Vec<MplsEntry>,
+}
+
+/// A hop of the graph: a router, a silent one, or several that cannot be told apart by flow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node {
+    /// None: it is silent. Several: a cluster.
+    pub(crate) interfaces: Vec<Interface>,
+    /// TTL at which it was found first, and the largest at which it was.
+    pub(crate) first_ttl: u8,
+    pub(crate) last_ttl: u8,
+    /// Silent hops up to it, itself included.
+    pub(crate) gap: u8,
+    pub(crate) balancing: Balancing,
+    pub(crate) stop: Option<Stop>,
+    /// What is behind it has been looked for.
+    pub(crate) is_expanded: bool,
+    /// Fresh flows in a row that did not reach it.
+    pub(crate) misses: usize,
+    /// A cluster of which a part is silent.
+    pub(crate) is_partly_silent: bool,
+    /// The cluster that it has become part of.
+    merged: Option<NodeId>,
+}
+
+impl Node {
+    pub(crate) fn is_silent(&self) -> bool {
+        self.interfaces.is_empty()
+    }
+
+    /// Several routers that take turns.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.interfaces.len() + usize::from(self.is_partly_silent) > 1
+    }
+}
+
+/// What a flow met at a TTL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Seen {
+    /// Nobody, so far.
+    Silence,
+    /// A node; `last` where nothing comes behind it.
+    Node { node: NodeId, last: bool },
+}
+
+/// Everything known.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
+    /// By address, those of zero-TTL forwarding apart.
+    by_address: BTreeMap<(IpAddr, bool), NodeId>,
+    /// By the node before and the TTL.
+    silent: BTreeMap<(NodeId, u8), NodeId>,
+    /// By TTL and flow.
+    seen: BTreeMap<(u8, u32), Seen>,
+    /// Flows that were not asked for at a TTL, because all go through one node there.
+    presumed: BTreeMap<(u8, u32), NodeId>,
+    first_hop: u8,
+    /// The target answered.
+    pub(crate) is_reached: bool,
+}
+
+/// A link, as the answers show it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// TTL of its far end.
+    pub(crate) ttl: u8,
+    pub(crate) flows: BTreeSet<u32>,
+}
+
+impl Graph {
+    pub(crate) fn new(first_hop: u8) -> Self {
+        let ttl = first_hop - 1;
+        let vantage = Node { first_ttl: ttl, last_ttl: ttl, ..Node::default() };
+        Self {
+            nodes: vec![vantage],
+            by_address: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            presumed: BTreeMap::new(),
+            first_hop,
+            is_reached: false,
+        }
+    }
+
+    /// The node, or the cluster that it is part of.
+    pub(crate) fn root(&self, mut node: NodeId) -> NodeId {
+        while let Some(cluster) = self.nodes[node].merged {
+            node = cluster;
+        }
+        node
+    }
+
+    /// What a flow met at a TTL, where it was asked for.
+    pub(crate) fn seen(&self, ttl: u8, flow: u32) -> Option<Seen> {
+        match self.seen.get(&(ttl, flow))? {
+            Seen::Node { node, last } => Some(Seen::Node { node: self.root(*node), last: *last }),
+            Seen::Silence => Some(Seen::Silence),
+        }
+    }
+
+    /// The node that a flow goes through at a TTL, looked up or presumed.
+    pub(crate) fn at(&self, ttl: u8, flow: u32) -> Option<NodeId> {
+        if ttl < self.first_hop {
+            return Some(VANTAGE);
+        }
+        match self.seen(ttl, flow) {
+            Some(Seen::Node { node, .. }) => Some(node),
+            Some(Seen::Silence) => None,
+            None => self.presumed.get(&(ttl, flow)).map(|node| self.root(*node)),
+        }
+    }
+
+    /// Whether nothing comes behind what a flow met.
+    pub(crate) fn has_ended(&self, ttl: u8, flow: u32) -> bool {
+        matches!(self.seen.get(&(ttl, flow)), Some(Seen::Node { last: true, .. }))
+    }
+
+    /// Whether the flow was really seen at the node, or must have been.
+    pub(crate) fn is_certain(&self, ttl: u8, flow: u32) -> bool {
+        ttl < self.first_hop || matches!(self.seen.get(&(ttl, flow)), Some(Seen::Node { .. }))
+    }
+
+    /// Notes what a flow met; true where a node is new at this TTL.
+    pub(crate) fn observe(&mut self, ttl: u8, flow: u32, answer: Option<&Answer>) -> bool {
+        let Some(answer) = answer else {
+            self.seen.entry((ttl, flow)).or_insert(Seen::Silence);
+            return false;
+        };
+        let known = self.nodes_at(ttl);
+        let node = self.node_of(answer, ttl);
+        let is_new = !known.contains(&self.root(node));
+        self.presumed.remove(&(ttl, flow));
+        self.seen.insert((ttl, flow), Seen::Node { node, last: answer.last });
+        if is_new && !known.is_empty() {
+            // Not all flows go through one node here after all.
+            self.presumed.retain(|(at, _), _| *at != ttl);
+        }
+        is_new
+    }
+
+    /// Flows that were asked for behind a TTL, but neither at it nor presumed.
+    pub(crate) fn unplaced(&self, ttl: u8) -> Vec<u32> {
+        let behind = self.seen.range((ttl + 1, 0)..=(ttl + 1, u32::MAX));
+        let is_unplaced = |flow: &u32| {
+            !self.seen.contains_key(&(ttl, *flow)) && !self.presumed.contains_key(&(ttl, *flow))
+        };
+        behind.map(|((_, flow), _)| *flow).filter(is_unplaced).collect()
+    }
+
+    /// The node that sent an answer.
+    pub(crate) fn node_of(&mut self, answer: &Answer, ttl: u8) -> NodeId {
+        let key = (answer.from, answer.zero_ttl);
+        let id = *self.by_address.entry(key).or_insert_with(|| {
+            self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, ..Node::default() });
+            self.nodes.len() - 1
+        });
+        let root = self.root(id);
+        let node = &mut self.nodes[root];
+        node.first_ttl = node.first_ttl.min(ttl);
+        node.last_ttl = node.last_ttl.max(ttl);
+        match node.interfaces.iter_mut().find(|known| known.address == answer.from) {
+            Some(known) => known.rtt_us = known.rtt_us.min(answer.rtt_us),
+            None => node.interfaces.push(Interface {
+                address: answer.from,
+                rtt_us: answer.rtt_us,
+                reply_ttl: answer.ttl,
+                quoted_ttl: answer.quoted_ttl,
+                mpls: answer.mpls.clone(),
+            }),
+        }
+        root
+    }
+
+    /// A flow that needs not be asked for.
+    pub(crate) fn presume(&mut self, ttl: u8, flow: u32, node: NodeId) {
+        if ttl >= self.first_hop && !self.seen.contains_key(&(ttl, flow)) {
+            self.presumed.insert((ttl, flow), node);
+        }
+    }
+
+    /// The silence that a flow met behind `before` belongs to a silent node.
+    pub(crate) fn name_silence(&mut self, ttl: u8, flow: u32, before: NodeId) {
+        let gap = self.nodes[before].gap.saturating_add(1);
+        let id = *self.silent.entry((before, ttl)).or_insert_with(|| {
+            self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, gap, ..Node::default() });
+            self.nodes.len() - 1
+        });
+        self.presumed.remove(&(ttl, flow));
+        self.seen.insert((ttl, flow), Seen::Node { node: id, last: false });
+    }
+
+    /// The silent node behind `before`, if there is one.
+    pub(crate) fn silence_behind(&self, before: NodeId, ttl: u8) -> Option<NodeId> {
+        self.silent.get(&(before, ttl)).copied()
+    }
+
+    /// Several nodes become one: what tells them apart is not the flow.
+    pub(crate) fn merge(&mut self, nodes: &BTreeSet<NodeId>) {
+        let mut nodes = nodes.iter().copied();
+        let Some(first) = nodes.next() else { return };
+        self.nodes[first].is_partly_silent |= self.nodes[first].is_silent();
+        for other in nodes {
+            let is_silent = self.nodes[other].is_silent() || self.nodes[other].is_partly_silent;
+            self.nodes[first].is_partly_silent |= is_silent;
+            let taken = std::mem::take(&mut self.nodes[other].interfaces);
+            self.nodes[other].merged = Some(first);
+            let (ttl, last_ttl) = (self.nodes[other].first_ttl, self.nodes[other].last_ttl);
+            let cluster = &mut self.nodes[first];
+            cluster.interfaces.extend(taken);
+            cluster.first_ttl = cluster.first_ttl.min(ttl);
+            cluster.last_ttl = cluster.last_ttl.max(last_ttl);
+        }
+    }
+
+    /// Nodes that are not part of a cluster, in the order of discovery, without the vantage point.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        (VANTAGE + 1..self.nodes.len()).filter(|node| self.nodes[*node].merged.is_none())
+    }
+
+    /// Nodes that some flow was seen at, at this TTL.
+    pub(crate) fn nodes_at(&self, ttl: u8) -> BTreeSet<NodeId> {
+        if ttl < self.first_hop {
+            return BTreeSet::from([VANTAGE]);
+        }
+        let at = self.seen.range((ttl, 0)..=(ttl, u32::MAX));
+        at.filter_map(|(_, seen)| match seen {
+            Seen::Node { node, .. } => Some(self.root(*node)),
+            Seen::Silence => None,
+        })
+        .collect()
+    }
+
+    /// The node that all flows go through at a TTL, as far as is known.
+    pub(crate) fn only(&self, ttl: u8) -> Option<NodeId> {
+        let nodes = self.nodes_at(ttl);
+        let mut at = self.seen.range((ttl, 0)..=(ttl, u32::MAX));
+        let is_open = at.any(|(_, seen)| *seen == Seen::Silence);
+        nodes.first().copied().filter(|_| nodes.len() == 1 && !is_open)
+    }
+
+    /// Flows that go through a node at a TTL and on behind it.
+    pub(crate) fn flows_through(&self, node: NodeId, ttl: u8) -> Vec<u32> {
+        let seen = self.seen.range((ttl, 0)..=(ttl, u32::MAX));
+        let seen = seen.filter(|(_, seen)| match seen {
+            Seen::Node { node: found, last } => !last && self.root(*found) == node,
+            Seen::Silence => false,
+        });
+        let presumed = self.presumed.range((ttl, 0)..=(ttl, u32::MAX));
+        let presumed = presumed.filter(|(_, found)| self.root(**found) == node);
+        let mut flows: Vec<u32> =
+            seen.map(|((_, flow), _)| *flow).chain(presumed.map(|((_, flow), _)| *flow)).collect();
+        if ttl < self.first_hop {
+            let behind = self.seen.range((ttl + 1, 0)..=(ttl + 1, u32::MAX));
+            flows = behind.map(|((_, flow), _)| *flow).collect();
+        }
+        flows
+    }
+
+    /// Flows that were asked for at a TTL.
+    pub(crate) fn flows(&self, ttl: u8) -> Vec<u32> {
+        self.seen.range((ttl, 0)..=(ttl, u32::MAX)).map(|((_, flow), _)| *flow).collect()
+    }
+
+    /// Flows that were seen at a node, at whatever TTL.
+    pub(crate) fn flows_seen_at(&self, node: NodeId) -> usize {
+        let is_it =
+            |seen: &Seen| matches!(seen, Seen::Node { node: met, .. } if self.root(*met) == node);
+        let flows = self.seen.iter().filter(|(_, seen)| is_it(seen)).map(|((_, flow), _)| *flow);
+        flows.collect::<BTreeSet<u32>>().len()
+    }
+
+    /// Next hops of a node, by the flows that were seen on both sides.
+    pub(crate) fn next_hops(&self, node: NodeId, ttl: u8) -> BTreeMap<NodeId, Vec<u32>> {
+        let mut hops: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        for flow in self.flows_through(node, ttl) {
+            if let Some(Seen::Node { node, .. }) = self.seen(ttl + 1, flow) {
+                hops.entry(node).or_default().push(flow);
+            }
+        }
+        hops
+    }
+
+    /// Nodes with something behind them that was not looked for, at the lowest TTL there is one.
+    pub(crate) fn nearest_open(&self) -> Option<(u8, Vec<NodeId>)> {
+        let is_open = |id: &NodeId| {
+            let node = &self.nodes[*id];
+            !node.is_expanded
+                && matches!(node.stop, None | Some(Stop::Unreachable))
+                && (*id == VANTAGE || !self.flows_through(*id, node.first_ttl).is_empty())
+        };
+        let open: Vec<NodeId> =
+            std::iter::once(VANTAGE).chain(self.roots()).filter(is_open).collect();
+        let ttl = open.iter().map(|id| self.nodes[*id].first_ttl).min()?;
+        let nearest = open.into_iter().filter(|id| self.nodes[*id].first_ttl == ttl).collect();
+        Some((ttl, nearest))
+    }
+
+    /// Whether the flow was seen at the node at a lower TTL: it goes round.
+    pub(crate) fn has_been(&self, flow: u32, node: NodeId, ttl: u8) -> bool {
+        (self.first_hop..ttl).any(|lower| {
+            matches!(self.seen(lower, flow), Some(Seen::Node { node: met, .. }) if met == node)
+        })
+    }
+
+    /// Every link, the vantage point's left out. Flows that were presumed count where another one
+    /// was seen to take the same link.
+    pub(crate) fn links(&self) -> BTreeMap<(NodeId, NodeId), Traffic> {
+        let mut links: BTreeMap<(NodeId, NodeId), Traffic> = BTreeMap::new();
+        for certain in [true, false] {
+            for &(ttl, flow) in self.seen.keys().filter(|(ttl, _)| *ttl > self.first_hop) {
+                let Some(Seen::Node { node: to, .. }) = self.seen(ttl, flow) else { continue };
+                let Some(from) = self.at(ttl - 1, flow) else { continue };
+                if self.has_ended(ttl - 1, flow) {
+                    continue;
+                }
+                // Ways of different lengths through a cluster; a router that says it goes no further.
+                let is_end = self.nodes[to].is_cluster() || self.has_ended(ttl, flow);
+                if from == to && is_end {
+                    continue;
+                }
+                if self.is_certain(ttl - 1, flow) == certain
+                    && (certain || links.contains_key(&(from, to)))
+                {
+                    let link = links.entry((from, to)).or_insert(Traffic { ttl, ..<_>::default() });
+                    link.ttl = link.ttl.min(ttl);
+                    link.flows.insert(flow);
+                }
+            }
+        }
+        links
+    }
+
+    /// TTL of the first hop.
+    pub(crate) fn first_hop(&self) -> u8 {
+        self.first_hop
+    }
+}

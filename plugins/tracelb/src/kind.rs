@@ -1,0 +1,103 @@
+//! Kinds of probes, and what makes one of them belong to another flow.
+
+use sonde_plugin_api::prelude::*;
+
+use crate::params::TracelbParams;
+
+choices! {
+    /// Kind of probe, named after what varies from flow to flow.
+    pub enum Kind {
+        /// Datagrams to one destination port for each flow.
+        UdpDport = "udp-dport",
+        /// Echo requests; their checksum is what varies.
+        IcmpEcho = "icmp-echo",
+        /// Datagrams from one source port for each flow.
+        UdpSport = "udp-sport",
+        /// SYN from one source port for each flow.
+        TcpSport = "tcp-sport",
+        /// ACK from one source port for each flow.
+        TcpAckSport = "tcp-ack-sport",
+    }
+}
+
+/// Length of UDP and ICMP probes, octets; those of TCP have no payload.
+const SIZE4: usize = 44;
+const SIZE6: usize = 60;
+
+impl Kind {
+    /// A local port for each flow.
+    pub(crate) fn has_port_each(self) -> bool {
+        matches!(self, Self::UdpSport | Self::TcpSport | Self::TcpAckSport)
+    }
+
+    /// What to open for flow number `flow`; those without a port each share that of number 0.
+    pub(crate) fn spec(self, params: &TracelbParams, flow: u32) -> FlowSpec {
+        let peer = params.destination;
+        let spec = match self {
+            Self::UdpDport | Self::UdpSport => FlowSpec::udp(peer),
+            Self::IcmpEcho => FlowSpec::icmp(peer),
+            Self::TcpSport => FlowSpec::tcp(peer),
+            Self::TcpAckSport => FlowSpec::tcp(peer).key(Key::TcpAcknowledgement),
+        };
+        let spec = match params.source {
+            Some(source) => spec.source(source),
+            None => spec,
+        };
+        let spec = match params.gateway {
+            Some(gateway) => spec.gateway(gateway),
+            None => spec,
+        };
+        let local = match params.sport {
+            0 => 0,
+            base => varied(base, flow),
+        };
+        spec.tos(params.tos).local(local)
+    }
+
+    /// Probe number `number` of the run, in flow number `flow`.
+    pub(crate) fn probe(
+        self,
+        params: &TracelbParams,
+        flow: u32,
+        number: u32,
+        secret: u32,
+    ) -> Probe {
+        let is_ip4 = params.destination.is_ipv4();
+        let dport = if params.dport == 0 { TracelbParams::DPORT } else { params.dport };
+        // Far apart, so that the answer to one is never that to the next.
+        let spread = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
+        match self {
+            Self::UdpDport | Self::UdpSport => {
+                let port = if self == Self::UdpDport { varied(dport, flow) } else { dport };
+                let probe = Probe::udp(port).size(if is_ip4 { SIZE4 } else { SIZE6 });
+                // IPv4 probes are told apart by their identification.
+                if is_ip4 { probe } else { probe.checksum((number % 65_534 + 1) as u16) }
+            }
+            Self::IcmpEcho => Probe::echo(number as u16)
+                .size(if is_ip4 { SIZE4 } else { SIZE6 })
+                .checksum((flow % 65_534 + 1) as u16),
+            Self::TcpSport => Probe::tcp_syn(dport, spread),
+            // In both numbers: quotes of eight octets hold the first, a reset gives back the second.
+            Self::TcpAckSport => Probe::tcp_ack(dport, spread, spread),
+        }
+    }
+}
+
+/// The port of a flow: wraps around, and is never 0.
+fn varied(base: u16, flow: u32) -> u16 {
+    ((u32::from(base) - 1 + flow % 65_535) % 65_535 + 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_flows_wrap_around_without_0() {
+        assert_eq!(varied(33_435, 0), 33_435);
+        assert_eq!(varied(65_535, 1), 1);
+        let ports: std::collections::BTreeSet<u16> =
+            (0..65_535).map(|flow| varied(33_435, flow)).collect();
+        assert_eq!((ports.len(), ports.contains(&0)), (65_535, false));
+    }
+}

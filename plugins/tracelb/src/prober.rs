@@ -1,0 +1,177 @@
+//! Probes on their way: flow by flow, at their pace, tried again where nobody answers.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use sonde_plugin_api::{
+    packet::{
+        IpHeader,
+        extension::{Extension, MplsEntry},
+        tcp,
+    },
+    prelude::*,
+};
+
+use crate::{kind::Kind, params::TracelbParams, rows::TracelbRow};
+
+/// Probes in flight at a time.
+pub(crate) const WINDOW: usize = 64;
+
+/// The host's budget is spent.
+const EDQUOT: i32 = 122;
+
+/// Who answered, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) from: IpAddr,
+    /// The quoted TTL is 0: the router before passed on what it should have answered.
+    pub(crate) zero_ttl: bool,
+    /// An answer behind which there is nothing: of the target, or an error other than time exceeded.
+    pub(crate) last: bool,
+    pub(crate) rtt_us: u64,
+    /// TTL that the answer came with.
+    pub(crate) ttl: u8,
+    pub(crate) quoted_ttl: Option<u8>,
+    pub(crate) mpls: Vec<MplsEntry>,
+}
+
+/// Why probing ends.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// As many probes as were allowed.
+    Budget,
+    /// It cannot be measured.
+    Failed(Fail),
+}
+
+impl From<Fail> for Halt {
+    fn from(fail: Fail) -> Self {
+        Self::Failed(fail)
+    }
+}
+
+/// Sends and listens.
+pub(crate) struct Prober {
+    pub(crate) ctx: Ctx<TracelbRow>,
+    pub(crate) params: TracelbParams,
+    secret: u32,
+    /// By number of the flow; those that share one are at 0.
+    flows: RefCell<Vec<Option<Rc<Flow>>>>,
+    next_at: Cell<Time>,
+    sent: Cell<u32>,
+}
+
+impl Prober {
+    pub(crate) fn new(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Self {
+        let (secret, now) = (ctx.random(), ctx.now());
+        let flows = RefCell::new(Vec::new());
+        Self { ctx, params, secret, flows, next_at: Cell::new(now), sent: Cell::new(0) }
+    }
+
+    /// Probes so far.
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent.get()
+    }
+
+    /// What answers to a flow at a TTL, after `tries` probes at most; `None` where nobody does.
+    pub(crate) async fn ask(&self, flow: u32, ttl: u8, tries: u8) -> Result<Option<Answer>, Halt> {
+        let opened = self.open(flow).await?;
+        for _ in 0..tries {
+            if self.sent.get() >= u32::from(self.params.maxprobec) {
+                return Err(Halt::Budget);
+            }
+            let number = self.sent.get();
+            self.sent.set(number + 1);
+            self.take_turn().await;
+            let probe = self.params.method.probe(&self.params, flow, number, self.secret).ttl(ttl);
+            let destination = self.params.destination;
+            let asked = opened.probe(probe).timeout(self.params.timeout());
+            let outcome = asked.read(|reply, packet| {
+                (read_answer(reply, packet, destination), reset(reply, packet))
+            });
+            match outcome.await {
+                Outcome::Reply((answer, acknowledged)) => {
+                    if let Some(sequence) = acknowledged.filter(|_| self.is_syn()) {
+                        let reset = Probe::tcp_rst(self.params.dport, sequence);
+                        opened.send(reset.immediate());
+                    }
+                    return Ok(Some(answer));
+                }
+                Outcome::Timeout { .. } => {}
+                Outcome::Unsent(NotSent { errno: EDQUOT, .. }) => return Err(Halt::Budget),
+                Outcome::Unsent(reason) => return Err(Halt::Failed(reason.into())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for many flows at a time; in their order.
+    pub(crate) async fn ask_all(
+        &self,
+        flows: &[(u32, u8)],
+        tries: u8,
+    ) -> Vec<Result<Option<Answer>, Halt>> {
+        let mut answers = Vec::with_capacity(flows.len());
+        for window in flows.chunks(WINDOW) {
+            let asked = window.iter().map(|&(flow, ttl)| self.ask(flow, ttl, tries));
+            answers.extend(join_all(asked).await);
+        }
+        answers
+    }
+
+    fn is_syn(&self) -> bool {
+        self.params.method == Kind::TcpSport
+    }
+
+    /// Waits until it is this probe's turn, so that there is a gap between any two.
+    async fn take_turn(&self) {
+        let at = self.next_at.get().max(self.ctx.now());
+        self.next_at.set(at + self.params.gap());
+        self.ctx.sleep_until(at).await;
+    }
+
+    async fn open(&self, flow: u32) -> Result<Rc<Flow>, Halt> {
+        let slot = if self.params.method.has_port_each() { flow as usize } else { 0 };
+        if let Some(Some(open)) = self.flows.borrow().get(slot) {
+            return Ok(open.clone());
+        }
+        let opened = Rc::new(self.ctx.open(self.params.method.spec(&self.params, flow)).await?);
+        let mut flows = self.flows.borrow_mut();
+        if flows.len() <= slot {
+            flows.resize_with(slot + 1, || None);
+        }
+        Ok(flows[slot].get_or_insert(opened).clone())
+    }
+}
+
+fn read_answer(reply: &Reply, packet: &[u8], destination: IpAddr) -> Answer {
+    let ttl_at = if destination.is_ipv4() { 8 } else { 7 };
+    let quoted_ttl = reply.quoted(packet).and_then(|quoted| quoted.get(ttl_at)).copied();
+    let mpls = reply.extensions(packet).into_iter().find_map(|extension| match extension {
+        Extension::Mpls(stack) => Some(stack),
+        _ => None,
+    });
+    let is_expired = reply.class() == Class::TimeExceeded && reply.icmp_code() == 0;
+    Answer {
+        from: reply.from(),
+        zero_ttl: is_expired && quoted_ttl == Some(0),
+        last: !is_expired || reply.from() == destination,
+        rtt_us: reply.rtt_us(),
+        ttl: reply.ttl(),
+        quoted_ttl,
+        mpls: mpls.unwrap_or_default(),
+    }
+}
+
+/// The sequence number of the reset that closes what a SYN opened half.
+fn reset(reply: &Reply, packet: &[u8]) -> Option<u32> {
+    if reply.class() != Class::Tcp {
+        return None;
+    }
+    let header = IpHeader::parse(packet).ok()?;
+    let segment = tcp::TcpView::new(header.transport(packet));
+    let both = tcp::flags::SYN | tcp::flags::ACK;
+    (segment.flags()? & both == both).then(|| segment.acknowledgement()).flatten()
+}
