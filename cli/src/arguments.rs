@@ -153,6 +153,13 @@ fn method(offer: &Offer) -> Command {
                 .help("Packets per second, of all targets together [default: 20]"),
         )
         .arg(
+            Arg::new("destination-pps")
+                .long("destination-pps")
+                .value_name("N")
+                .value_parser(value_parser!(f64))
+                .help("Packets per second to one address [default: 2 after the first 20, or as --pps says]"),
+        )
+        .arg(
             Arg::new("window")
                 .long("window")
                 .value_name("N")
@@ -198,6 +205,7 @@ const TAKEN: &[&str] = &[
     "ipv4",
     "ipv6",
     "pps",
+    "destination-pps",
     "window",
     "format",
     "isolation",

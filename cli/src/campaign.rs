@@ -10,7 +10,7 @@ use std::{
 
 use clap::ArgMatches;
 use sonde_host::{
-    Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Settings, Stamps, Status,
+    Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Rate, Settings, Stamps, Status,
 };
 use sonde_plugin_api::schema::Value;
 
@@ -25,6 +25,9 @@ static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
 /// Most measurements at the same time where nothing is said.
 const MAX_WINDOW: f64 = 32_768.0;
+
+/// Packets that may leave at once to a destination whose rate was given.
+const DESTINATION_BURST: f64 = 20.0;
 
 /// What came of the measurements so far.
 #[derive(Debug, Default)]
@@ -149,11 +152,14 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
 }
 
 fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
-    if let Some(pps) = matches.get_one::<f64>("pps") {
-        if !(0.001..=100e6).contains(pps) {
-            return Err(Stop::usage(format!("--pps is {pps}, accepted: 0.001 to 100000000")));
-        }
-        settings.packets_per_second = *pps;
+    if let Some(pps) = rate(matches, "pps")? {
+        settings.packets_per_second = pps;
+        // Who says how fast means each target too, unless that is said as well.
+        settings.limits.address = None;
+    }
+    if let Some(packets_per_second) = rate(matches, "destination-pps")? {
+        let burst = packets_per_second.clamp(1.0, DESTINATION_BURST);
+        settings.limits.address = Some(Rate { packets_per_second, burst });
     }
     let is =
         |name: &str, word: &str| matches.get_one::<String>(name).is_some_and(|given| given == word);
@@ -166,6 +172,16 @@ fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
         settings.stamps = Stamps::Interpolated;
     }
     Ok(())
+}
+
+/// A rate from the command line.
+fn rate(matches: &ArgMatches, name: &str) -> Result<Option<f64>, Stop> {
+    match matches.get_one::<f64>(name) {
+        Some(rate) if !(0.001..=100e6).contains(rate) => {
+            Err(Stop::usage(format!("--{name} is {rate}, accepted: 0.001 to 100000000")))
+        }
+        rate => Ok(rate.copied()),
+    }
 }
 
 fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {

@@ -13,7 +13,7 @@ pub use catalogue::{Catalogue, Offer, Refusal};
 pub use measure::{Host, HostError, Notice, Status};
 pub use prepared::Prepared;
 pub use settings::{Isolation, Settings, StoreError};
-pub use sonde_engine::{OpenError, RunId, Stamps, Statistics};
+pub use sonde_engine::{Limits, OpenError, Rate, RunId, Stamps, Statistics};
 
 /// The hidden command of a worker process; never returns.
 pub use sonde_worker::worker_main;

@@ -113,8 +113,11 @@ impl Host {
     ///
     /// Where the sockets cannot be had; [`OpenError::NotPermitted`] says what to do.
     pub fn open(settings: Settings) -> Result<Self, HostError> {
-        let config =
-            Config { packets_per_second: settings.packets_per_second, stamps: settings.stamps };
+        let config = Config {
+            packets_per_second: settings.packets_per_second,
+            limits: settings.limits,
+            stamps: settings.stamps,
+        };
         let engine = Engine::open(config)?;
         sonde_engine::drop_capabilities()?;
         Ok(Self {
@@ -154,6 +157,7 @@ impl Host {
             method: offer.index as u16,
             params: to_vec(|arena| values.iter().for_each(|value| value.encode(arena))),
             parting_packets: method.parting_packets,
+            client: 0,
             packet_budget: method.packet_budget,
         });
         let rows = vec![Vec::new(); method.tables.len()];

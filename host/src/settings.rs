@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sonde_engine::Stamps;
+use sonde_engine::{Limits, Stamps};
 
 /// Where the plugins run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Packets per second of the whole host.
     pub packets_per_second: f64,
+    /// Of the scopes within the host.
+    pub limits: Limits,
     /// Who stamps departures.
     pub stamps: Stamps,
 }
@@ -55,6 +57,7 @@ impl Settings {
             program: program.to_path_buf(),
             isolation: Isolation::default(),
             packets_per_second: Self::POLITE_PACKETS_PER_SECOND,
+            limits: Limits::default(),
             stamps: Stamps::default(),
         })
     }

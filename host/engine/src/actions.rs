@@ -100,7 +100,7 @@ impl<L: Link> Core<L> {
         if let Some(probe) = state.demux.waiting(flow, action.token) {
             state.demux.cancel(probe);
         } else {
-            state.unqueue(task, |send| send.flow == flow && send.token == action.token);
+            state.unqueue(task, Some(flow), |send| send.token == action.token);
         }
     }
 }

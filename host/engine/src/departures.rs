@@ -4,21 +4,26 @@
 //! A time-out begins when the packet has left, not when the plugin asked for it. What did not leave
 //! is reported with the reason and never counts as lost.
 
-use sonde_packet::demux::{Departure, ProbeId};
+use std::collections::VecDeque;
+
+use sonde_packet::demux::{Departure, FlowId, ProbeId};
 use sonde_plugin_api::abi::{Event, EventKind, flags, stamp};
 
 use crate::{
     engine::{Core, State, Timer},
     link::Link,
-    pacing::{QUANTUM_NS, Scope},
+    pacing::{CLASSES, Class, Lane, Opening, QUANTUM_NS, Scope, Verdict},
     policy::check_packet,
+    ports::PortState,
     route::Lookup,
-    tasks::{Phase, Send, TaskIndex, Waiting},
+    tasks::{Phase, Place, Queue, Send, TaskIndex, Waiting},
 };
 
 /// Attempts to send while the device, or the search for a neighbour, does not keep up; a quantum
 /// between each.
 const MAX_TRIES: u8 = 250;
+/// Packets of a plugin that may wait to be sent.
+const MAX_QUEUED: usize = 1 << 18;
 /// Tags with this bit are of packets that expect no answer.
 const BARE: u64 = 1 << 63;
 /// Packets of a batch at low and at high rates: a longer one costs less, and its times are less exact.
@@ -63,9 +68,7 @@ impl<L: Link> Core<L> {
             let is_policy = refusal.is_policy();
             return state.not_sent(task, send, refusal.errno(), is_policy);
         }
-        let scope = Scope { port: 0, destination: flow.query.destination };
         let Some(entry) = state.tasks.get_mut(task) else { return };
-        let scope = Scope { port: entry.port, ..scope };
         let is_allowed = entry.budget > 0
             && match &mut entry.phase {
                 Phase::Running => true,
@@ -79,56 +82,25 @@ impl<L: Link> Core<L> {
             return state.not_sent(task, send, libc::EDQUOT, true);
         }
         entry.budget -= 1;
-        let is_immediate = send.flags & flags::IMMEDIATE != 0;
-        let nobody_waits =
-            if is_immediate { state.immediate.is_empty() } else { state.ready.is_empty() };
-        if nobody_waits && state.pacer.take(state.now, &scope, is_immediate) {
+        let class = class_of(send.flags);
+        if state.ready[class as usize].is_empty() && state.may_leave(send.flow, class) {
             return self.transmit(task, send, packet);
         }
-        let waiting = Waiting { packet: packet.into(), send };
-        state.enqueue(task, waiting);
+        state.enqueue(task, Waiting { packet: packet.into(), send });
     }
 
     /// Sends what the pacer lets go, in turn, and then the batch.
     pub(crate) fn send(&mut self) {
         self.state.take_up_again();
-        loop {
-            let state = &mut self.state;
-            let Some((task, generation, waiting)) = state.immediate.pop_front() else { break };
-            if state.tasks.generation(task) != generation || !state.owns(task, waiting.send.flow) {
-                continue;
-            }
-            if !state.may_leave(task, &waiting, true) {
-                state.immediate.push_front((task, generation, waiting));
-                break;
-            }
-            self.transmit(task, waiting.send, &waiting.packet);
-        }
-        if self.state.ready.is_empty() && self.state.immediate.is_empty() {
+        if self.state.ready.iter().all(VecDeque::is_empty) {
             let now = self.state.now;
             self.state.pacer.rest(now);
         }
-        // A packet from each task in turn. None comes back within the turn: see `put_off`.
-        loop {
-            let state = &mut self.state;
-            let Some((task, generation)) = state.ready.pop_front() else { break };
-            let is_it = state.tasks.generation(task) == generation;
-            let Some(entry) = state.tasks.get_mut(task).filter(|_| is_it) else { continue };
-            entry.is_ready = false;
-            let Some(waiting) = entry.queue.pop_front() else { continue };
-            let may_leave = state.may_leave(task, &waiting, false);
-            let Some(entry) = state.tasks.get_mut(task) else { continue };
-            if !may_leave {
-                entry.queue.push_front(waiting);
-                entry.is_ready = true;
-                state.ready.push_front((task, generation));
-                break;
+        for class in CLASSES {
+            // A packet from each task in turn. None comes back within the turn: see `put_off`.
+            while let Some((task, waiting)) = self.state.next_to_leave(class) {
+                self.transmit(task, waiting.send, &waiting.packet);
             }
-            if !entry.queue.is_empty() {
-                entry.is_ready = true;
-                state.ready.push_back((task, generation));
-            }
-            self.transmit(task, waiting.send, &waiting.packet);
         }
         self.flush();
     }
@@ -150,7 +122,7 @@ impl<L: Link> Core<L> {
                     Lookup::Unreachable(errno) => errno,
                     _ => libc::EHOSTUNREACH,
                 };
-                self.state.pacer.give_back(send.flags & flags::IMMEDIATE != 0);
+                self.state.give_back(&send);
                 return self.state.not_sent(task, send, errno, false);
             }
         };
@@ -211,38 +183,170 @@ impl<L: Link> Core<L> {
 }
 
 impl<H> State<H> {
-    /// Whether the pacer lets a packet go.
-    fn may_leave(&mut self, task: TaskIndex, waiting: &Waiting, is_immediate: bool) -> bool {
-        let Some(entry) = self.tasks.get(task) else { return true };
-        let flow = self.flows.get(waiting.send.flow.0 as usize).and_then(Option::as_ref);
-        let Some(flow) = flow else { return true };
-        let scope = Scope { port: entry.port, destination: flow.query.destination };
-        self.pacer.take(self.now, &scope, is_immediate)
+    /// What the packets of a flow belong to.
+    fn scope(&self, flow: FlowId) -> Option<Scope> {
+        let flow = self.flows.get(flow.0 as usize)?.as_ref()?;
+        let task = self.tasks.get(flow.task)?;
+        let destination = flow.query.destination;
+        Some(Scope { port: task.port, client: task.client, destination })
     }
 
-    fn enqueue(&mut self, task: TaskIndex, waiting: Waiting) {
-        let generation = self.tasks.generation(task);
-        if waiting.send.flags & flags::IMMEDIATE != 0 {
-            return self.immediate.push_back((task, generation, waiting));
+    /// Whether the pacer lets the next packet of a flow go that has none waiting.
+    fn may_leave(&mut self, flow: FlowId, class: Class) -> bool {
+        let is_idle = |queue: &Queue| queue.place == Place::Nowhere;
+        let is_first = self.queue(flow, class).is_some_and(|queue| is_idle(queue));
+        is_first && self.ask_pacer(flow, class, false) == Verdict::Go
+    }
+
+    /// Asks the pacer; a queue that it holds back waits at a gate from then on.
+    fn ask_pacer(&mut self, flow: FlowId, class: Class, is_released: bool) -> Verdict {
+        let Some(scope) = self.scope(flow) else { return Verdict::Go };
+        let serial = self.flows[flow.0 as usize].as_ref().map_or(0, |flow| flow.serial);
+        let lane = Lane { flow: flow.0, serial, class };
+        let verdict = self.pacer.take(self.now, &scope, lane, is_released);
+        if let Verdict::Held(opening) = verdict {
+            if let Some(opening) = opening {
+                self.wheel.arm(opening.at, Timer::Gate(opening));
+            }
+            if let Some(queue) = self.queue(flow, class) {
+                queue.place = Place::Gate;
+            }
         }
-        let Some(entry) = self.tasks.get_mut(task) else { return };
-        entry.queue.push_back(waiting);
-        self.get_ready(task);
+        verdict
+    }
+
+    /// The packet whose turn it is, if the pacer lets it go.
+    fn next_to_leave(&mut self, class: Class) -> Option<(TaskIndex, Waiting)> {
+        let at = class as usize;
+        while let Some((task, generation)) = self.ready[at].pop_front() {
+            if self.tasks.generation(task) != generation {
+                continue;
+            }
+            let Some(entry) = self.tasks.get_mut(task) else { continue };
+            entry.is_ready[at] = false;
+            let Some(flow) = entry.turns[at].pop_front() else { continue };
+            let mut sent = None;
+            if self.owns(task, flow) && self.has_waiting(flow, class) {
+                let is_released =
+                    self.queue(flow, class).is_some_and(|queue| queue.place == Place::Released);
+                match self.ask_pacer(flow, class, is_released) {
+                    Verdict::Full => {
+                        let entry = self.tasks.get_mut(task)?;
+                        entry.turns[at].push_front(flow);
+                        entry.is_ready[at] = true;
+                        self.ready[at].push_front((task, generation));
+                        return None;
+                    }
+                    Verdict::Held(_) => {}
+                    Verdict::Go => {
+                        sent = self.queue(flow, class).and_then(|queue| queue.packets.pop_front());
+                        self.take_turn(task, flow, class, Place::Turn);
+                    }
+                }
+            }
+            if self.tasks.get(task).is_some_and(|entry| !entry.turns[at].is_empty()) {
+                self.get_ready(task, class);
+            }
+            if let Some(waiting) = sent {
+                if let Some(port) = self.port_of(task) {
+                    port.queued = port.queued.saturating_sub(1);
+                }
+                return Some((task, waiting));
+            }
+        }
+        None
+    }
+
+    fn queue(&mut self, flow: FlowId, class: Class) -> Option<&mut Queue> {
+        let flow = self.flows.get_mut(flow.0 as usize)?.as_mut()?;
+        Some(&mut flow.lanes[class as usize])
+    }
+
+    /// Whether something waits; where not, the queue is nowhere.
+    fn has_waiting(&mut self, flow: FlowId, class: Class) -> bool {
+        let Some(queue) = self.queue(flow, class) else { return false };
+        if queue.packets.is_empty() {
+            queue.place = Place::Nowhere;
+        }
+        !queue.packets.is_empty()
+    }
+
+    /// A flow that has packets waiting gets its turn within its task.
+    fn take_turn(&mut self, task: TaskIndex, flow: FlowId, class: Class, place: Place) {
+        if !self.has_waiting(flow, class) {
+            return;
+        }
+        if let Some(queue) = self.queue(flow, class) {
+            queue.place = place;
+        }
+        if let Some(entry) = self.tasks.get_mut(task) {
+            entry.turns[class as usize].push_back(flow);
+        }
+        self.get_ready(task, class);
+    }
+
+    /// Lets through who has waited at a gate.
+    pub(crate) fn open_gate(&mut self, opening: Opening) {
+        let (flows, mut released) = (&self.flows, Vec::new());
+        let is_there = |lane: Lane| {
+            let flow = flows.get(lane.flow as usize).and_then(Option::as_ref);
+            flow.is_some_and(|flow| {
+                let queue = &flow.lanes[lane.class as usize];
+                flow.serial == lane.serial && !queue.packets.is_empty()
+            })
+        };
+        let again = self.pacer.open(opening, self.now, is_there, |lane| released.push(lane));
+        if let Some(opening) = again {
+            self.wheel.arm(opening.at, Timer::Gate(opening));
+        }
+        for lane in released {
+            let flow = FlowId(lane.flow);
+            let task = self.flows[lane.flow as usize].as_ref().map(|flow| flow.task);
+            if let Some(task) = task {
+                self.take_turn(task, flow, lane.class, Place::Released);
+            }
+        }
+    }
+
+    /// A packet that has to wait. A plugin that lets too many wait is told that there is no room.
+    fn enqueue(&mut self, task: TaskIndex, waiting: Waiting) {
+        let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
+        match self.port_of(task) {
+            Some(port) if port.queued < MAX_QUEUED => port.queued += 1,
+            _ => return self.not_sent(task, waiting.send, libc::ENOBUFS, false),
+        }
+        let Some(queue) = self.queue(flow, class) else { return };
+        queue.packets.push_back(waiting);
+        if queue.place == Place::Nowhere {
+            self.take_turn(task, flow, class, Place::Turn);
+        }
     }
 
     /// A task that has packets waiting gets its turn; never twice in one round.
-    fn get_ready(&mut self, task: TaskIndex) {
+    fn get_ready(&mut self, task: TaskIndex, class: Class) {
         let generation = self.tasks.generation(task);
         if let Some(entry) = self.tasks.get_mut(task)
-            && !std::mem::replace(&mut entry.is_ready, true)
+            && !std::mem::replace(&mut entry.is_ready[class as usize], true)
         {
-            self.ready.push_back((task, generation));
+            self.ready[class as usize].push_back((task, generation));
+        }
+    }
+
+    /// The plugin of a task.
+    pub(crate) fn port_of(&mut self, task: TaskIndex) -> Option<&mut PortState> {
+        let port = self.tasks.get(task)?.port;
+        self.ports.get_mut(port as usize)
+    }
+
+    fn give_back(&mut self, send: &Send) {
+        if let Some(scope) = self.scope(send.flow) {
+            self.pacer.give_back(&scope, class_of(send.flags));
         }
     }
 
     /// Keeps a packet that cannot leave for a quantum; others have its place in the meantime.
     fn put_off(&mut self, task: TaskIndex, waiting: Waiting) {
-        self.pacer.give_back(waiting.send.flags & flags::IMMEDIATE != 0);
+        self.give_back(&waiting.send);
         let generation = self.tasks.generation(task);
         self.later.push_back((self.now + QUANTUM_NS, task, generation, waiting));
     }
@@ -256,17 +360,28 @@ impl<H> State<H> {
             if self.tasks.generation(task) != generation {
                 continue;
             }
-            if waiting.send.flags & flags::IMMEDIATE != 0 {
-                self.immediate.push_front((task, generation, waiting));
-            } else if let Some(entry) = self.tasks.get_mut(task) {
-                entry.queue.push_front(waiting);
-                self.get_ready(task);
+            let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
+            if !self.owns(task, flow) {
+                continue;
+            }
+            if let Some(port) = self.port_of(task) {
+                port.queued += 1;
+            }
+            let Some(queue) = self.queue(flow, class) else { continue };
+            queue.packets.push_front(waiting);
+            if queue.place == Place::Nowhere {
+                self.take_turn(task, flow, class, Place::Turn);
             }
         }
     }
 
-    /// Takes out the packets of a task that have not left yet.
-    pub(crate) fn unqueue(&mut self, task: TaskIndex, fits: impl Fn(&Send) -> bool) -> Vec<Send> {
+    /// Takes out packets of a task that have not left yet: of one flow, or of all.
+    pub(crate) fn unqueue(
+        &mut self,
+        task: TaskIndex,
+        flow: Option<FlowId>,
+        fits: impl Fn(&Send) -> bool,
+    ) -> Vec<Send> {
         let generation = self.tasks.generation(task);
         let mut gone = Vec::new();
         let mut stays = |waiting: &Waiting| {
@@ -276,11 +391,26 @@ impl<H> State<H> {
             }
             !goes
         };
-        let is_other = |owner: u32, since: u32| owner != task || since != generation;
-        self.later.retain(|(_, owner, since, waiting)| is_other(*owner, *since) || stays(waiting));
-        self.immediate.retain(|(owner, since, waiting)| is_other(*owner, *since) || stays(waiting));
-        if let Some(entry) = self.tasks.get_mut(task) {
-            entry.queue.retain(stays);
+        self.later.retain(|(_, owner, since, waiting)| {
+            let is_meant = (*owner, *since) == (task, generation)
+                && flow.is_none_or(|flow| waiting.send.flow == flow);
+            !is_meant || stays(waiting)
+        });
+        let mut taken = 0;
+        let all = self.tasks.get(task).map(|task| task.flows.as_slice()).unwrap_or_default();
+        for flow in flow.as_ref().map_or(all, std::slice::from_ref) {
+            let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+                continue;
+            };
+            for class in CLASSES.iter().rev() {
+                let packets = &mut flow.lanes[*class as usize].packets;
+                let before = packets.len();
+                packets.retain(&mut stays);
+                taken += before - packets.len();
+            }
+        }
+        if let Some(port) = self.port_of(task) {
+            port.queued = port.queued.saturating_sub(taken);
         }
         gone
     }
@@ -409,6 +539,10 @@ impl<H> State<H> {
             entry.counters.sent += 1;
         }
     }
+}
+
+fn class_of(wanted: u16) -> Class {
+    if wanted & flags::IMMEDIATE != 0 { Class::Immediate } else { Class::Probe }
 }
 
 fn probe_of(tag: u64) -> ProbeId {

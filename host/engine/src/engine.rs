@@ -26,7 +26,7 @@ use crate::{
     identifiers::Identifiers,
     link::Link,
     output::{Output, PortId, RunId, Start, Statistics},
-    pacing::{Pacer, QUANTUM_NS},
+    pacing::{self, CLASSES, Pacer, QUANTUM_NS},
     ports::{GONE, PortState},
     tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
     wheel::Wheel,
@@ -72,6 +72,8 @@ pub(crate) enum Timer {
     Timeout(ProbeId),
     /// The time after an interrupt is over.
     Grace { task: TaskIndex, generation: u32 },
+    /// There are tokens at a gate of the pacer.
+    Gate(pacing::Opening),
 }
 
 /// Packets of the last tenths of a second.
@@ -122,10 +124,10 @@ pub(crate) struct State<H> {
     pub(crate) identifiers: Identifiers<H>,
     pub(crate) opening: Vec<Opening>,
     pub(crate) pacer: Pacer,
-    /// Tasks that have packets waiting, in turn.
-    pub(crate) ready: VecDeque<(TaskIndex, u32)>,
-    /// Packets that do not wait for their turn.
-    pub(crate) immediate: VecDeque<(TaskIndex, u32, Waiting)>,
+    /// Tasks that have packets of the class waiting, in turn.
+    pub(crate) ready: [VecDeque<(TaskIndex, u32)>; 2],
+    /// Flows opened so far.
+    pub(crate) serial: u32,
     /// Packets that could not leave, and when to try again; in the order of time.
     pub(crate) later: VecDeque<(u64, TaskIndex, u32, Waiting)>,
     /// Beside the probes of `demux`, by their slot.
@@ -172,9 +174,9 @@ impl<H> State<H> {
             runs: HashMap::default(),
             identifiers: Identifiers::new(seed.rotate_left(32)),
             opening: Vec::new(),
-            pacer: Pacer::new(config.packets_per_second, now),
-            ready: VecDeque::new(),
-            immediate: VecDeque::new(),
+            pacer: Pacer::new(config.packets_per_second, &config.limits, now),
+            ready: Default::default(),
+            serial: 0,
             later: VecDeque::new(),
             notes: Vec::new(),
             bare: Slab::default(),
@@ -245,15 +247,16 @@ impl<H> State<H> {
             phase: Phase::Running,
             parting_packets: start.parting_packets,
             budget: start.packet_budget.unwrap_or(u64::MAX),
+            client: start.client,
             counters: Default::default(),
             not_sent: Vec::new(),
             stamps: (0, 0),
             source: None,
             started: self.now,
             flows: Vec::new(),
-            queue: VecDeque::new(),
+            turns: Default::default(),
             batch: 0,
-            is_ready: false,
+            is_ready: [false; 2],
             timers: 0,
             refused: false,
         });
@@ -280,7 +283,7 @@ impl<H> State<H> {
         let event = Event { kind: EventKind::Interrupt, at: self.now, ..Event::ZERO };
         self.deliver(task, event, &[]);
         // What has not left is not worth waiting for any more; who waits for it has to know.
-        for send in self.unqueue(task, |_| true) {
+        for send in self.unqueue(task, None, |_| true) {
             self.not_sent(task, send, libc::ECANCELED, false);
         }
     }
@@ -300,6 +303,7 @@ impl<H> State<H> {
                     }
                 }
                 Timer::Timeout(probe) => self.time_out(probe),
+                Timer::Gate(opening) => self.open_gate(opening),
                 Timer::Grace { task, generation } => {
                     if self.tasks.generation(task) == generation && self.tasks.get(task).is_some() {
                         self.drop_interrupted(task);
@@ -537,8 +541,10 @@ impl<L: Link> Core<L> {
         if let Some(next) = state.wheel.next() {
             until = until.min(next);
         }
-        if !state.ready.is_empty() {
-            until = until.min(state.pacer.next(now));
+        for class in CLASSES {
+            if !state.ready[class as usize].is_empty() {
+                until = until.min(state.pacer.next(class, now));
+            }
         }
         if !state.outputs.is_empty() {
             until = until.min(self.reported + NEWS_NS);
@@ -547,7 +553,7 @@ impl<L: Link> Core<L> {
             until = until.min(*again);
         }
         let is_behind = state.ports.iter().any(|port| !port.behind.is_empty());
-        if !state.opening.is_empty() || !state.immediate.is_empty() || is_behind {
+        if !state.opening.is_empty() || is_behind {
             until = until.min(now + QUANTUM_NS);
         }
         self.others.clear();

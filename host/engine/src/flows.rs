@@ -67,6 +67,10 @@ impl<H> State<H> {
         self.demux.close(flow);
         if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
             self.identifiers.retire(state.key, state.has_port, self.now);
+            let queued = state.lanes.iter().map(|lane| lane.packets.len()).sum();
+            if let Some(port) = self.port_of(state.task) {
+                port.queued = port.queued.saturating_sub(queued);
+            }
         }
     }
 
@@ -109,7 +113,7 @@ impl<L: Link> Core<L> {
         if self.state.owns(task, flow) {
             // What is in the batch belongs to it and goes first; what waits for the pacer stays.
             self.flush_of(task);
-            self.state.unqueue(task, |send| send.flow == flow);
+            self.state.unqueue(task, Some(flow), |_| true);
             if let Some(entry) = self.state.tasks.get_mut(task) {
                 entry.flows.retain(|open| *open != flow);
             }
@@ -208,7 +212,16 @@ impl<L: Link> Core<L> {
                 .then(|| self.state.demux.open(key, field, opening.task, hear_all).ok())
                 .flatten();
             if let Some(id) = opened {
-                let flow = FlowState { task: opening.task, key, query, mtu: route.mtu, has_port };
+                self.state.serial = self.state.serial.wrapping_add(1);
+                let flow = FlowState {
+                    task: opening.task,
+                    key,
+                    query,
+                    mtu: route.mtu,
+                    has_port,
+                    serial: self.state.serial,
+                    lanes: Default::default(),
+                };
                 self.state.add_flow(opening.task, id, flow);
                 let (source, mtu) = (mapped(route.source), route.mtu);
                 return Attempt::Opened(id, FlowInfo { source, local, reserved: 0, mtu });

@@ -26,7 +26,7 @@ mod sys;
 mod tasks;
 mod wheel;
 
-pub use config::{Config, Stamps};
+pub use config::{Config, Limits, Rate, Stamps};
 pub use engine::PortMaker;
 pub use handle::{Engine, Handle, OpenError, drop_capabilities};
 pub use output::{Counters, End, Ended, Output, PortId, RunId, Start, Statistics};

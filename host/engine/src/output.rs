@@ -25,6 +25,8 @@ pub struct Start {
     pub params: Vec<u8>,
     /// Packets that it may send after an interrupt.
     pub parting_packets: u16,
+    /// Who asked for it; a number of the host's choice, for the pace.
+    pub client: u64,
     /// Packets that it may send at all; none where only its parameters bound it.
     pub packet_budget: Option<u64>,
 }

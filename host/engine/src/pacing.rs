@@ -1,153 +1,265 @@
-//! How fast packets may leave.
+//! How fast packets may leave, and who waits for what.
 //!
-//! A token bucket that is looked at in quanta of a millisecond. One scope for now, the whole host;
-//! what a packet belongs to beyond that is in [`Scope`], so that more buckets change nothing
-//! outside of this file.
+//! A packet belongs to five scopes: the host, its plugin, the client who asked, the prefix (/24 or
+//! /48) and the address that it is for. It leaves when each has a token for it. What is held back
+//! by the host waits in turn; what is held back by another scope waits at that scope's gate, so that it is
+//! in nobody's way. A gate opens when there are tokens and lets as many through as there are.
+//!
+//! What waits is a [`Lane`], the packets of one flow and class: they all belong to the same scopes.
+//! Answers inside a conversation are a class of their own, with buckets of their own. Times are in
+//! quanta of a millisecond, for sleeping and waking is expensive.
 
-use std::net::IpAddr;
+mod bucket;
+mod table;
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use sonde_packet::mapped;
+
+use self::{
+    bucket::Limit,
+    table::{OPEN, Table},
+};
+use crate::{
+    config::{Limits, Rate},
+    tasks::Slab,
+};
 
 /// Sleeping and waking is expensive: no more often than this.
 pub(crate) const QUANTUM_NS: u64 = 1_000_000;
-/// What a bucket saves up while the engine is kept from its work, of a second.
-const SAVED: f64 = 0.006;
+/// What the host's bucket saves up while the engine is kept from its work.
+const SAVED_NS: u64 = 6_000_000;
 
-/// What a packet belongs to.
+/// Packets a second that conversations may have beside the probes, where nothing else is said.
+const LEAST_IMMEDIATE: f64 = 100.0;
+
+/// What a packet belongs to, beside the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Scope {
     /// The plugin.
     pub(crate) port: u32,
+    /// Who asked for the measurement.
+    pub(crate) client: u64,
     /// Whom it is for.
     pub(crate) destination: IpAddr,
+}
+
+/// What does not wait for each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Class {
+    /// Answers inside a conversation.
+    Immediate,
+    /// Everything else.
+    Probe,
+}
+
+/// Both, in the order in which they are served.
+pub(crate) const CLASSES: [Class; 2] = [Class::Immediate, Class::Probe];
+
+/// The packets of a flow that are of one class.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Lane {
+    /// Number of the flow.
+    pub(crate) flow: u32,
+    /// Tells one flow of the number from the next.
+    pub(crate) serial: u32,
+    pub(crate) class: Class,
+}
+
+/// Whether a packet may leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Its tokens have been taken.
+    Go,
+    /// The host has no token: nobody's packet leaves.
+    Full,
+    /// Its lane waits at a gate; where the gate is a new one, it has to be opened at that time.
+    Held(Option<Opening>),
+}
+
+/// When a gate is to be opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Opening {
+    pub(crate) at: u64,
+    pub(crate) gate: u32,
+    pub(crate) generation: u32,
+}
+
+/// The scopes that have one bucket for each of theirs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Level {
+    Plugin,
+    Client,
+    Prefix,
+    Address,
+}
+
+/// Lanes that wait for one bucket.
+#[derive(Debug)]
+struct Gate {
+    class: Class,
+    /// Index among the class's levels.
+    level: usize,
+    key: u128,
+    waiting: VecDeque<Lane>,
+}
+
+/// The buckets of a class.
+#[derive(Debug)]
+struct Nest {
+    host: Limit,
+    paid: u64,
+    /// Those that are limited at all.
+    levels: Vec<(Level, Table)>,
 }
 
 /// All buckets.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    host: Bucket,
-    /// Answers inside a conversation go first, with a cap of their own.
-    immediate: Bucket,
+    nests: [Nest; 2],
+    gates: Slab<Gate>,
 }
 
-/// The cap of what goes first, beside that of probes.
-const IMMEDIATE: f64 = 1.0;
+impl Level {
+    fn key(self, scope: &Scope) -> u128 {
+        let octets = || u128::from_be_bytes(mapped(scope.destination));
+        match self {
+            Self::Plugin => u128::from(scope.port),
+            Self::Client => u128::from(scope.client),
+            Self::Prefix if scope.destination.is_ipv4() => octets() >> 8,
+            Self::Prefix => octets() >> 80,
+            Self::Address => octets(),
+        }
+    }
+}
+
+impl Nest {
+    fn new(packets_per_second: f64, levels: &[(Level, Option<Rate>)], now: u64) -> Self {
+        let host = Limit::saving(packets_per_second, SAVED_NS);
+        let table = |(level, rate): &(Level, Option<Rate>)| {
+            Some((*level, Table::new(Limit::new((*rate)?))))
+        };
+        Self { host, paid: host.one(now), levels: levels.iter().filter_map(table).collect() }
+    }
+}
 
 impl Pacer {
-    /// `packets_per_second` for the whole host.
-    pub(crate) fn new(packets_per_second: f64, now: u64) -> Self {
-        let immediate = Bucket::new((packets_per_second * IMMEDIATE).max(100.0), now);
-        Self { host: Bucket::new(packets_per_second, now), immediate }
+    /// `packets_per_second` for the whole host, `limits` for the rest.
+    pub(crate) fn new(packets_per_second: f64, limits: &Limits, now: u64) -> Self {
+        use Level::{Address, Client, Plugin, Prefix};
+        let probes = [
+            (Plugin, limits.plugin),
+            (Client, limits.client),
+            (Prefix, limits.prefix),
+            (Address, limits.address),
+        ];
+        let immediate = limits.immediate.unwrap_or(packets_per_second.max(LEAST_IMMEDIATE));
+        let nests = [
+            Nest::new(immediate, &[(Address, limits.immediate_address)], now),
+            Nest::new(packets_per_second, &probes, now),
+        ];
+        Self { nests, gates: Slab::default() }
     }
 
-    /// Takes a token of every scope that the packet belongs to; false where one has none.
-    pub(crate) fn take(&mut self, now: u64, _scope: &Scope, is_immediate: bool) -> bool {
-        if is_immediate { self.immediate.take(now) } else { self.host.take(now) }
+    /// Takes a token of every scope that the packet belongs to, or none. A lane that a gate has
+    /// just let through goes before those that wait there.
+    pub(crate) fn take(
+        &mut self,
+        now: u64,
+        scope: &Scope,
+        lane: Lane,
+        is_released: bool,
+    ) -> Verdict {
+        let Nest { host, paid, levels } = &mut self.nests[lane.class as usize];
+        if !host.has_token(*paid, now) {
+            return Verdict::Full;
+        }
+        let held = levels.iter().enumerate().find_map(|(index, (level, table))| {
+            let key = level.key(scope);
+            let bucket = table.get(key)?;
+            let may_leave =
+                table.limit.has_token(bucket.paid, now) && (is_released || bucket.gate == OPEN);
+            (!may_leave).then_some((index, key, bucket))
+        });
+        if let Some((level, key, bucket)) = held {
+            if bucket.gate != OPEN {
+                if let Some(gate) = self.gates.get_mut(bucket.gate) {
+                    gate.waiting.push_back(lane);
+                }
+                return Verdict::Held(None);
+            }
+            let waiting = VecDeque::from([lane]);
+            let gate = self.gates.insert(Gate { class: lane.class, level, key, waiting });
+            let table = &mut levels[level].1;
+            table.set_gate(key, gate, now);
+            let at = table.limit.when(bucket.paid, 1);
+            let generation = self.gates.generation(gate);
+            return Verdict::Held(Some(Opening { at, gate, generation }));
+        }
+        *paid = host.pay(*paid, now);
+        for (level, table) in levels {
+            table.pay(level.key(scope), now);
+        }
+        Verdict::Go
     }
 
     /// What was taken for a packet that then stayed here.
-    pub(crate) fn give_back(&mut self, is_immediate: bool) {
-        let bucket = if is_immediate { &mut self.immediate } else { &mut self.host };
-        bucket.tokens = (bucket.tokens + 1.0).min(bucket.burst);
+    pub(crate) fn give_back(&mut self, scope: &Scope, class: Class) {
+        let Nest { host, paid, levels } = &mut self.nests[class as usize];
+        *paid = host.pay_back(*paid);
+        for (level, table) in levels {
+            table.pay_back(level.key(scope));
+        }
     }
 
-    /// Nobody waits: what is saved up now would only be a burst later.
+    /// Lets as many lanes through a gate as there are tokens. Those that `is_there` denies are
+    /// forgotten. When it is to be opened again, if it is.
+    pub(crate) fn open(
+        &mut self,
+        opening: Opening,
+        now: u64,
+        is_there: impl Fn(Lane) -> bool,
+        mut released: impl FnMut(Lane),
+    ) -> Option<Opening> {
+        let Opening { gate: index, generation, .. } = opening;
+        if self.gates.generation(index) != generation {
+            return None;
+        }
+        let gate = self.gates.get_mut(index)?;
+        let (_, table) = &mut self.nests[gate.class as usize].levels[gate.level];
+        let bucket = table.get(gate.key)?;
+        let mut left = table.limit.tokens(bucket.paid, now);
+        while left > 0
+            && let Some(lane) = gate.waiting.pop_front()
+        {
+            if is_there(lane) {
+                left -= 1;
+                released(lane);
+            }
+        }
+        if gate.waiting.is_empty() {
+            table.set_gate(gate.key, OPEN, now);
+            self.gates.remove(index);
+            return None;
+        }
+        // The tokens are as good as taken.
+        let at = table.limit.next(bucket.paid, now).max(now + QUANTUM_NS);
+        Some(Opening { at, ..opening })
+    }
+
+    /// Nobody waits: what the host saves up now would only be a burst later.
     pub(crate) fn rest(&mut self, now: u64) {
-        self.host.rest(now);
-        self.immediate.rest(now);
-    }
-
-    /// When to try again.
-    pub(crate) fn next(&self, now: u64) -> u64 {
-        self.host.next().max(now + QUANTUM_NS)
-    }
-}
-
-#[derive(Debug)]
-struct Bucket {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    filled: u64,
-}
-
-impl Bucket {
-    fn new(per_second: f64, now: u64) -> Self {
-        // One more, so that waking a little late loses nothing at low rates.
-        let burst = per_second * SAVED + 1.0;
-        Self { per_second, burst, tokens: 1.0, filled: now }
-    }
-
-    fn take(&mut self, now: u64) -> bool {
-        self.fill(now);
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-
-    /// Keeps what a quantum gives, at most.
-    fn rest(&mut self, now: u64) {
-        self.fill(now);
-        let quantum = self.per_second * QUANTUM_NS as f64 * 1e-9;
-        self.tokens = self.tokens.min(quantum.max(1.0));
-    }
-
-    fn fill(&mut self, now: u64) {
-        if now > self.filled {
-            let gained = (now - self.filled) as f64 * 1e-9 * self.per_second;
-            self.tokens = (self.tokens + gained).min(self.burst);
-            self.filled = now;
+        for nest in &mut self.nests {
+            nest.paid = nest.host.rest(nest.paid, now, QUANTUM_NS);
         }
     }
 
-    fn next(&self) -> u64 {
-        let missing = (1.0 - self.tokens).max(0.0);
-        self.filled + (missing / self.per_second * 1e9).ceil() as u64
+    /// When the host will have a token for the class.
+    pub(crate) fn next(&self, class: Class, now: u64) -> u64 {
+        let Nest { host, paid, .. } = &self.nests[class as usize];
+        host.when(*paid, 1).max(now + QUANTUM_NS)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SCOPE: Scope = Scope { port: 0, destination: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
-
-    proptest! {
-        #[test]
-        fn no_window_of_a_second_holds_more_than_the_rate_and_a_burst(
-            rate in 1.0f64..50_000.0, steps in prop::collection::vec(1u64..30_000_000, 10..400),
-        ) {
-            let mut pacer = Pacer::new(rate, 0);
-            let (mut now, mut sent) = (0, Vec::new());
-            for step in steps {
-                now += step;
-                while pacer.take(now, &SCOPE, false) {
-                    sent.push(now);
-                }
-            }
-            let most = (rate * 1.01 + rate * SAVED + 2.0) as usize;
-            let mut end = 0;
-            for (from, begin) in sent.iter().enumerate() {
-                while sent.get(end).is_some_and(|time| *time < begin + 1_000_000_000) {
-                    end += 1;
-                }
-                prop_assert!(end - from <= most);
-            }
-        }
-    }
-
-    #[test]
-    fn the_rate_is_kept_although_the_engine_wakes_late_now_and_then() {
-        let mut pacer = Pacer::new(20_000.0, 0);
-        let (mut now, mut sent) = (0u64, 0);
-        while now < 1_000_000_000 {
-            now += if now.is_multiple_of(50) { 1_050_000 } else { 5_000_001 };
-            while pacer.take(now, &SCOPE, false) {
-                sent += 1;
-            }
-        }
-        assert!((19_800..=20_200).contains(&sent), "{sent}");
-    }
-}
+mod tests;

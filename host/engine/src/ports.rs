@@ -23,6 +23,8 @@ pub(crate) struct PortState {
     /// Events that found no room.
     pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
     pub(crate) tasks: usize,
+    /// Packets that wait to be sent.
+    pub(crate) queued: usize,
     pub(crate) leaving: bool,
 }
 
@@ -37,6 +39,7 @@ impl PortState {
             resting: VecDeque::new(),
             behind: VecDeque::new(),
             tasks: 0,
+            queued: 0,
             leaving: false,
         }
     }
@@ -64,6 +67,7 @@ impl PortState {
         self.resting.clear();
         self.behind.clear();
         self.tasks = 0;
+        self.queued = 0;
     }
 }
 

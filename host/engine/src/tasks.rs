@@ -24,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) parting_packets: u16,
     /// Packets that are left to it.
     pub(crate) budget: u64,
+    /// Who asked for it.
+    pub(crate) client: u64,
     pub(crate) counters: Counters,
     /// Packets that were not sent, by errno; few kinds, so a list.
     pub(crate) not_sent: Vec<(i32, u64)>,
@@ -33,12 +35,12 @@ pub(crate) struct Task {
     pub(crate) started: u64,
     /// Flows that it has open.
     pub(crate) flows: Vec<FlowId>,
-    /// Packets that wait for the pacer.
-    pub(crate) queue: VecDeque<Waiting>,
+    /// Flows of each class whose turn comes within the task's.
+    pub(crate) turns: [VecDeque<FlowId>; 2],
     /// Number of the last batch that holds a packet of it.
     pub(crate) batch: u64,
-    /// It is among those whose turn comes, once.
-    pub(crate) is_ready: bool,
+    /// For each class, whether it is among those whose turn comes, once.
+    pub(crate) is_ready: [bool; 2],
     /// Timers that have not fired yet.
     pub(crate) timers: u32,
     /// A packet of it was refused by policy, and none left.
@@ -82,6 +84,31 @@ pub(crate) struct FlowState {
     pub(crate) mtu: u32,
     /// Its identifier stays in quarantine; ports are held.
     pub(crate) has_port: bool,
+    /// Tells it from others that had its number.
+    pub(crate) serial: u32,
+    /// What waits to be sent, by class.
+    pub(crate) lanes: [Queue; 2],
+}
+
+/// Packets of a flow and class that wait to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) packets: VecDeque<Waiting>,
+    pub(crate) place: Place,
+}
+
+/// Where a queue waits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// Nowhere: nothing is in it.
+    #[default]
+    Nowhere,
+    /// Among the turns of its task.
+    Turn,
+    /// The same, and a gate has let it through.
+    Released,
+    /// At a gate.
+    Gate,
 }
 
 /// Things by index; an index is used again after it was given back.

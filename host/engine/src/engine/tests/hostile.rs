@@ -210,7 +210,7 @@ proptest! {
         prop_assert_eq!((state.tasks.len(), state.runs.len(), state.bare.len()), (0, 0, 0));
         prop_assert!(state.flows.iter().all(Option::is_none));
         prop_assert!(state.opening.is_empty() && state.later.is_empty());
-        prop_assert!(state.ready.is_empty() && state.immediate.is_empty());
+        prop_assert!(state.ready.iter().all(std::collections::VecDeque::is_empty));
         prop_assert!(bench.core.link.held.is_empty());
     }
 

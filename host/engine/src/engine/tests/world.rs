@@ -15,7 +15,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
-    config::{Config, Stamps},
+    config::{Config, Limits, Stamps},
     engine::{Command, Core},
     link::{Arrival, Held, Link},
     output::{Ended, Output, PortId, RunId, Start},
@@ -261,16 +261,20 @@ impl Bench {
     /// So fast that nothing waits for the pacer.
     pub(super) fn new() -> Self {
         let mut bench = Self::with(1_000_000.0, Stamps::Interpolated);
-        bench.core.state.pacer = Pacer::new(1_000_000.0, EPOCH - 10 * MS);
+        bench.core.state.pacer = Pacer::new(1_000_000.0, &Limits::NONE, EPOCH - 10 * MS);
         bench
     }
 
     pub(super) fn with(packets_per_second: f64, stamps: Stamps) -> Self {
+        Self::of(Config { packets_per_second, limits: Limits::NONE, stamps })
+    }
+
+    pub(super) fn of(config: Config) -> Self {
         let (commands, received) = mpsc::channel();
         let (sent, outputs) = mpsc::channel();
         let link = FakeLink { now: EPOCH, ..FakeLink::default() };
         let channels = (received, sent, Arc::default());
-        let core = Core::new(link, Config { packets_per_second, stamps }, 42, channels, -1);
+        let core = Core::new(link, config, 42, channels, -1);
         Self { core, commands, outputs, ports: 0 }
     }
 
@@ -293,6 +297,7 @@ impl Bench {
             method: 0,
             params: b"parameters".to_vec(),
             parting_packets: 2,
+            client: 0,
             packet_budget: budget,
         };
         self.tell(Command::Start(start));

@@ -1,0 +1,83 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SCOPE: Scope =
+    Scope { port: 0, client: 0, destination: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
+const LANE: Lane = Lane { flow: 0, serial: 0, class: Class::Probe };
+
+fn takes(pacer: &mut Pacer, now: u64) -> bool {
+    pacer.take(now, &SCOPE, LANE, false) == Verdict::Go
+}
+
+proptest! {
+    #[test]
+    fn no_window_of_a_second_holds_more_than_the_rate_and_a_burst(
+        rate in 1.0f64..50_000.0, steps in prop::collection::vec(1u64..30_000_000, 10..400),
+    ) {
+        let mut pacer = Pacer::new(rate, &Limits::NONE, 0);
+        let (mut now, mut sent) = (0, Vec::new());
+        for step in steps {
+            now += step;
+            while takes(&mut pacer, now) {
+                sent.push(now);
+            }
+        }
+        let most = (rate * 1.01 + rate * 0.006 + 2.0) as usize;
+        let mut end = 0;
+        for (from, begin) in sent.iter().enumerate() {
+            while sent.get(end).is_some_and(|time| *time < begin + 1_000_000_000) {
+                end += 1;
+            }
+            prop_assert!(end - from <= most);
+        }
+    }
+}
+
+#[test]
+fn the_rate_is_kept_although_the_engine_wakes_late_now_and_then() {
+    let mut pacer = Pacer::new(20_000.0, &Limits::NONE, 0);
+    let (mut now, mut sent) = (0u64, 0);
+    while now < 1_000_000_000 {
+        now += if now.is_multiple_of(50) { 1_050_000 } else { 5_000_001 };
+        while takes(&mut pacer, now) {
+            sent += 1;
+        }
+    }
+    assert!((19_800..=20_200).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_million_addresses_leave_behind_only_the_buckets_that_are_not_full() {
+    let rate = Rate { packets_per_second: 2.0, burst: 20.0 };
+    let limits = Limits { address: Some(rate), ..Limits::NONE };
+    let mut pacer = Pacer::new(1e9, &limits, 0);
+    let (start, mut most) = (1_000_000_000_000, 0);
+    // In the half second that a bucket takes to fill up again 50,000 are used.
+    for number in 0..1_000_000u32 {
+        let destination = std::net::Ipv4Addr::from(number).into();
+        let now = start + u64::from(number) * 10_000;
+        assert_eq!(pacer.take(now, &Scope { destination, ..SCOPE }, LANE, false), Verdict::Go);
+        if number % 4096 == 0 {
+            most = most.max(pacer.nests[Class::Probe as usize].levels[0].1.len());
+        }
+    }
+    assert!((50_000..=120_000).contains(&most), "{most} buckets");
+}
+
+#[test]
+fn a_bucket_that_is_not_full_is_never_forgotten() {
+    let limits =
+        Limits { address: Some(Rate { packets_per_second: 0.1, burst: 1.0 }), ..Limits::NONE };
+    let mut pacer = Pacer::new(1e9, &limits, 0);
+    let scope =
+        |number: u32| Scope { destination: std::net::Ipv4Addr::from(number).into(), ..SCOPE };
+    let start = 100_000_000_000;
+    for number in 0..100_000 {
+        let now = start + u64::from(number);
+        assert_eq!(pacer.take(now, &scope(number), LANE, false), Verdict::Go);
+    }
+    let now = start + 9_999_000_000;
+    let held = |number| matches!(pacer.take(now, &scope(number), LANE, false), Verdict::Held(_));
+    assert!((0..100_000).all(held));
+}
