@@ -1,7 +1,7 @@
 //! What a plugin wants: checked, then done. A plugin is not trusted.
 
 use sonde_packet::demux::FlowId;
-use sonde_plugin_api::abi::{Action, ActionKind, FailKind};
+use sonde_plugin_api::abi::{Action, ActionKind, FailKind, NO_TOKEN};
 
 use crate::{
     engine::{Core, Timer},
@@ -11,7 +11,15 @@ use crate::{
 };
 
 /// Timers that a task may have at a time.
-const MAX_TIMERS: u32 = 65_536;
+const MAX_TIMERS: usize = 65_536;
+/// Rows of one measurement, each with [`ROW_OCTETS`] beside its values.
+const MAX_ROW_OCTETS: usize = 64 << 20;
+/// What keeping a row costs at least.
+const ROW_OCTETS: usize = 64;
+/// Lines that are kept of one measurement.
+const MAX_LOG_LINES: u32 = 1000;
+/// Level of a log line.
+const WARN: u8 = 2;
 /// Longest text of a log, an error, a reason to stop; octets.
 const MAX_TEXT: usize = 1024;
 
@@ -43,18 +51,35 @@ impl<L: Link> Core<L> {
             ActionKind::CloseFlow => self.handle_close(task, FlowId(action.flow)),
             ActionKind::Row => {
                 let wall_offset_ns = state.wall_offset_ns;
-                let Some(entry) = state.tasks.get(task) else { return };
+                let Some(entry) = state.tasks.get_mut(task) else { return };
+                entry.output.row_octets += payload.len() + ROW_OCTETS;
+                if entry.output.row_octets > MAX_ROW_OCTETS {
+                    return self.fail(task, "the plugin put out more than 64 MiB of rows");
+                }
                 let (run, values) = (entry.run, payload.to_vec());
                 state.outputs.push(Output::Row { run, table: action.code, values, wall_offset_ns });
             }
             ActionKind::Log => {
-                let Some(entry) = state.tasks.get(task) else { return };
-                let (run, text) = (entry.run, text(payload));
-                state.outputs.push(Output::Log { run, level: action.code, text });
+                let Some(entry) = state.tasks.get_mut(task) else { return };
+                entry.output.log_lines = entry.output.log_lines.saturating_add(1);
+                let run = entry.run;
+                state.outputs.push(match entry.output.log_lines {
+                    ..=MAX_LOG_LINES => {
+                        Output::Log { run, level: action.code, text: text(payload) }
+                    }
+                    lines if lines == MAX_LOG_LINES + 1 => {
+                        Output::Log { run, level: WARN, text: log_is_full() }
+                    }
+                    _ => return,
+                });
             }
             ActionKind::Progress => {
-                let Some(entry) = state.tasks.get(task) else { return };
+                let Some(entry) = state.tasks.get_mut(task) else { return };
                 let per_mille = action.arg.min(1000) as u16;
+                if per_mille <= entry.output.per_mille {
+                    return;
+                }
+                entry.output.per_mille = per_mille;
                 state.outputs.push(Output::Progress { run: entry.run, per_mille });
             }
             ActionKind::Finish => {
@@ -83,17 +108,23 @@ impl<L: Link> Core<L> {
         let state = &mut self.state;
         let generation = state.tasks.generation(task);
         let Some(entry) = state.tasks.get_mut(task) else { return };
-        if entry.timers >= MAX_TIMERS {
+        if entry.timers.len() >= MAX_TIMERS {
             return self.fail(task, &format!("it has {MAX_TIMERS} timers already"));
         }
-        entry.timers += 1;
+        entry.timers.arm(token, at);
         state.wheel.arm(at, Timer::Plugin { task, generation, token });
     }
 
-    /// A timer that is not waited for fires all the same and is ignored; a probe is let go.
+    /// A timer or a probe is let go.
     fn cancel_token(&mut self, task: TaskIndex, action: &Action) {
         let state = &mut self.state;
         let flow = FlowId(action.flow);
+        // In place of a flow: a timer has none.
+        if action.flow == NO_TOKEN
+            && let Some(entry) = state.tasks.get_mut(task)
+        {
+            return entry.timers.cancel(action.token);
+        }
         if !state.owns(task, flow) {
             return;
         }
@@ -103,6 +134,10 @@ impl<L: Link> Core<L> {
             state.unqueue(task, Some(flow), |send| send.token == action.token);
         }
     }
+}
+
+fn log_is_full() -> String {
+    format!("more than {MAX_LOG_LINES} lines: the others are not kept")
 }
 
 /// One line, without what could steer a terminal.

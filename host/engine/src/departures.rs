@@ -415,6 +415,16 @@ impl<H> State<H> {
         gone
     }
 
+    /// What waits of a task, or on one flow of it, stays here and counts as not sent; nobody is left
+    /// to be told.
+    pub(crate) fn leave_unsent(&mut self, task: TaskIndex, flow: Option<FlowId>) {
+        let gone = self.unqueue(task, flow, |_| true).len();
+        self.statistics.counters.not_sent += gone as u64;
+        if let Some(entry) = self.tasks.get_mut(task) {
+            (0..gone).for_each(|_| entry.count_not_sent(libc::ECANCELED));
+        }
+    }
+
     /// Notes a packet before it is sent; the tag that the link gives back.
     fn note(&mut self, task: TaskIndex, send: Send, packet: &[u8], precise: bool) -> Option<u64> {
         let at = self.flight.len() as u32;

@@ -83,6 +83,7 @@ impl<H> State<H> {
     }
 
     fn end(&mut self, task: TaskIndex, end: End, plugin_knows: bool) {
+        self.leave_unsent(task, None);
         let flows = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.flows));
         for flow in flows.into_iter().flatten() {
             self.close_flow(flow);

@@ -29,6 +29,7 @@ use crate::{
     pacing::{self, CLASSES, Pacer, QUANTUM_NS},
     ports::{GONE, PortState},
     tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
+    timers::{SWEEP_AT, Timers},
     wheel::Wheel,
 };
 
@@ -116,6 +117,8 @@ pub(crate) struct State<H> {
     pub(crate) config: Config,
     pub(crate) demux: Demux,
     pub(crate) wheel: Wheel<Timer>,
+    /// So many timers in the wheel are looked through for those of nobody.
+    pub(crate) sweep_at: usize,
     pub(crate) tasks: Slab<Task>,
     /// Beside the flows of `demux`, by their number.
     pub(crate) flows: Vec<Option<FlowState>>,
@@ -168,6 +171,7 @@ impl<H> State<H> {
             config,
             demux: Demux::new(seed),
             wheel: Wheel::new(now),
+            sweep_at: SWEEP_AT,
             tasks: Slab::default(),
             flows: Vec::new(),
             ports: Vec::new(),
@@ -257,7 +261,9 @@ impl<H> State<H> {
             turns: Default::default(),
             batch: 0,
             is_ready: [false; 2],
-            timers: 0,
+            timers: Timers::default(),
+            opening: 0,
+            output: Default::default(),
             refused: false,
         });
         port.numbers[number as usize] = Some(task);
@@ -296,8 +302,9 @@ impl<H> State<H> {
                 Timer::Plugin { task, generation, token } => {
                     if self.tasks.generation(task) == generation
                         && let Some(entry) = self.tasks.get_mut(task)
+                        && entry.timers.is_waiting(token, at)
                     {
-                        entry.timers = entry.timers.saturating_sub(1);
+                        entry.timers.cancel(token);
                         let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
                         self.deliver(task, event, &[]);
                     }
@@ -408,6 +415,7 @@ impl<L: Link> Core<L> {
         }
         state.now = self.link.now();
         state.fire_timers();
+        state.sweep_timers();
         self.open_flows();
         self.exchange();
         self.send();

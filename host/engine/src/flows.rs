@@ -17,6 +17,8 @@ use crate::{
 const RESOLVE_NS: u64 = 3_000_000_000;
 /// How long an identifier that was asked for may be in use or in quarantine.
 const BUSY_NS: u64 = 6_000_000_000;
+/// Flows that a task may have at a time; each with a port holds a descriptor of the host.
+const MAX_FLOWS: usize = 1024;
 /// Attempts to find an identifier that is free.
 const ATTEMPTS: u32 = 64;
 
@@ -94,6 +96,11 @@ impl<L: Link> Core<L> {
             return self.fail(task, "the plugin described a flow with too few octets");
         };
         let generation = self.state.tasks.generation(task);
+        let Some(entry) = self.state.tasks.get_mut(task) else { return };
+        if entry.flows.len() + entry.opening >= MAX_FLOWS {
+            return self.fail(task, &format!("it has {MAX_FLOWS} flows already"));
+        }
+        entry.opening += 1;
         let opening = Opening { task, generation, token, spec, asked: self.state.now };
         self.try_open(opening);
     }
@@ -113,7 +120,7 @@ impl<L: Link> Core<L> {
         if self.state.owns(task, flow) {
             // What is in the batch belongs to it and goes first; what waits for the pacer stays.
             self.flush_of(task);
-            self.state.unqueue(task, Some(flow), |_| true);
+            self.state.leave_unsent(task, Some(flow));
             if let Some(entry) = self.state.tasks.get_mut(task) {
                 entry.flows.retain(|open| *open != flow);
             }
@@ -123,7 +130,13 @@ impl<L: Link> Core<L> {
 
     fn try_open(&mut self, opening: Opening) {
         let Opening { task, token, .. } = opening;
-        match self.attempt(&opening) {
+        let attempt = self.attempt(&opening);
+        if !matches!(attempt, Attempt::Later)
+            && let Some(entry) = self.state.tasks.get_mut(task)
+        {
+            entry.opening -= 1;
+        }
+        match attempt {
             Attempt::Later => self.state.opening.push(opening),
             Attempt::Opened(flow, info) => {
                 let now = self.state.now;

@@ -24,6 +24,7 @@ mod privileges;
 mod route;
 mod sys;
 mod tasks;
+mod timers;
 mod wheel;
 
 pub use config::{Config, Limits, Rate, Stamps};

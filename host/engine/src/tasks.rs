@@ -7,6 +7,7 @@ use sonde_packet::{FlowKey, demux::FlowId};
 use crate::{
     output::{Counters, RunId},
     route::Query,
+    timers::Timers,
 };
 
 /// Index of a task among all tasks.
@@ -41,10 +42,23 @@ pub(crate) struct Task {
     pub(crate) batch: u64,
     /// For each class, whether it is among those whose turn comes, once.
     pub(crate) is_ready: [bool; 2],
-    /// Timers that have not fired yet.
-    pub(crate) timers: u32,
+    /// Those that have neither fired nor been cancelled.
+    pub(crate) timers: Timers,
+    /// Flows that it has asked for and that are not open yet.
+    pub(crate) opening: usize,
+    /// What it has put out so far.
+    pub(crate) output: OutputUsed,
     /// A packet of it was refused by policy, and none left.
     pub(crate) refused: bool,
+}
+
+/// What a measurement has put out, which is bounded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OutputUsed {
+    /// Rows, with what keeping each costs beside its values.
+    pub(crate) row_octets: usize,
+    pub(crate) log_lines: u32,
+    pub(crate) per_mille: u16,
 }
 
 /// How far a measurement is.

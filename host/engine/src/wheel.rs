@@ -1,7 +1,7 @@
 //! Timers: buckets of one millisecond, sorted only when they are due.
 //!
-//! Nothing is ever taken out: what a timer was for may be gone when it fires, which the receiver
-//! recognises by the generation in its name.
+//! Nothing is taken out one by one: what a timer was for may be gone when it fires, which the
+//! receiver recognises by the generation in its name. [`Wheel::retain`] looks at all of them.
 
 /// Nanoseconds of one bucket.
 const TICK_NS: u64 = 1_000_000;
@@ -72,6 +72,19 @@ impl<T> Wheel<T> {
         self.due = due;
     }
 
+    /// Timers that have not fired.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Forgets the timers that `keeps` does not want, of which it is told when they are due.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(u64, &T) -> bool) {
+        for timers in self.buckets.iter_mut().chain([&mut self.far]) {
+            timers.retain(|(at, timer)| keeps(*at, timer));
+        }
+        self.count = self.buckets.iter().map(Vec::len).sum::<usize>() + self.far.len();
+    }
+
     /// When to come again; `None` where there is nothing to come for.
     pub(crate) fn next(&self) -> Option<u64> {
         if self.count == 0 {
@@ -126,6 +139,21 @@ mod tests {
             prop_assert_eq!(fired, expected);
             prop_assert_eq!(wheel.next(), None);
         }
+    }
+
+    #[test]
+    fn what_is_not_retained_neither_fires_nor_counts() {
+        let mut wheel = Wheel::new(0);
+        (0..1000u64).for_each(|number| wheel.arm(number * 20_000_000, number));
+        wheel.retain(|at, number| {
+            assert_eq!(at, number * 20_000_000);
+            number % 3 == 0
+        });
+        assert_eq!(wheel.len(), 334);
+        let mut fired = Vec::new();
+        wheel.fire(30_000_000_000, |_, number| fired.push(number));
+        assert_eq!(fired, (0..1000).step_by(3).collect::<Vec<_>>());
+        assert_eq!(wheel.next(), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The core against a world of its own: the clock stands still until a test moves it.
 
 mod arrivals;
+mod bounds;
 mod departures;
 mod ends;
 mod flows;

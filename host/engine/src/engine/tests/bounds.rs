@@ -1,0 +1,156 @@
+//! How much a plugin may ask for at a time.
+
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN};
+
+use super::world::{Bench, MS, OPEN, Plugin, SECOND, echo, ping};
+use crate::{
+    config::Stamps,
+    output::{End, Output},
+};
+
+/// A row of no values.
+const ROW: Action = Action { kind: ActionKind::Row, ..Action::ZERO };
+
+/// A slow bench, so that packets wait, with one task that has a flow.
+fn slow() -> (Bench, Plugin, u32) {
+    let mut bench = Bench::with(2.0, Stamps::Interpolated);
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(7));
+    (bench, plugin, flow)
+}
+
+fn failure(bench: &mut Bench) -> String {
+    let ended = bench.ended();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    match &ended[0].end {
+        End::Failed { kind: FailKind::Error, text, refused: false } => text.clone(),
+        end => panic!("{end:?}"),
+    }
+}
+
+fn many(action: Action, count: u32) -> Vec<Action> {
+    (0..count).map(|token| Action { token, ..action }).collect()
+}
+
+#[test]
+fn a_cancelled_timer_neither_fires_nor_counts() {
+    let (mut bench, plugin, _) = slow();
+    let timer = Action { kind: ActionKind::Timer, arg: bench.core.link.now + MS, ..Action::ZERO };
+    let cancel = Action { kind: ActionKind::Cancel, flow: NO_TOKEN, ..Action::ZERO };
+    for _ in 0..3 {
+        plugin.wants_all(many(timer, 40_000), Vec::new());
+        plugin.wants_all(many(cancel, 40_000), Vec::new());
+        bench.turn();
+    }
+    plugin.wants(Action { token: 7, ..timer }, b"");
+    bench.pass(5 * MS);
+    let fired: Vec<u32> = plugin.told_of(EventKind::Timer).iter().map(|it| it.token).collect();
+    assert_eq!(fired, [7]);
+    assert_eq!(bench.ended(), []);
+}
+
+#[test]
+fn more_timers_than_anybody_needs_fail_their_task() {
+    let (mut bench, plugin, _) = slow();
+    let never = Action { kind: ActionKind::Timer, arg: u64::MAX, ..Action::ZERO };
+    plugin.wants_all(many(never, 65_537), Vec::new());
+    bench.turn();
+    assert_eq!(failure(&mut bench), "it has 65536 timers already");
+}
+
+#[test]
+fn timers_that_never_come_do_not_outlive_their_tasks_for_long() {
+    let (mut bench, plugin, _) = slow();
+    let never = Action { kind: ActionKind::Timer, arg: u64::MAX, ..Action::ZERO };
+    for run in 2..40 {
+        let task = bench.started(&plugin, run);
+        plugin.wants_all(many(Action { task, ..never }, 60_000), Vec::new());
+        plugin.finishes(task);
+        bench.turn();
+    }
+    bench.turn();
+    assert!(bench.core.state.wheel.len() < 1 << 20, "{}", bench.core.state.wheel.len());
+}
+
+#[test]
+fn more_flows_than_a_task_may_have_fail_it() {
+    let (mut bench, plugin, _) = slow();
+    let octets = ping(0).to_octets();
+    let open = Action { len: octets.len() as u32, ..OPEN };
+    plugin.wants_all(many(open, 1024), octets.to_vec());
+    bench.turn();
+    assert_eq!(failure(&mut bench), "it has 1024 flows already");
+    assert!(bench.core.state.flows.iter().all(Option::is_none));
+}
+
+#[test]
+fn rows_without_end_fail_their_task_even_where_they_are_empty() {
+    for octets in [0, 200_000] {
+        let (mut bench, plugin, _) = slow();
+        let row = Action { len: octets, ..ROW };
+        let mut rows = 0;
+        let ended = (0..40).find_map(|_| {
+            plugin.wants_all(many(row, 50_000), vec![0; octets as usize]);
+            bench.turn();
+            let outputs = bench.outputs();
+            rows += outputs.iter().filter(|output| matches!(output, Output::Row { .. })).count();
+            outputs.into_iter().find_map(|output| match output {
+                Output::Ended(ended) => Some(ended.end),
+                _ => None,
+            })
+        });
+        let Some(End::Failed { text, .. }) = ended else { panic!("{ended:?}") };
+        assert_eq!(text, "the plugin put out more than 64 MiB of rows");
+        assert_eq!(rows, (64 << 20) / (octets as usize + 64));
+    }
+}
+
+#[test]
+fn lines_without_end_are_cut_off_with_a_word_and_the_task_goes_on() {
+    let (mut bench, plugin, _) = slow();
+    let log = Action { kind: ActionKind::Log, code: 3, len: 4, ..Action::ZERO };
+    let progress = Action { kind: ActionKind::Progress, arg: 500, ..Action::ZERO };
+    plugin.wants_all(many(log, 5000), b"line".to_vec());
+    plugin.wants_all(many(progress, 5000), Vec::new());
+    bench.turn();
+    let outputs = bench.outputs();
+    let texts: Vec<&str> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Log { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(texts.len(), 1001);
+    assert_eq!(texts[1000], "more than 1000 lines: the others are not kept");
+    assert_eq!(outputs.len(), 1002, "progress that does not progress is no news");
+    plugin.finishes(0);
+    bench.turn();
+    assert!(matches!(bench.ended()[0].end, End::Finished { .. }));
+}
+
+#[test]
+fn packets_that_wait_on_a_flow_that_is_closed_count_as_not_sent() {
+    let (mut bench, plugin, flow) = slow();
+    (0..6).for_each(|token| plugin.sends(0, flow, token, SECOND, &echo(7, token as u16)));
+    plugin.wants(Action { kind: ActionKind::CloseFlow, flow, ..Action::ZERO }, b"");
+    plugin.finishes(0);
+    bench.turn();
+    let ended = bench.ended().remove(0);
+    let left = bench.core.link.left.len() as u64;
+    assert_eq!((ended.counters.sent, ended.counters.not_sent), (left, 6 - left));
+    assert_eq!(ended.not_sent_errno, [(libc::ECANCELED, 6 - left)]);
+    assert_eq!(bench.core.state.statistics.counters.not_sent, 6 - left);
+    assert_eq!(plugin.told_of(EventKind::SendError), []);
+}
+
+#[test]
+fn packets_that_wait_when_their_task_ends_count_as_not_sent() {
+    let (mut bench, plugin, flow) = slow();
+    (0..6).for_each(|token| plugin.sends(0, flow, token, SECOND, &echo(7, token as u16)));
+    plugin.finishes(0);
+    bench.turn();
+    let counters = bench.ended()[0].counters;
+    assert_eq!(counters.sent + counters.not_sent, 6, "{counters:?}");
+}
