@@ -68,6 +68,9 @@ impl<L: Link> Core<L> {
             let is_policy = refusal.is_policy();
             return state.not_sent(task, send, refusal.errno(), is_policy);
         }
+        if !state.is_permitted(send.flow) {
+            return state.not_sent(task, send, libc::EPERM, true);
+        }
         let Some(entry) = state.tasks.get_mut(task) else { return };
         let is_allowed = entry.budget > 0
             && match &mut entry.phase {
@@ -108,6 +111,10 @@ impl<L: Link> Core<L> {
     /// Puts a packet in the batch. The pacer has let it go.
     fn transmit(&mut self, task: TaskIndex, mut send: Send, packet: &[u8]) {
         let now = self.state.now;
+        if !self.state.is_permitted(send.flow) {
+            self.state.give_back(&send);
+            return self.state.not_sent(task, send, libc::EPERM, true);
+        }
         let Some(flow) = self.state.flows.get(send.flow.0 as usize).and_then(Option::as_ref) else {
             return;
         };
@@ -183,6 +190,18 @@ impl<L: Link> Core<L> {
 }
 
 impl<H> State<H> {
+    /// Whether the lists let a flow's peer be measured; they may have changed since it was opened.
+    fn is_permitted(&mut self, flow: FlowId) -> bool {
+        let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+            return true;
+        };
+        if flow.permitted.0 != self.policy_version {
+            let is_permitted = self.policy.check(flow.query.destination).is_ok();
+            flow.permitted = (self.policy_version, is_permitted);
+        }
+        flow.permitted.1
+    }
+
     /// What the packets of a flow belong to.
     fn scope(&self, flow: FlowId) -> Option<Scope> {
         let flow = self.flows.get(flow.0 as usize)?.as_ref()?;

@@ -4,7 +4,7 @@ use sonde_plugin_api::abi::{Event, EventKind, FailKind, stamp};
 
 use crate::{
     engine::State,
-    output::{End, Ended, Output, RunId},
+    output::{End, Ended, Output, PortId, RunId},
     tasks::{Phase, Task, TaskIndex},
 };
 
@@ -58,6 +58,17 @@ impl<H> State<H> {
             started_wall_ns: wall,
             ended_wall_ns: wall,
         })));
+    }
+
+    /// Its plugin was switched off: nothing of it leaves any more.
+    pub(crate) fn stop_port(&mut self, id: PortId) {
+        let Some(port) = self.ports.iter().position(|port| port.id == id) else { return };
+        self.ports[port].leaving = true;
+        let is_its = |(index, task): (u32, &Task)| (task.port as usize == port).then_some(index);
+        let tasks: Vec<TaskIndex> = self.tasks.iter().filter_map(is_its).collect();
+        for task in tasks {
+            self.fail(task, "its plugin was switched off");
+        }
     }
 
     /// A plugin died with all that it was doing.

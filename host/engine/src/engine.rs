@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, TryRecvError},
     },
     time::Duration,
@@ -27,6 +28,7 @@ use crate::{
     link::Link,
     output::{Output, PortId, RunId, Start, Statistics},
     pacing::{self, CLASSES, Pacer, QUANTUM_NS},
+    policy::Policy,
     ports::{GONE, PortState},
     tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
     timers::{SWEEP_AT, Timers},
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Interrupt(RunId),
     Cancel(RunId),
     Fail(RunId, String),
+    StopPort(PortId),
+    SetPolicy(Arc<Policy>),
     StopAll,
     Shutdown,
 }
@@ -127,6 +131,9 @@ pub(crate) struct State<H> {
     pub(crate) identifiers: Identifiers<H>,
     pub(crate) opening: Vec<Opening>,
     pub(crate) pacer: Pacer,
+    pub(crate) policy: Arc<Policy>,
+    /// Counts the versions of `policy`.
+    pub(crate) policy_version: u32,
     /// Tasks that have packets of the class waiting, in turn.
     pub(crate) ready: [VecDeque<(TaskIndex, u32)>; 2],
     /// Flows opened so far.
@@ -161,6 +168,8 @@ pub(crate) struct Core<L: Link> {
     has_commands: bool,
     /// When news was sent last.
     reported: u64,
+    /// Everything shall end: commands before that are not taken in portions.
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 impl<H> State<H> {
@@ -179,6 +188,8 @@ impl<H> State<H> {
             identifiers: Identifiers::new(seed.rotate_left(32)),
             opening: Vec::new(),
             pacer: Pacer::new(config.packets_per_second, &config.limits, now),
+            policy: Arc::default(),
+            policy_version: 0,
             ready: Default::default(),
             serial: 0,
             later: VecDeque::new(),
@@ -378,6 +389,7 @@ impl<L: Link> Core<L> {
             wishes,
             has_commands: true,
             reported: 0,
+            stopping: Arc::default(),
         }
     }
 
@@ -426,7 +438,9 @@ impl<L: Link> Core<L> {
 
     fn handle_commands(&mut self) -> bool {
         self.has_commands = true;
-        for _ in 0..MAX_COMMANDS {
+        let mut taken = 0;
+        while taken < MAX_COMMANDS || self.stopping.load(Ordering::Acquire) {
+            taken += 1;
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty) => {
@@ -461,9 +475,15 @@ impl<L: Link> Core<L> {
                         state.fail(task, &text);
                     }
                 }
+                Command::StopPort(id) => state.stop_port(id),
+                Command::SetPolicy(policy) => {
+                    state.policy = policy;
+                    state.policy_version = state.policy_version.wrapping_add(1);
+                }
                 Command::StopAll => {
                     let runs: Vec<RunId> = state.runs.keys().copied().collect();
                     runs.into_iter().for_each(|run| state.cancel(run));
+                    self.stopping.store(false, Ordering::Release);
                 }
                 Command::Shutdown => return false,
             }

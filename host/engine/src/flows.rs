@@ -165,7 +165,9 @@ impl<L: Link> Core<L> {
         let spec = &opening.spec;
         let now = self.state.now;
         let peer = unmapped(spec.peer);
-        if let Err(refusal) = check_peer(peer, self.link.is_broadcast(peer)) {
+        let permitted = check_peer(peer, self.link.is_broadcast(peer))
+            .and_then(|()| self.state.policy.check(peer));
+        if let Err(refusal) = permitted {
             let (errno, text) = (refusal.errno(), refusal.to_string());
             return Attempt::Refused(Refused { errno, text, is_policy: true });
         }
@@ -233,6 +235,7 @@ impl<L: Link> Core<L> {
                     mtu: route.mtu,
                     has_port,
                     serial: self.state.serial,
+                    permitted: (self.state.policy_version, true),
                     lanes: Default::default(),
                 };
                 self.state.add_flow(opening.task, id, flow);

@@ -4,6 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
@@ -15,6 +16,7 @@ use crate::{
     engine::{Command, Core, PortMaker},
     link::Kernel,
     output::{Output, PortId, RunId, Start, Statistics},
+    policy::Policy,
     privileges,
     sys::{self, Wake},
 };
@@ -91,17 +93,20 @@ impl Engine {
         let (commands, received) = channel();
         let (sent, outputs) = channel();
         let shared = Arc::new(Mutex::new(Statistics::default()));
+        let stopping = Arc::new(AtomicBool::new(false));
         let (own_wake, own_shared) = (wake.clone(), Arc::clone(&shared));
+        let own_stopping = Arc::clone(&stopping);
         let Self { kernel, config } = self;
         let run = move || {
             sys::set_timer_slack(1_000);
             let channels = (received, sent, own_shared);
-            let core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
+            let mut core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
+            core.stopping = own_stopping;
             core.run(|| own_wake.clear());
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(run);
         let thread = Some(thread.map_err(fail("engine's thread"))?);
-        Ok(Handle { commands, outputs, wake, shared, thread, next_port: 0 })
+        Ok(Handle { commands, outputs, wake, shared, thread, next_port: 0, stopping })
     }
 }
 
@@ -114,6 +119,7 @@ pub struct Handle {
     shared: Arc<Mutex<Statistics>>,
     thread: Option<JoinHandle<()>>,
     next_port: u32,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Handle {
@@ -128,6 +134,11 @@ impl Handle {
     /// Lets a plugin go once its measurements have ended.
     pub fn remove_port(&mut self, port: PortId) {
         self.tell(Command::RemovePort(port));
+    }
+
+    /// Ends all measurements of a plugin at once and lets it go: it was switched off.
+    pub fn stop_port(&mut self, port: PortId) {
+        self.tell(Command::StopPort(port));
     }
 
     /// Begins a measurement; [`Output::Ended`] follows exactly once.
@@ -150,8 +161,20 @@ impl Handle {
         self.tell(Command::Fail(run, text.to_owned()));
     }
 
+    /// Who may be measured from now on, running measurements included.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.tell(Command::SetPolicy(policy));
+    }
+
+    /// To say the same from another thread.
+    #[must_use]
+    pub fn policy_setter(&self) -> PolicySetter {
+        PolicySetter { commands: self.commands.clone(), wake: self.wake.clone() }
+    }
+
     /// Ends everything at once; nothing more is sent.
     pub fn stop_all(&mut self) {
+        self.stopping.store(true, Ordering::Release);
         self.tell(Command::StopAll);
     }
 
@@ -183,6 +206,22 @@ impl Handle {
         // It has ended; `is_running` and `outputs` say so.
         let _ = self.commands.send(command);
         self.wake.wake();
+    }
+}
+
+/// Tells an engine who may be measured.
+#[derive(Debug)]
+pub struct PolicySetter {
+    commands: Sender<Command>,
+    wake: Wake,
+}
+
+impl PolicySetter {
+    /// From now on, running measurements included; false where the engine has ended.
+    pub fn set(&self, policy: Arc<Policy>) -> bool {
+        let is_there = self.commands.send(Command::SetPolicy(policy)).is_ok();
+        self.wake.wake();
+        is_there
     }
 }
 

@@ -29,6 +29,7 @@ mod wheel;
 
 pub use config::{Config, Limits, Rate, Stamps};
 pub use engine::PortMaker;
-pub use handle::{Engine, Handle, OpenError, drop_capabilities};
+pub use handle::{Engine, Handle, OpenError, PolicySetter, drop_capabilities};
 pub use output::{Counters, End, Ended, Output, PortId, RunId, Start, Statistics};
+pub use policy::{ListError, Policy, Prefixes};
 pub use route::local_addresses;

@@ -1,8 +1,74 @@
 //! What may leave at all: checked on the copy that is sent, for every packet of every plugin.
+//!
+//! The addresses, protocol and identifier of a packet are those of its flow, so what is known of
+//! the flow's peer is known of the packet; the lists are asked once for each flow and each
+//! version of the lists. An IPv6 address that stands for an IPv4 address is refused with it.
 
-use std::net::IpAddr;
+mod list;
 
-use sonde_packet::{FlowKey, IpHeader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use sonde_packet::{FlowKey, IpHeader, mapped, unmapped};
+
+pub use self::list::{ListError, Prefixes};
+
+/// Whom the operator lets be measured.
+///
+/// What is on the deny list is refused, whatever else is said of it. Where there is an allow list,
+/// what is not on it is refused too, in both families.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Never to be measured.
+    pub deny: Prefixes,
+    /// The only ones to be measured, if there are any.
+    pub allow: Option<Prefixes>,
+}
+
+impl Policy {
+    /// Whether the lists let somebody be measured.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Address`].
+    pub(crate) fn check(&self, peer: IpAddr) -> Result<(), Refusal> {
+        let peer = unmapped(mapped(peer));
+        if self.deny.contains(peer) {
+            return Err(Refusal::Address(peer, "on the deny list"));
+        }
+        if let IpAddr::V6(address) = peer
+            && embedded(address).into_iter().flatten().any(|it| self.deny.contains(it.into()))
+        {
+            return Err(Refusal::Address(peer, "the way to an IPv4 address on the deny list"));
+        }
+        if self.allow.as_ref().is_some_and(|allow| !allow.contains(peer)) {
+            return Err(Refusal::Address(peer, "not on the allow list"));
+        }
+        Ok(())
+    }
+}
+
+/// IPv4 addresses that translators and tunnels would send a packet to.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let octets = address.octets();
+    let at = |from: usize| {
+        Some(Ipv4Addr::new(octets[from], octets[from + 1], octets[from + 2], octets[from + 3]))
+    };
+    match octets {
+        // RFC 4291, 2.5.5.1: IPv4-compatible; ::1 is not one.
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] if address.to_bits() > 1 => [at(12), None],
+        // RFC 3056: 6to4.
+        [0x20, 0x02, ..] => [at(2), None],
+        // RFC 6052 and 8215: NAT64, the address at the end.
+        [0, 0x64, 0xff, 0x9b, ..] => [at(12), None],
+        // RFC 4380: Teredo, the server, and the client with every bit inverted.
+        [0x20, 0x01, 0, 0, ..] => {
+            [at(4), at(12).map(|client| Ipv4Addr::from_bits(!client.to_bits()))]
+        }
+        // RFC 5214: ISATAP.
+        [_, _, _, _, _, _, _, _, 0 | 2, 0, 0x5e, 0xfe, ..] => [at(12), None],
+        _ => [None, None],
+    }
+}
 
 /// Why a packet or a flow is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -16,6 +82,9 @@ pub(crate) enum Refusal {
     /// Longer than the route allows.
     #[error("it is longer than the MTU")]
     TooLong,
+    /// It names places to go by, so the destination in its header is not where it ends.
+    #[error("it carries a source route")]
+    Routed,
     /// Addresses that no measurement is for.
     #[error("{0} is {1}")]
     Address(IpAddr, &'static str),
@@ -26,14 +95,14 @@ impl Refusal {
     pub(crate) fn errno(self) -> i32 {
         match self {
             Self::Malformed => libc::EINVAL,
-            Self::OtherFlow | Self::Address(..) => libc::EPERM,
+            Self::OtherFlow | Self::Routed | Self::Address(..) => libc::EPERM,
             Self::TooLong => libc::EMSGSIZE,
         }
     }
 
     /// Whether it is a matter of policy, not of the packet's form.
     pub(crate) fn is_policy(self) -> bool {
-        matches!(self, Self::OtherFlow | Self::Address(..))
+        matches!(self, Self::OtherFlow | Self::Routed | Self::Address(..))
     }
 }
 
@@ -43,7 +112,7 @@ impl Refusal {
 ///
 /// [`Refusal::Address`].
 pub(crate) fn check_peer(peer: IpAddr, is_broadcast: bool) -> Result<(), Refusal> {
-    let is_limited_broadcast = peer == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    let is_limited_broadcast = peer == IpAddr::V4(Ipv4Addr::BROADCAST);
     let what = match peer {
         _ if peer.is_unspecified() => "the unspecified address",
         _ if peer.is_multicast() => "a multicast address",
@@ -66,10 +135,44 @@ pub(crate) fn check_packet(packet: &[u8], flow: &FlowKey, mtu: u32) -> Result<()
     if FlowKey::of_probe(packet).as_ref() != Some(flow) {
         return Err(Refusal::OtherFlow);
     }
+    if is_routed(packet, &header) {
+        return Err(Refusal::Routed);
+    }
     if packet.len() > mtu as usize {
         return Err(Refusal::TooLong);
     }
     Ok(())
+}
+
+/// Whether a packet has a loose or strict source route (RFC 791) or a routing header (RFC 8200).
+fn is_routed(packet: &[u8], header: &IpHeader) -> bool {
+    if header.source.is_ipv4() {
+        let mut options = packet.get(20..header.header_octets).unwrap_or_default();
+        while let [kind, rest @ ..] = options {
+            options = match (kind, rest.first()) {
+                (0, _) => return false,
+                (1, _) => rest,
+                (131 | 137, _) => return true,
+                (_, Some(octets)) => options.get((*octets).max(2).into()..).unwrap_or_default(),
+                (_, None) => return false,
+            };
+        }
+        return false;
+    }
+    let (mut next, mut at) = (packet.get(6).copied().unwrap_or_default(), 40);
+    while at < header.header_octets {
+        if next == 43 {
+            return true;
+        }
+        let Some([following, octets]) = packet.get(at..at + 2) else { return false };
+        at += match next {
+            44 => 8,
+            51 => (usize::from(*octets) + 2) * 4,
+            _ => (usize::from(*octets) + 1) * 8,
+        };
+        next = *following;
+    }
+    next == 43
 }
 
 #[cfg(test)]
@@ -108,5 +211,58 @@ mod tests {
         }
         assert!(check_peer("192.0.2.255".parse().unwrap(), true).is_err());
         assert_eq!(check_peer("192.0.2.255".parse().unwrap(), false), Ok(()));
+    }
+
+    fn policy(deny: &str, allow: Option<&str>) -> Policy {
+        let list = |text: &str| Prefixes::parse(text, std::path::Path::new("list")).unwrap();
+        Policy { deny: list(deny), allow: allow.map(list) }
+    }
+
+    #[test]
+    fn the_deny_list_wins_over_the_allow_list() {
+        let policy = policy("192.0.2.8/29\n2001:db8:8::/48", Some("192.0.2.0/24\n2001:db8::/32"));
+        let checked = |peer: &str| policy.check(peer.parse().unwrap()).map_err(|it| it.to_string());
+        for fine in ["192.0.2.7", "192.0.2.16", "2001:db8::1"] {
+            assert_eq!(checked(fine), Ok(()));
+        }
+        assert_eq!(checked("192.0.2.9").unwrap_err(), "192.0.2.9 is on the deny list");
+        assert_eq!(checked("2001:db8:8::1").unwrap_err(), "2001:db8:8::1 is on the deny list");
+        assert_eq!(checked("192.0.3.1").unwrap_err(), "192.0.3.1 is not on the allow list");
+        assert!(checked("::1").is_err());
+    }
+
+    #[test]
+    fn a_denied_address_is_not_reached_through_an_address_that_stands_for_it() {
+        let policy = policy("198.51.100.9", None);
+        for detour in [
+            "::ffff:198.51.100.9",
+            "::198.51.100.9",
+            "2002:c633:6409::1",
+            "64:ff9b::198.51.100.9",
+            "64:ff9b:1::198.51.100.9",
+            "2001:0:c633:6409::1",
+            "2001:0:7f00:1:0:0:39cc:9bf6",
+            "fe80::5efe:198.51.100.9",
+        ] {
+            assert!(policy.check(detour.parse().unwrap()).is_err(), "{detour}");
+        }
+        for other in ["::1", "64:ff9b::198.51.100.10", "2002:c633:640a::1", "2001:db8::c633:6409"] {
+            assert_eq!(policy.check(other.parse().unwrap()), Ok(()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_packet_with_a_source_route_is_refused() {
+        for (kind, is_refused) in [(131, true), (137, true), (7, false), (68, false)] {
+            let plain = echo("192.0.2.1", 7);
+            // Record route and the like: a no-operation, then the option with room for an address.
+            let mut packet =
+                [&plain[..20], &[1, kind, 7, 4, 203, 0, 113, 1], &plain[20..]].concat();
+            packet[0] = 0x47;
+            packet[2..4].copy_from_slice(&(plain.len() as u16 + 8).to_be_bytes());
+            let flow = FlowKey::of_probe(&packet).unwrap();
+            let refused = if is_refused { Err(Refusal::Routed) } else { Ok(()) };
+            assert_eq!(check_packet(&packet, &flow, 1500), refused, "{kind}");
+        }
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct FlowState {
     pub(crate) has_port: bool,
     /// Tells it from others that had its number.
     pub(crate) serial: u32,
+    /// Version of the policy that its peer was last checked with, and whether it passed.
+    pub(crate) permitted: (u32, bool),
     /// What waits to be sent, by class.
     pub(crate) lanes: [Queue; 2],
 }

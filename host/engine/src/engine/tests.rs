@@ -7,4 +7,5 @@ mod ends;
 mod flows;
 mod hostile;
 mod pacing;
+mod policy;
 mod world;

@@ -81,3 +81,73 @@ fn a_bucket_that_is_not_full_is_never_forgotten() {
     let held = |number| matches!(pacer.take(now, &scope(number), LANE, false), Verdict::Held(_));
     assert!((0..100_000).all(held));
 }
+
+/// A moment of a schedule: how long after the last, and what wants to leave then.
+type Moment = (u64, Vec<(u8, u8, u8, bool)>);
+
+fn moments() -> impl Strategy<Value = Vec<Moment>> {
+    let wish = (0u8..3, 0u8..3, any::<u8>(), prop::bool::weighted(0.2));
+    let moment = (1u64..60_000_000, prop::collection::vec(wish, 0..12));
+    prop::collection::vec(moment, 20..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #[test]
+    fn in_every_second_each_scope_keeps_to_its_cap_and_burst(
+        rates in prop::array::uniform5((1.0f64..200.0, 1.0f64..10.0)), moments in moments(),
+    ) {
+        let [host, plugin, client, prefix, address] = rates;
+        let rate = |(packets_per_second, burst)| Some(Rate { packets_per_second, burst });
+        let limits = Limits {
+            plugin: rate(plugin),
+            client: rate(client),
+            prefix: rate(prefix),
+            address: rate(address),
+            ..Limits::NONE
+        };
+        let mut now = 1_000_000_000_000;
+        let mut pacer = Pacer::new(host.0, &limits, now);
+        let mut scopes: Vec<Scope> = Vec::new();
+        let (mut sent, mut openings): (Vec<(u64, Scope)>, Vec<Opening>) = (Vec::new(), Vec::new());
+        for (pause, wishes) in moments {
+            now += pause;
+            let mut asked: Vec<(u32, bool)> = Vec::new();
+            for opening in std::mem::take(&mut openings) {
+                if opening.at > now {
+                    openings.push(opening);
+                    continue;
+                }
+                let released = |lane: Lane| asked.push((lane.flow, true));
+                openings.extend(pacer.open(opening, now, |_| true, released));
+            }
+            for (port, client, low, is_far) in wishes {
+                let destination = IpAddr::from([198, 51, if is_far { 101 } else { 100 }, low % 5]);
+                scopes.push(Scope { port: port.into(), client: client.into(), destination });
+                asked.push((scopes.len() as u32 - 1, false));
+            }
+            for (flow, is_released) in asked {
+                let scope = scopes[flow as usize];
+                match pacer.take(now, &scope, Lane { flow, ..LANE }, is_released) {
+                    Verdict::Go => sent.push((now, scope)),
+                    Verdict::Held(opening) => openings.extend(opening),
+                    Verdict::Full => {}
+                }
+            }
+        }
+        let caps: [(f64, f64, fn(&Scope) -> u128); 5] = [
+            (host.0, host.0 * 0.006 + 1.0, |_| 0),
+            (plugin.0, plugin.1, |scope| scope.port.into()),
+            (client.0, client.1, |scope| scope.client.into()),
+            (prefix.0, prefix.1, |scope| Level::Prefix.key(scope)),
+            (address.0, address.1, |scope| Level::Address.key(scope)),
+        ];
+        for (cap, burst, key) in caps {
+            for (from, (begin, scope)) in sent.iter().enumerate() {
+                let within = sent[from..].iter().take_while(|it| it.0 < begin + 1_000_000_000);
+                let count = within.filter(|(_, other)| key(other) == key(scope)).count();
+                prop_assert!(count as f64 <= 1.01 * cap + burst, "{count} of {cap} + {burst}");
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Lists, stops, and that what one address is held back by is in nobody's way.
+
+use std::{path::Path, sync::Arc};
+
+use sonde_packet::Transport;
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, Proto, flags};
+
+use super::world::{Bench, LOCAL, MS, Plugin, REMOTE, SECOND, echo, flow, packet, ping};
+use crate::{
+    Limits, Rate,
+    config::{Config, Stamps},
+    engine::Command,
+    output::End,
+    policy::{Policy, Prefixes},
+};
+
+fn deny(text: &str) -> Command {
+    let deny = Prefixes::parse(text, Path::new("deny.txt")).unwrap();
+    Command::SetPolicy(Arc::new(Policy { deny, allow: None }))
+}
+
+/// Two packets a second to an address, one at a time; as many as wanted otherwise.
+fn limited(limits: Limits) -> Bench {
+    Bench::of(Config { packets_per_second: 100_000.0, limits, stamps: Stamps::Interpolated })
+}
+
+fn slow(packets_per_second: f64) -> Option<Rate> {
+    Some(Rate { packets_per_second, burst: 1.0 })
+}
+
+fn to(peer: &str, identifier: u16, sequence: u16) -> Vec<u8> {
+    packet(LOCAL, peer, Transport::Echo { identifier, sequence }, 8)
+}
+
+/// Identifiers of the packets that left.
+fn left(bench: &Bench) -> Vec<u16> {
+    let identifier = |packet: &[u8]| u16::from_be_bytes([packet[24], packet[25]]);
+    bench.core.link.left.iter().map(|left| identifier(&left.packet)).collect()
+}
+
+#[test]
+fn a_list_that_changes_stops_a_running_measurement_with_the_next_packet() {
+    let mut bench = Bench::with(100.0, Stamps::Interpolated);
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (number, _) = bench.opened(&plugin, task, ping(7));
+    for token in 0..100 {
+        plugin.sends(task, number, token, SECOND, &echo(7, token as u16));
+    }
+    bench.pass(100 * MS);
+    let before = bench.core.link.left.len();
+    assert!((10..=12).contains(&before), "{before}");
+    bench.tell(deny("198.51.100.0/24"));
+    bench.pass(2 * SECOND);
+    plugin.sends(task, number, 200, SECOND, &echo(7, 200));
+    bench.pass(5 * MS);
+    assert_eq!(bench.core.link.left.len(), before);
+    let errors = plugin.told_of(EventKind::SendError);
+    assert_eq!(errors.len(), 101 - before);
+    assert!(errors.iter().all(|it| it.flags == flags::REFUSED && it.code == 1));
+    bench.tell(deny("203.0.113.0/24"));
+    plugin.sends(task, number, 201, SECOND, &echo(7, 201));
+    bench.pass(20 * MS);
+    assert_eq!(bench.core.link.left.len(), before + 1);
+}
+
+#[test]
+fn a_flow_to_a_denied_address_is_not_opened_and_its_measurement_is_refused() {
+    let mut bench = Bench::new();
+    bench.tell(deny("198.51.100.9"));
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    plugin.wants(
+        Action { kind: ActionKind::OpenFlow, task, token: 1, ..Action::ZERO },
+        &ping(7).to_octets(),
+    );
+    bench.turn();
+    bench.turn();
+    let told = plugin.told();
+    let (event, text) = told.iter().find(|(it, _)| it.kind == EventKind::FlowOpen).unwrap();
+    assert_eq!((i32::from(event.code), event.flags), (libc::EPERM, flags::REFUSED));
+    assert_eq!(String::from_utf8_lossy(text), format!("{REMOTE} is on the deny list"));
+    plugin.wants(Action { kind: ActionKind::Fail, task, code: 1, ..Action::ZERO }, b"denied");
+    bench.turn();
+    assert!(matches!(bench.ended()[0].end, End::Failed { refused: true, .. }));
+}
+
+#[test]
+fn a_packet_held_back_by_its_address_blocks_no_other_of_its_task_plugin_or_prefix() {
+    let mut bench = limited(Limits { address: slow(2.0), ..Limits::NONE });
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (busy, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.9", 7));
+    let (other, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.10", 8));
+    let neighbour = bench.started(&plugin, 2);
+    let (third, _) = bench.opened(&plugin, neighbour, flow(Proto::Icmp, "198.51.100.11", 9));
+    for token in 0..50 {
+        plugin.sends(task, busy, token, SECOND, &to("198.51.100.9", 7, token as u16));
+    }
+    plugin.sends(task, other, 100, SECOND, &to("198.51.100.10", 8, 1));
+    plugin.sends(neighbour, third, 100, SECOND, &to("198.51.100.11", 9, 1));
+    bench.pass(2 * MS);
+    assert_eq!(left(&bench), [7, 8, 9]);
+    bench.pass(5 * SECOND);
+    assert_eq!(left(&bench).iter().filter(|it| **it == 7).count(), 11);
+}
+
+#[test]
+fn flows_to_one_address_share_its_pace_in_turn() {
+    let mut bench = limited(Limits { address: slow(100.0), ..Limits::NONE });
+    let plugin = bench.plugin();
+    for number in 0..4u16 {
+        let task = bench.started(&plugin, u64::from(number));
+        let (open, _) = bench.opened(&plugin, task, ping(100 + number));
+        for token in 0..60 {
+            plugin.sends(task, open, token, SECOND, &echo(100 + number, token as u16));
+        }
+    }
+    bench.pass(SECOND);
+    let all = left(&bench);
+    let share = |id: u16| all.iter().filter(|it| **it == id).count();
+    assert!((98..=101).contains(&all.len()), "{}", all.len());
+    assert!(
+        (100..104).all(|id| (23..=27).contains(&share(id))),
+        "{:?}",
+        (100..104).map(share).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_plugin_that_calls_everything_immediate_gets_no_more_than_that_class_may_have() {
+    let immediate_address = slow(10.0);
+    let mut bench = limited(Limits { immediate: Some(50.0), immediate_address, ..Limits::NONE });
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (one, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.9", 7));
+    let (two, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.10", 8));
+    let send = Action { kind: ActionKind::Send, task, flags: flags::IMMEDIATE, ..Action::ZERO };
+    for token in 0..200 {
+        plugin.wants(Action { flow: one, token, ..send }, &to("198.51.100.9", 7, 1));
+        plugin.wants(Action { flow: two, token, ..send }, &to("198.51.100.10", 8, 1));
+    }
+    bench.pass(2 * SECOND);
+    let all = left(&bench);
+    for id in [7, 8] {
+        let count = all.iter().filter(|it| **it == id).count();
+        assert!((20..=21).contains(&count), "{count}");
+    }
+}
+
+/// A task with packets that wait for the host, for their address, and for the device.
+fn busy(bench: &mut Bench) -> Plugin {
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (one, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.9", 7));
+    let (two, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.10", 8));
+    bench.core.link.results = [Ok(()), Err(libc::ENOBUFS)].into();
+    for token in 0..200 {
+        plugin.sends(task, one, token, SECOND, &to("198.51.100.9", 7, 1));
+        plugin.sends(task, two, token, SECOND, &to("198.51.100.10", 8, 1));
+    }
+    bench.pass(5 * MS);
+    plugin
+}
+
+#[test]
+fn nothing_leaves_after_everything_was_stopped_although_thousands_were_about_to_start() {
+    let mut bench = limited(Limits { address: slow(20.0), ..Limits::NONE });
+    let plugin = busy(&mut bench);
+    for run in 10..5_000 {
+        bench.start(&plugin, run, None);
+    }
+    bench.core.stopping.store(true, std::sync::atomic::Ordering::Release);
+    bench.tell(Command::StopAll);
+    let before = bench.core.link.attempts;
+    bench.turn();
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.core.link.attempts, before);
+    assert_eq!(bench.ended().len(), 4_991);
+}
+
+#[test]
+fn a_plugin_that_is_switched_off_sends_nothing_more_and_its_neighbour_goes_on() {
+    let mut bench = limited(Limits { address: slow(20.0), ..Limits::NONE });
+    let plugin = busy(&mut bench);
+    let other = bench.plugin();
+    let task = bench.started(&other, 2);
+    let (open, _) = bench.opened(&other, task, flow(Proto::Icmp, "203.0.113.1", 9));
+    let before = bench.core.link.attempts;
+    bench.tell(Command::StopPort(plugin.id));
+    bench.turn();
+    other.sends(task, open, 1, SECOND, &to("203.0.113.1", 9, 1));
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.core.link.attempts, before + 1);
+    let ended = bench.ended();
+    assert_eq!(ended.len(), 1);
+    let text = "its plugin was switched off".to_owned();
+    assert!(matches!(&ended[0].end, End::Failed { text: said, .. } if *said == text));
+}

@@ -1,0 +1,324 @@
+//! Lists of prefixes, as operators keep them for zmap and other scanners.
+//!
+//! One prefix or address a line, IPv4 or IPv6; `#` begins a comment. Host bits of a prefix are
+//! ignored, as zmap does. A list is made once, as disjoint ranges in order, and then only looked up.
+
+use std::{
+    fmt::Debug,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
+
+/// Octets of a file; the largest lists in use have some tens of MB.
+const MAX_OCTETS: u64 = 1 << 30;
+/// Ranges between two that are looked at first.
+const STEP: usize = 512;
+/// Characters of a line that an error repeats.
+const SHOWN: usize = 64;
+
+/// Why a list of prefixes cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// It is not there, not to be read, or too long.
+    #[error("{}: cannot read the list of prefixes: {reason}", file.display())]
+    Unreadable {
+        /// The list.
+        file: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A line is neither a prefix nor an address.
+    #[error(
+        "{}:{line}: \"{text}\" is no prefix, accepted: an address or prefix such as 192.0.2.0/24 or \
+         2001:db8::/32, # begins a comment", file.display()
+    )]
+    Line {
+        /// The list.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+    },
+}
+
+/// Addresses of both families.
+#[derive(Clone, Debug, Default)]
+pub struct Prefixes {
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
+}
+
+impl Prefixes {
+    /// Reads files in the format of zmap's blocklist, all into one.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`] for the first file or line that cannot be used.
+    pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, ListError> {
+        let mut builder = Builder::default();
+        for file in files.iter().map(AsRef::as_ref) {
+            builder.parse(file, &read(file)?)?;
+        }
+        Ok(builder.build())
+    }
+
+    /// From text, as if it were read from `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError::Line`] for the first line that is not acceptable.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ListError> {
+        let mut builder = Builder::default();
+        builder.parse(file, text)?;
+        Ok(builder.build())
+    }
+
+    /// Whether the address is in one of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.contains(address.to_bits()),
+            IpAddr::V6(address) => self.v6.contains(address.to_bits()),
+        }
+    }
+
+    /// Ranges that are left when prefixes that touch are joined.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.v4.starts.len() + self.v6.starts.len()
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn read(file: &Path) -> Result<String, ListError> {
+    let fail = |reason: String| ListError::Unreadable { file: file.to_path_buf(), reason };
+    let metadata = std::fs::metadata(file).map_err(|error| fail(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(fail("it is no file".to_owned()));
+    }
+    if metadata.len() > MAX_OCTETS {
+        return Err(fail(format!("{} octets, at most {MAX_OCTETS}", metadata.len())));
+    }
+    std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))
+}
+
+#[derive(Default)]
+struct Builder {
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl Builder {
+    fn parse(&mut self, file: &Path, text: &str) -> Result<(), ListError> {
+        for (number, line) in text.lines().enumerate() {
+            let entry = line.split('#').next().unwrap_or_default().trim();
+            if !entry.is_empty() && self.add(entry).is_none() {
+                return Err(ListError::Line {
+                    file: file.to_path_buf(),
+                    line: number + 1,
+                    text: entry.chars().filter(|it| !it.is_control()).take(SHOWN).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, entry: &str) -> Option<()> {
+        let (address, length) = match entry.split_once('/') {
+            Some((address, length)) => (address.trim(), Some(length.trim())),
+            None => (entry, None),
+        };
+        let is_number = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+        let length = match length {
+            Some(text) if !is_number(text) => return None,
+            Some(text) => Some(text.parse::<u32>().ok()?),
+            None => None,
+        };
+        match address.parse().ok()? {
+            IpAddr::V4(address) => {
+                let host = 32u32.checked_sub(length.unwrap_or(32))?;
+                let mask = u32::MAX.checked_shr(32 - host).unwrap_or(0);
+                let first = Ipv4Addr::to_bits(address) & !mask;
+                self.v4.push((first, first | mask));
+            }
+            IpAddr::V6(address) => {
+                let host = 128u32.checked_sub(length.unwrap_or(128))?;
+                let mask = u128::MAX.checked_shr(128 - host).unwrap_or(0);
+                let first = Ipv6Addr::to_bits(address) & !mask;
+                self.v6.push((first, first | mask));
+            }
+        }
+        Some(())
+    }
+
+    fn build(self) -> Prefixes {
+        let next4 = |end: u32| end.checked_add(1);
+        let next6 = |end: u128| end.checked_add(1);
+        Prefixes { v4: Ranges::new(self.v4, next4), v6: Ranges::new(self.v6, next6) }
+    }
+}
+
+/// Disjoint ranges in order.
+#[derive(Clone, Debug, Default)]
+struct Ranges<T> {
+    starts: Vec<T>,
+    /// The last of each.
+    ends: Vec<T>,
+    /// Every [`STEP`]th start: small enough to stay in the cache.
+    coarse: Vec<T>,
+}
+
+impl<T: Copy + Ord> Ranges<T> {
+    /// Joins those that touch or overlap; `next` is what comes behind the end of one.
+    fn new(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>) -> Self {
+        ranges.sort_unstable();
+        let (mut starts, mut ends) = (Vec::new(), Vec::<T>::new());
+        for (first, last) in ranges {
+            match ends.last_mut() {
+                Some(end) if next(*end).is_none_or(|next| first <= next) => *end = last.max(*end),
+                _ => {
+                    starts.push(first);
+                    ends.push(last);
+                }
+            }
+        }
+        let coarse = starts.iter().step_by(STEP).copied().collect();
+        Self { starts, ends, coarse }
+    }
+
+    fn contains(&self, address: T) -> bool {
+        let block = self.coarse.partition_point(|start| *start <= address);
+        let from = block.saturating_sub(1) * STEP;
+        let to = (from + STEP).min(self.starts.len());
+        let behind = from + self.starts[from..to].partition_point(|start| *start <= address);
+        behind.checked_sub(1).is_some_and(|range| address <= self.ends[range])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list(text: &str) -> Result<Prefixes, ListError> {
+        Prefixes::parse(text, Path::new("deny.txt"))
+    }
+
+    fn has(list: &Prefixes, address: &str) -> bool {
+        list.contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_list_of_zmap_is_read_as_it_is() {
+        let text = "# From IANA\n0.0.0.0/8   # this network\n\n192.0.2.7\n 10.1.2.3/8\t#x\n2001:db8::/32\n";
+        let list = list(text).unwrap();
+        for inside in ["0.0.0.0", "0.255.255.255", "192.0.2.7", "10.0.0.0", "2001:db8:ffff::1"] {
+            assert!(has(&list, inside), "{inside}");
+        }
+        for outside in ["1.0.0.0", "192.0.2.6", "192.0.2.8", "11.0.0.0", "2001:db9::", "::"] {
+            assert!(!has(&list, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn everything_and_nothing_can_be_said() {
+        let all = list("0.0.0.0/0\n::/0").unwrap();
+        assert!(has(&all, "0.0.0.0") && has(&all, "255.255.255.255"));
+        assert!(has(&all, "::") && has(&all, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+        let none = list("# nothing\n").unwrap();
+        assert!(none.is_empty() && !has(&none, "192.0.2.1") && !has(&none, "::1"));
+    }
+
+    #[test]
+    fn a_line_that_is_no_prefix_is_refused_with_its_number() {
+        for bad in ["192.0.2.0/33", "192.0.2", "example.net", "::/129", "1.2.3.4/+8", "1.2.3.4/"] {
+            let error = list(&format!("192.0.2.1\n\n{bad}\n")).unwrap_err().to_string();
+            let wanted = format!("deny.txt:3: \"{bad}\" is no prefix, accepted: ");
+            assert!(error.starts_with(&wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_is_refused_by_name() {
+        let error = Prefixes::read(&[Path::new("/nowhere/deny.txt")]).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/deny.txt: cannot read"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_inside_exactly_if_a_prefix_holds_it(
+            prefixes in prop::collection::vec((any::<u8>(), 24u32..=32), 0..40),
+        ) {
+            let text: String = prefixes
+                .iter()
+                .map(|(low, length)| format!("192.0.2.{low}/{length}\n"))
+                .collect();
+            let list = list(&text).unwrap();
+            let inside: BTreeSet<u8> = prefixes
+                .iter()
+                .flat_map(|(low, length)| {
+                    (0..=255u8).filter(move |it| (it ^ low) as u32 >> (32 - length) == 0)
+                })
+                .collect();
+            for low in 0..=255 {
+                let address = IpAddr::from([192, 0, 2, low]);
+                prop_assert_eq!(list.contains(address), inside.contains(&low), "{}", address);
+            }
+            prop_assert!(!list.contains([192, 0, 1, 255].into()));
+            prop_assert!(!list.contains([192, 0, 3, 0].into()));
+        }
+    }
+
+    /// Run with `cargo test --release -p sonde-engine --lib costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "needs root: a measurement, run by hand"]
+    fn costs_of_a_million_prefixes() {
+        let mut random = 42u64;
+        let mut draw = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        let mut text = String::new();
+        let mut members: Vec<IpAddr> = Vec::new();
+        while members.len() < 1_000_000 {
+            if members.len() % 2 == 0 {
+                let address = Ipv4Addr::from_bits(draw() as u32 & !0xff);
+                text += &format!("{address}/28\n");
+                members.push(Ipv4Addr::from_bits(address.to_bits() | 9).into());
+            } else {
+                let bits = 0x2000u128 << 112 | u128::from(draw()) << 48;
+                text += &format!("{}/80\n", Ipv6Addr::from_bits(bits));
+                members.push(Ipv6Addr::from_bits(bits | 77).into());
+            }
+        }
+        let begin = Instant::now();
+        let list = list(&text).unwrap();
+        let loaded = begin.elapsed();
+        let leaks = members.iter().filter(|member| !list.contains(**member)).count();
+        assert_eq!(leaks, 0);
+        for family in [4, 6] {
+            let asked: Vec<IpAddr> = (0..1_000_000)
+                .map(|_| match family {
+                    4 => Ipv4Addr::from_bits(draw() as u32).into(),
+                    _ => Ipv6Addr::from_bits(0x2000u128 << 112 | u128::from(draw()) << 48).into(),
+                })
+                .collect();
+            let begin = Instant::now();
+            let found = asked.iter().filter(|address| list.contains(**address)).count();
+            let each = begin.elapsed().as_nanos() / asked.len() as u128;
+            println!("IPv{family}: {each} ns a lookup, {found} found, {} ranges", list.len());
+        }
+        println!("loaded in {loaded:?}, {leaks} leaks of {}", members.len());
+    }
+}
