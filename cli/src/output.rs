@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json};
 use sonde_host::{Offer, Statistics, record::Record};
-use sonde_plugin_api::text_form::{TextForm, fill};
+use sonde_plugin_api::text_form::{RowText, TextForm, fill};
 
 use crate::targets::Target;
 
@@ -37,6 +37,10 @@ pub(crate) struct Printer {
     live: bool,
     text: TextForm,
     head_printed: bool,
+    /// The row shown last, whose line the next may go on in.
+    last_row: Option<(String, Map<String, Json>)>,
+    /// The line shown last has no end yet.
+    line_open: bool,
     bar: ProgressBar,
     out: BufWriter<Stdout>,
 }
@@ -54,7 +58,16 @@ impl Printer {
         }
         let text = offer.method().text.clone();
         let out = BufWriter::with_capacity(1 << 16, io::stdout());
-        Self { form, live: !many, text, head_printed: false, bar, out }
+        Self {
+            form,
+            live: !many,
+            text,
+            head_printed: false,
+            last_row: None,
+            line_open: false,
+            bar,
+            out,
+        }
     }
 
     /// Whether rows are shown as they come.
@@ -65,14 +78,38 @@ impl Printer {
     /// A row of a measurement that goes on.
     pub(crate) fn row(&mut self, target: Option<&Target>, table: &str, row: &Map<String, Json>) {
         if self.is_live() {
-            let mut lines = Vec::new();
             if !self.head_printed {
                 self.head_printed = true;
-                lines.extend(self.head(target, &Map::new()));
+                let head = self.head(target, &Map::new());
+                self.write(head.as_slice());
             }
-            lines.extend(self.text.row(table, row).or_else(|| self.plain_row(table, row)));
-            self.write(&lines);
+            self.write_row(table, row);
         }
+    }
+
+    /// A row in a line of its own, or in that of the row before. The line stays open where the next
+    /// may go on in it.
+    fn write_row(&mut self, table: &str, row: &Map<String, Json>) {
+        let before = self.last_row.as_ref().map(|(table, row)| (table.as_str(), row));
+        let shown = self.text.row(table, row, before);
+        let plain = || self.plain_row(table, row).map(|text| RowText { text, continues: false });
+        if let Some(RowText { text, continues }) = shown.or_else(plain) {
+            let end = if self.line_open && !continues { "\n" } else { "" };
+            stop_unless_read(write!(self.out, "{end}{text}"));
+            self.line_open = true;
+            let mut others = self.text.lines.iter().filter(|line| line.table == table);
+            if others.all(|line| line.continues.is_empty()) {
+                self.end_line();
+            }
+        }
+        self.last_row = Some((table.to_owned(), row.clone()));
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.line_open) {
+            stop_unless_read(writeln!(self.out));
+        }
+        self.last_row = None;
     }
 
     /// A measurement that is over.
@@ -81,13 +118,15 @@ impl Printer {
             let written = serde_json::to_writer(&mut self.out, record).map_err(io::Error::from);
             return stop_unless_read(written.and_then(|()| self.out.write_all(b"\n")));
         }
-        let mut lines = Vec::new();
         if !self.live {
-            lines.extend(self.head(target, &record.parameters));
+            let head = self.head(target, &record.parameters);
+            self.write(head.as_slice());
             for (table, row) in record.rows() {
-                lines.extend(self.text.row(table, &row).or_else(|| self.plain_row(table, &row)));
+                self.write_row(table, &row);
             }
         }
+        self.end_line();
+        let mut lines = Vec::new();
         if let Some(error) = &record.error {
             let name = target.map_or("", |target| target.name.as_str());
             lines.push(format!("{name}: {}: {error}", record.status));
@@ -102,7 +141,8 @@ impl Printer {
     }
 
     /// Something that did not work, to standard error.
-    pub(crate) fn complain(&self, text: &dyn std::fmt::Display) {
+    pub(crate) fn complain(&mut self, text: &dyn std::fmt::Display) {
+        self.end_line();
         self.bar.suspend(|| eprintln!("sonde: {text}"));
     }
 

@@ -51,5 +51,11 @@ pub fn table_of<R: Row>(name: &str) -> Table {
     Table { name: name.to_owned(), doc: crate::descriptor::joined(R::DOC), columns: R::columns() }
 }
 
+/// The name of a column whose field is written so: `r#match` is `match`.
+#[must_use]
+pub fn name(field: &str) -> &str {
+    field.strip_prefix("r#").unwrap_or(field)
+}
+
 #[cfg(test)]
 mod tests;

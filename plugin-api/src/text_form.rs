@@ -8,6 +8,7 @@
 //! | `ms` | microseconds | milliseconds with three decimals |
 //! | `%` | a ratio | per cent, at most two decimals |
 //! | `hex` | a natural number | hexadecimal |
+//! | a number, such as `3` | anything | at least so many characters, filled up in front |
 //!
 //! Lists are joined by spaces, what is there of a row in a row by `=`; what is missing reads `*`.
 
@@ -36,6 +37,19 @@ pub struct TextLine {
     pub when: Vec<String>,
     /// Text with gaps; may hold several lines.
     pub text: String,
+    /// Columns that must be as in the row shown before, of the same table; then the text goes on in
+    /// the line of that row. Empty: a line of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continues: Vec<String>,
+}
+
+/// The text of a row, and where it goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RowText {
+    /// Without the line end.
+    pub text: String,
+    /// It goes on in the line of the row before.
+    pub continues: bool,
 }
 
 impl TextForm {
@@ -49,17 +63,43 @@ impl TextForm {
     #[must_use]
     pub fn line(mut self, table: &str, when: &str, text: &str) -> Self {
         let when = when.split_whitespace().map(str::to_owned).collect();
-        self.lines.push(TextLine { table: table.to_owned(), when, text: text.to_owned() });
+        let (table, text) = (table.to_owned(), text.to_owned());
+        self.lines.push(TextLine { table, when, text, continues: Vec::new() });
         self
     }
 
-    /// The text of one row, if it has one.
+    /// The kind of row added last goes on in the line of the row before, where these columns,
+    /// separated by spaces, are the same: several probes of one hop in one line.
+    ///
+    /// # Panics
+    ///
+    /// If no kind of row was added before.
     #[must_use]
-    pub fn row(&self, table: &str, row: &Map<String, Value>) -> Option<String> {
+    pub fn continues(mut self, columns: &str) -> Self {
+        let line = self.lines.last_mut().expect("what continues a line follows it");
+        line.continues = columns.split_whitespace().map(str::to_owned).collect();
+        self
+    }
+
+    /// The text of one row, if it has one. `before` is the table and the row shown before it.
+    #[must_use]
+    pub fn row(
+        &self,
+        table: &str,
+        row: &Map<String, Value>,
+        before: Option<(&str, &Map<String, Value>)>,
+    ) -> Option<RowText> {
+        let before = before.filter(|(of, _)| *of == table).map(|(_, before)| before);
+        let is_same = |column: &String| before.is_some_and(|it| it.get(column) == row.get(column));
         let fits = |line: &&TextLine| {
-            line.table == table && line.when.iter().all(|condition| holds(condition, row))
+            line.table == table
+                && line.continues.iter().all(is_same)
+                && line.when.iter().all(|condition| holds(condition, row))
         };
-        self.lines.iter().find(fits).map(|line| fill(&line.text, row))
+        self.lines.iter().find(fits).map(|line| RowText {
+            text: fill(&line.text, row),
+            continues: !line.continues.is_empty(),
+        })
     }
 }
 
@@ -110,7 +150,10 @@ fn formed(value: &Value, form: &str) -> String {
             format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
         }
         ("hex", _) => value.as_u64().map_or_else(|| plain(value), |number| format!("{number:x}")),
-        _ => plain(value),
+        (width, _) => match width.parse::<u8>() {
+            Ok(width) => format!("{:>width$}", plain(value), width = usize::from(width)),
+            Err(_) => plain(value),
+        },
     }
 }
 
@@ -147,11 +190,36 @@ mod tests {
             .line("replies", "kind=late", "{addr} was late")
             .line("replies", "", "no answer");
         let answer = row(json!({"addr": "192.0.2.1", "rtt_us": 1500, "late": false}));
-        assert_eq!(form.row("replies", &answer).as_deref(), Some("192.0.2.1: 1.500 ms"));
+        let text =
+            |table: &str, row: &Map<String, Value>| form.row(table, row, None).map(|row| row.text);
+        assert_eq!(text("replies", &answer).as_deref(), Some("192.0.2.1: 1.500 ms"));
         let late = row(json!({"addr": "192.0.2.1", "rtt_us": 1500, "late": true, "kind": "late"}));
-        assert_eq!(form.row("replies", &late).as_deref(), Some("192.0.2.1 was late"));
-        assert_eq!(form.row("replies", &row(json!({}))).as_deref(), Some("no answer"));
-        assert_eq!(form.row("summary", &answer), None);
+        assert_eq!(text("replies", &late).as_deref(), Some("192.0.2.1 was late"));
+        assert_eq!(text("replies", &row(json!({}))).as_deref(), Some("no answer"));
+        assert_eq!(text("summary", &answer), None);
+    }
+
+    #[test]
+    fn a_row_goes_on_in_the_line_of_the_row_before_where_the_columns_are_the_same() {
+        let form = TextForm::new("")
+            .line("hops", "addr", "  {rtt_us|ms} ms")
+            .continues("ttl addr")
+            .line("hops", "", "  {addr}")
+            .continues("ttl")
+            .line("hops", "", "{ttl|3}  {addr}");
+        let rows = [(1, "a"), (1, "a"), (1, "b"), (2, "b")]
+            .map(|(ttl, addr)| row(json!({"ttl": ttl, "addr": addr, "rtt_us": 1500})));
+        let mut shown = String::new();
+        let mut before = None;
+        for row in &rows {
+            let text = form.row("hops", row, before).unwrap();
+            shown.push_str(if text.continues { "" } else { "\n" });
+            shown.push_str(&text.text);
+            before = Some(("hops", row));
+        }
+        assert_eq!(shown, "\n  1  a  1.500 ms  b\n  2  b");
+        let other = form.row("hops", &rows[1], Some(("other", &rows[0]))).unwrap();
+        assert!(!other.continues);
     }
 
     #[test]

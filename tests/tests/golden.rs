@@ -99,3 +99,8 @@ fn the_capabilities_of_ping_are_those_of_the_seed_to_the_token() {
 fn the_capabilities_of_tracelb_are_those_of_the_seed_to_the_token() {
     assert_golden("tracelb");
 }
+
+#[test]
+fn the_capabilities_of_trace_are_those_of_the_seed_to_the_token() {
+    assert_golden("trace");
+}

@@ -361,6 +361,10 @@ impl Parameter {
                 self.scalar(&value.to_string())
             }
             (Type::Boolean, Value::U64(0 | 1)) => self.scalar(&value.to_string()),
+            // as in text, a bare number is seconds
+            (Type::Duration, Value::U64(_) | Value::I64(_) | Value::F64(_)) => {
+                self.scalar(&value.to_string())
+            }
             _ => None,
         };
         converted.unwrap_or_else(|| value.clone())

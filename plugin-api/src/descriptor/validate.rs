@@ -287,14 +287,16 @@ fn text_form(at: &str, method: &MethodDescriptor) -> Checked {
     count(at, form.lines.len(), 0, MAX_ENTRIES)?;
     for line in &form.lines {
         count(at, line.when.len(), 0, MAX_ENTRIES)?;
+        count(at, line.continues.len(), 0, MAX_ENTRIES)?;
         let are_short = is_short(&line.text) && line.when.iter().all(is_short);
         ensure(are_short, at, "a text is too long")?;
-        if method.table(&line.table).is_none() {
+        let Some((_, table)) = method.table(&line.table) else {
             return invalid(
                 at,
                 format!("{} has no table {}", method.name, shown_text(&line.table)),
             );
-        }
+        };
+        line.continues.iter().try_for_each(|column| has_column(at, table, column))?;
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ macro_rules! row {
             fn columns() -> ::std::vec::Vec<$crate::descriptor::Column> {
                 ::std::vec![$(
                     $crate::descriptor::Column::of::<$type>(
-                        stringify!($field), concat!($($element)?), &[$($doc),*])
+                        $crate::row::name(stringify!($field)), concat!($($element)?), &[$($doc),*])
                         $($(.$key($value))*)?,
                 )*]
             }
@@ -91,7 +91,7 @@ macro_rules! row {
 
             fn to_value(&self) -> $crate::schema::Value {
                 $crate::schema::Value::Map(::std::vec![$((
-                    stringify!($field).to_owned(),
+                    $crate::row::name(stringify!($field)).to_owned(),
                     $crate::schema::Field::to_value(&self.$field),
                 )),*])
             }
@@ -103,7 +103,7 @@ macro_rules! row {
                 let mut _entries = entries.iter();
                 let row = Self { $($field: {
                     let (name, value) = _entries.next()?;
-                    if name != stringify!($field) {
+                    if name != $crate::row::name(stringify!($field)) {
                         return ::std::option::Option::None;
                     }
                     $crate::schema::Field::from_value(value)?

@@ -113,3 +113,15 @@ fn value_that_its_column_does_not_declare_is_refused() {
     assert_eq!(refused(4, Value::List(vec![entry("label"), entry("x")])), "mpls");
     assert!(with(4, Value::List(vec![entry("label")])).is_ok());
 }
+
+row! { struct Keywords { r#match: Option<u64> } }
+
+#[test]
+fn a_column_may_be_called_like_a_keyword() {
+    let table = &Keywords::tables()[0];
+    assert_eq!(table.columns[0].name, "match");
+    let row = Keywords { r#match: Some(7) };
+    assert_eq!(Keywords::from_value(&row.to_value()), Some(row.clone()));
+    let values = table.decode_row(&octets(&row)).unwrap();
+    assert_eq!(serde_json::Value::Object(table.row_json(&values, 0)).to_string(), r#"{"match":7}"#);
+}

@@ -1,0 +1,51 @@
+//! A measurement: a trace, or rounds of them, and what follows from how it ended.
+
+use sonde_plugin_api::prelude::*;
+
+use crate::{path::Stop, plan::Plan, rows::TraceRow, session::Session};
+
+/// Traces, and tells why it stopped.
+pub(crate) async fn run(ctx: Ctx<TraceRow>, plan: Plan) -> Result<(), Fail> {
+    let mut session = Box::new(Session::open(ctx.clone(), plan).await?);
+    let work = Box::pin(session.rounds());
+    let stop = match ctx.until_interrupted(work).await {
+        Some(stop) => stop?,
+        None => Stop::Interrupted,
+    };
+    session.emit_pending();
+    session.summarise(stop);
+    Ok(())
+}
+
+impl Session {
+    async fn rounds(&mut self) -> Result<Stop, Fail> {
+        let begin = self.ctx.now();
+        loop {
+            self.begin_round();
+            let stop = self.trace().await?;
+            let is_last = self.plan.rounds != 0 && self.round >= self.plan.rounds;
+            if is_last || stop == Stop::Budget {
+                return Ok(stop);
+            }
+            let next = begin + self.plan.period * self.round;
+            self.ctx.sleep_until(next).await;
+        }
+    }
+
+    async fn trace(&mut self) -> Result<Stop, Fail> {
+        let stop = if self.plan.doubletree.is_some() {
+            Box::pin(self.doubletree()).await?
+        } else if self.plan.is_backward {
+            Box::pin(self.probe_backwards()).await?
+        } else {
+            self.probe_path(self.plan.first).await?
+        };
+        if stop == Stop::GapLimit && self.plan.has_last_ditch {
+            Box::pin(self.probe_at_last()).await?;
+        }
+        if self.plan.wants_pmtu && stop.proves_an_end() {
+            Box::pin(self.find_pmtu()).await?;
+        }
+        Ok(stop)
+    }
+}
