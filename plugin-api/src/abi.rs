@@ -140,6 +140,8 @@ pub mod flags {
     pub const MERGED: u8 = 32;
     /// `SendError`: the host's policy refused it; `code` is `EPERM`.
     pub const REFUSED: u8 = 64;
+    /// Packet: it came in fragments and was put together.
+    pub const FRAGMENTED: u8 = 128;
 
     /// `Send`: report the departure with an `EventKind::Sent`.
     pub const WANT_SENT: u16 = 1;

@@ -18,19 +18,34 @@ impl<H> State<H> {
             true => packet,
             false => packet.get(..header.total_octets).unwrap_or(packet),
         };
+        if header.is_part() {
+            let whole = self.demux.gather(packet, &header, arrival.at);
+            if let Some(whole) = whole
+                && let Ok(header) = IpHeader::parse(&whole)
+            {
+                self.take(&whole, &header, arrival, flags::FRAGMENTED);
+            }
+            return;
+        }
+        self.take(packet, &header, arrival, 0);
+    }
+
+    /// A whole packet; `bits` are flags of its event.
+    fn take(&mut self, packet: &[u8], header: &IpHeader, arrival: &Arrival, bits: u8) {
         let Some(received) = classify(packet).filter(|found| found.class != Class::Redirect) else {
             return;
         };
         let verdict = if arrival.checksum_not_ready || arrival.merged {
             Verdict::Unverified
         } else {
-            verify(packet, &header)
+            verify(packet, header)
         };
         if verdict == Verdict::Bad {
             self.statistics.bad_checksum += 1;
             return;
         }
         let mut event = event_of(packet, &received, arrival);
+        event.flags |= bits;
         if verdict == Verdict::Unverified {
             event.flags |= flags::UNVERIFIED;
         }

@@ -8,7 +8,7 @@ mod list;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sonde_packet::{FlowKey, IpHeader, mapped, unmapped};
+use sonde_packet::{FlowKey, IpHeader, NotOwn, check_own, mapped, unmapped};
 
 pub use self::list::{ListError, Prefixes};
 
@@ -76,7 +76,7 @@ pub(crate) enum Refusal {
     /// It is no IP packet, or not all of one.
     #[error("it is not a whole IP packet")]
     Malformed,
-    /// Not the addresses, protocol and local identifier of its flow.
+    /// Not the addresses, protocol and local identifier of its flow, nor about what came on it.
     #[error("it is not of the flow that it was sent on")]
     OtherFlow,
     /// Longer than the route allows.
@@ -122,19 +122,17 @@ pub(crate) fn check_peer(peer: IpAddr, is_broadcast: bool) -> Result<(), Refusal
     Err(Refusal::Address(peer, what))
 }
 
-/// Whether a packet is one of its flow.
+/// Whether a packet is one of its flow, or an error about what came on it.
 ///
 /// # Errors
 ///
 /// See [`Refusal`].
 pub(crate) fn check_packet(packet: &[u8], flow: &FlowKey, mtu: u32) -> Result<(), Refusal> {
     let header = IpHeader::parse(packet).map_err(|_| Refusal::Malformed)?;
-    if header.total_octets != packet.len() {
-        return Err(Refusal::Malformed);
-    }
-    if FlowKey::of_probe(packet).as_ref() != Some(flow) {
-        return Err(Refusal::OtherFlow);
-    }
+    check_own(packet, flow).map_err(|reason| match reason {
+        NotOwn::Malformed => Refusal::Malformed,
+        NotOwn::OtherFlow => Refusal::OtherFlow,
+    })?;
     if is_routed(packet, &header) {
         return Err(Refusal::Routed);
     }
@@ -202,6 +200,28 @@ mod tests {
             assert_eq!(check_packet(&other, &flow, 1500), Err(Refusal::OtherFlow));
         }
         assert_eq!(check_packet(b"", &flow, 1500), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn an_error_about_the_peers_packet_may_leave_and_one_about_anything_else_may_not() {
+        let flow = FlowKey::of_probe(&echo("192.0.2.1", 7)).unwrap();
+        let mut answer = echo("192.0.2.1", 7);
+        answer[12..20].copy_from_slice(&[198, 51, 100, 9, 192, 0, 2, 1]);
+        answer[20] = 0;
+        for (quoted, expected) in
+            [(&answer, Ok(())), (&echo("192.0.2.1", 7), Err(Refusal::OtherFlow))]
+        {
+            let error = sonde_packet::ErrorMessage {
+                source: "192.0.2.1".parse().unwrap(),
+                destination: "198.51.100.9".parse().unwrap(),
+                ttl: 64,
+                kind: sonde_packet::ErrorKind::PacketTooBig(68),
+                quoted,
+                quoted_octets: 28,
+                extensions: &[],
+            };
+            assert_eq!(check_packet(&error.to_vec().unwrap(), &flow, 1500), expected);
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ pub mod extension;
 mod flow;
 mod ip;
 pub mod ip_option;
+mod own;
 mod quote;
+mod reassembly;
 mod received;
 pub mod tcp;
 
@@ -22,7 +24,9 @@ pub use build::{BuildError, Ip, Packet, Payload, TcpSegment, Transport};
 pub use error_message::{ErrorKind, ErrorMessage};
 pub use flow::{FlowKey, Key, Protocol};
 pub use ip::{Fragment, IpHeader, ParseError};
+pub use own::{NotOwn, check_own};
 pub use quote::{Depth, Quote};
+pub use reassembly::Reassembly;
 pub use received::{Class, Received, Verdict, classify, verify};
 
 /// Numbers of the protocols above IP that are read here.

@@ -165,7 +165,7 @@ pub fn verify(packet: &[u8], header: &IpHeader) -> Verdict {
             return Verdict::Bad;
         }
     }
-    if header.total_octets > packet.len() || header.fragment.is_some() {
+    if header.total_octets > packet.len() || header.is_part() {
         return Verdict::Unverified;
     }
     let transport = header.transport(packet);

@@ -194,6 +194,13 @@ impl Reply {
         self.has(flags::MERGED)
     }
 
+    /// It came in fragments, which the host put together. Its headers are those of the first one, in
+    /// IPv6 with the fragment header: `IpHeader::identification` shows the number of the fragments.
+    #[must_use]
+    pub fn is_fragmented(&self) -> bool {
+        self.has(flags::FRAGMENTED)
+    }
+
     fn has(&self, flag: u8) -> bool {
         self.0.flags & flag != 0
     }

@@ -55,6 +55,9 @@ impl<'a> Answer<'a> {
             rx: Some(reply.received_by().into()),
             tos: self.header.as_ref().map(|header| header.tos),
             ip_id: self.header.as_ref().and_then(|header| header.identification),
+            // In IPv6 also what came whole, but ready to be cut.
+            fragmented: reply.is_fragmented()
+                || self.header.as_ref().is_some_and(|header| header.fragment.is_some()),
             weak: reply.is_weak(),
             ..ReplyRow::default()
         };

@@ -26,6 +26,7 @@ impl PingParams {
         let gathering = self.gathering()?;
         self.check_family(&gathering)?;
         self.check_tcp()?;
+        self.check_too_big()?;
         let ip_options = gathering.octets().into_boxed_slice();
         let headers = self.header_octets(ip_options.len());
         let octets = self.octets(headers)?;
@@ -43,6 +44,12 @@ impl PingParams {
             return refuse(
                 "scamper.ping.icmp.checksum takes an ICMP method and 2 octets of payload",
             );
+        }
+        if octets <= usize::from(self.mtu) {
+            return refuse(&format!(
+                "sonde.ping.mtu is {}, accepted: less than the {octets} octets of a probe",
+                self.mtu
+            ));
         }
         Ok(Shape { checksum, ip_options, octets })
     }
@@ -106,6 +113,25 @@ impl PingParams {
             )),
             None => Ok(()),
         }
+    }
+
+    fn check_too_big(&self) -> Result<(), Fail> {
+        let (mtu, is_v4) = (self.mtu, self.destination.is_ipv4());
+        if self.tbt && (is_v4 || mtu == 0) {
+            return refuse("sonde.ping.tbt is 1, accepted: over IPv6, with a sonde.ping.mtu");
+        }
+        // What every link takes: RFC 791, RFC 8200.
+        let least = if is_v4 { 68 } else { 1280 };
+        if mtu != 0 && mtu < least {
+            return refuse(&format!("sonde.ping.mtu is {mtu}, accepted: 0, {least} ... 65535"));
+        }
+        if mtu != 0 && self.method != Kind::IcmpEcho {
+            let method = self.method;
+            return refuse(&format!(
+                "sonde.ping.mtu is {mtu}, accepted: 0 with {method}, others with icmp-echo"
+            ));
+        }
+        Ok(())
     }
 
     /// Octets of a probe without its payload.

@@ -14,6 +14,7 @@ mod params;
 mod rows;
 mod run;
 mod statistics;
+mod too_big;
 mod views;
 
 use sonde_plugin_api::prelude::*;

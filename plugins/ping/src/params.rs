@@ -58,6 +58,12 @@ params! {
         acknowledgement: Option<u32> => "sonde.ping.acknowledgement" { short: 'A' },
         /// Largest segment that SYN probes offer, octets; 0 offers none.
         mss: u16 = 0 => "sonde.ping.mss" { unit: "octets" },
+        /// Meet echo replies longer than this with "packet too big", so that later ones come in
+        /// fragments; 0 does not.
+        mtu: u16 = 0 => "sonde.ping.mtu" { unit: "octets", short: 'M' },
+        /// Count answers in fragments alone for rcount, and give up where the first answer is no echo
+        /// reply (IPv6 only, with an mtu).
+        tbt: bool = false => "sonde.ping.tbt",
         /// Stop after so many answered probes; 0 is all.
         rcount: u16 = 0 => "scamper.ping.rcount" { short: 'o' },
         /// How long to wait for an answer; 0 is the period, but at least 1 s.

@@ -11,6 +11,7 @@ use crate::{
     params::PingParams,
     rows::{PingRow, ReplyRow, RowKind},
     statistics::Statistics,
+    too_big,
 };
 
 /// Flows with one probe each that are kept for answers that come again, or late.
@@ -28,6 +29,8 @@ struct Session {
     /// Those of them of which nothing was heard yet, in their order.
     pending: VecDeque<u32>,
     statistics: Statistics,
+    /// The first answer was none that the too-big trick works with.
+    is_useless: bool,
     /// Address, and port or identifier, that the first probe left with.
     origin: Option<(IpAddr, u16)>,
 }
@@ -65,6 +68,7 @@ pub(crate) async fn run(ctx: Ctx<PingRow>, params: PingParams) -> Result<(), Fai
         launched: 0,
         pending: VecDeque::new(),
         statistics: Statistics::default(),
+        is_useless: false,
         origin: None,
     };
     let stop = session.measure().await?;
@@ -170,8 +174,15 @@ impl Session {
     /// Why it is over, if it is.
     fn is_over(&self) -> Option<&'static str> {
         let rcount = u32::from(self.params.rcount);
-        if rcount != 0 && self.statistics.answered() >= rcount {
+        let counted = match self.params.tbt {
+            true => self.statistics.fragmented,
+            false => self.statistics.answered(),
+        };
+        if rcount != 0 && counted >= rcount {
             return Some("enough answers");
+        }
+        if self.is_useless {
+            return Some("no echo reply");
         }
         (self.is_all_sent() && self.pending.is_empty()).then_some("complete")
     }
@@ -214,7 +225,12 @@ impl Session {
         match &heard.outcome {
             Outcome::Reply(reply) => {
                 let answer = Answer::new(reply, packet);
-                self.answer(number, reply, &answer);
+                let is_answer = self.answer(number, reply, &answer);
+                let too_big = too_big::about(reply, packet, self.params.mtu);
+                if let Some(too_big) = too_big.filter(|_| is_answer) {
+                    self.statistics.too_big_sent += 1;
+                    return Some((number, too_big));
+                }
                 let segment = answer.segment()?;
                 let reset = self.params.method.parting(&self.params, &segment)?;
                 return Some((number, reset));
@@ -233,14 +249,19 @@ impl Session {
         None
     }
 
-    fn answer(&mut self, number: u32, reply: &Reply, answer: &Answer<'_>) {
+    /// Something came for a probe; whether it is an answer of the target.
+    fn answer(&mut self, number: u32, reply: &Reply, answer: &Answer<'_>) -> bool {
         let is_answer = self.params.method.meaning(&self.params, reply) == Meaning::Answer;
         let is_first = !reply.is_late() && !reply.is_duplicate();
         let mut row = answer.row(!self.shape.ip_options.is_empty());
         match (is_answer, is_first) {
-            (true, true) => row.reordered = self.statistics.answer(number, reply.rtt_us()),
+            (true, true) => {
+                row.reordered = self.statistics.answer(number, reply.rtt_us());
+                self.statistics.fragmented += u32::from(row.fragmented);
+            }
             // The target did not answer, whoever else did.
             (false, true) => {
+                self.is_useless |= self.params.tbt && self.statistics.answered() == 0;
                 self.statistics.errors += 1;
                 self.statistics.lost += 1;
             }
@@ -253,6 +274,7 @@ impl Session {
         if is_first {
             self.settle(number);
         }
+        is_answer
     }
 
     fn unsent(&mut self, number: u32, reason: String) {

@@ -28,6 +28,7 @@ use crate::{
 mod answers;
 mod gathering;
 mod loss;
+mod too_big;
 mod views;
 mod wire;
 

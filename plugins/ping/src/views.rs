@@ -65,6 +65,7 @@ fn full() -> Capability {
         .parameter("sonde.ping.sequence", Constraint::Any)
         .parameter("sonde.ping.acknowledgement", Constraint::Any)
         .parameter("sonde.ping.mss", Constraint::range(0, 65_535))
+        .parameter("sonde.ping.mtu", Constraint::range(0, 65_535))
         .order("seq");
     for (element, column) in COLUMNS {
         view = view.column(element, column);

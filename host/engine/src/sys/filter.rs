@@ -1,8 +1,9 @@
 //! The kernel's filter on the receiving socket: passes only what can answer a probe.
 //!
 //! Answers are ICMP errors and replies, and segments and datagrams for the local ports that flows
-//! hold. Requests, later fragments, frames that come again without their VLAN tag, frames for
-//! other machines and all the host's own traffic stay in the kernel.
+//! hold. Later fragments do not tell whose they are: they pass where an answer could be of their
+//! protocol, and are sorted out by their sender. Requests, frames that come again without their VLAN
+//! tag, frames for other machines and all the host's own traffic stay in the kernel.
 //!
 //! A program of classic BPF. Loads relative to the network header see only the part of a packet
 //! that lies in one piece, which for some cards ends before the ICMP header; so on Ethernet and
@@ -38,6 +39,7 @@ pub(super) fn nothing() -> Vec<sock_filter> {
 pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
     let mut program = Program::default();
     let [ip6, icmp4, icmp6, tcp, udp, drop, pass] = std::array::from_fn(|_| program.label());
+    let [later4, later6] = std::array::from_fn(|_| program.label());
 
     // Seen again, or not ours at all.
     program.load_ancillary(libc::SKF_AD_VLAN_TAG_PRESENT);
@@ -60,9 +62,9 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
     program.when(libc::ETH_P_IPV6 as u32, ip6);
     program.unless(libc::ETH_P_IP as u32, drop);
 
-    // IPv4: not a later fragment; then X: where the transport header begins.
+    // IPv4: perhaps a later fragment; else X: where the transport header begins.
     program.load_short(6);
-    program.when_any_bit(0x1fff, drop);
+    program.when_any_bit(0x1fff, later4);
     program.load_octet(0);
     program.push(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xf);
     program.push(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, 2);
@@ -95,7 +97,7 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
         program.jump(drop);
         program.place(fragment);
         program.load_short(2);
-        program.when_any_bit(0xfff8, drop);
+        program.when_any_bit(0xfff8, later6);
         program.load_octet(0);
         program.store(0);
         program.push(libc::BPF_LD | libc::BPF_IMM, 8);
@@ -110,6 +112,20 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
         program.advance_by_accumulator();
     }
     program.jump(drop);
+
+    // Later fragments, by what follows the IP header or the fragment header.
+    for (label, at, icmp) in [(later4, 9, libc::IPPROTO_ICMP), (later6, 0, libc::IPPROTO_ICMPV6)] {
+        program.place(label);
+        program.load_octet(at);
+        program.when(icmp as u32, pass);
+        for (protocol, ranges) in [(libc::IPPROTO_TCP, &ports.tcp), (libc::IPPROTO_UDP, &ports.udp)]
+        {
+            if !ranges.is_empty() {
+                program.when(protocol as u32, pass);
+            }
+        }
+        program.jump(drop);
+    }
 
     program.place(icmp4);
     program.load_octet(0);

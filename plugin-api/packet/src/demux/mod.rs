@@ -9,13 +9,14 @@
 //! answers are known for what they are.
 
 mod expected;
+mod fragments;
 mod search;
 
 use std::collections::HashMap;
 
 use foldhash::quality::FixedState;
 
-use self::{expected::Expected, search::Found};
+use self::{expected::Expected, fragments::Fragments, search::Found};
 use crate::{FlowKey, Key, Received, classify};
 
 /// Answered and timed-out probes that a flow remembers.
@@ -172,6 +173,7 @@ pub struct Demux {
     by_local: HashMap<FlowKey, (u32, u32), FixedState>,
     slots: Vec<Slot>,
     free_slot: u32,
+    fragments: Fragments,
     state: FixedState,
 }
 
@@ -187,6 +189,7 @@ impl Demux {
             by_local: HashMap::with_hasher(state.clone()),
             slots: Vec::new(),
             free_slot: NONE,
+            fragments: Fragments::new(state.clone()),
             state,
         }
     }
@@ -229,6 +232,7 @@ impl Demux {
         self.by_key.insert(key, id);
         let local = self.by_local.entry(local_part(key)).or_insert((id, 0));
         local.1 += 1;
+        self.fragments.watch(&key.remote_address);
         Ok(FlowId(id))
     }
 
@@ -250,6 +254,7 @@ impl Demux {
             slot = next;
         }
         self.by_key.remove(&closed.key);
+        self.fragments.unwatch(&closed.key.remote_address);
         let local = local_part(closed.key);
         if let Some(entry) = self.by_local.get_mut(&local) {
             entry.1 -= 1;

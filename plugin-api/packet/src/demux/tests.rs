@@ -56,6 +56,41 @@ fn token(found: Match) -> Option<(u32, Quality)> {
 }
 
 #[test]
+fn fragments_are_gathered_from_who_is_probed_as_long_as_a_flow_is_open() {
+    let mut whole = Packet {
+        ip: Ip {
+            dont_fragment: false,
+            ..Ip::plain("198.51.100.9".parse().unwrap(), "192.0.2.1".parse().unwrap())
+        },
+        transport: Transport::Icmp { kind: 0, code: 0, rest: [0; 4] },
+        payload: Payload::Zeros(72),
+        checksum: None,
+    }
+    .to_vec()
+    .unwrap();
+    let mut last = whole[..20].to_vec();
+    last.extend_from_slice(&whole[60..]);
+    last[2..8].copy_from_slice(&[0, 60, 0, 0, 0, 5]);
+    whole.truncate(60);
+    whole[2..8].copy_from_slice(&[0, 60, 0, 0, 0x20, 0]);
+    let mut demux = Demux::new(1);
+    let gather = |demux: &mut Demux, packet: &[u8]| {
+        demux.gather(packet, &crate::IpHeader::parse(packet).unwrap(), 0).is_some()
+    };
+    assert!(!gather(&mut demux, &whole) && !gather(&mut demux, &last));
+    let key = FlowKey::new(
+        crate::Protocol::Icmp,
+        "192.0.2.1".parse().unwrap(),
+        "198.51.100.9".parse().unwrap(),
+        7,
+    );
+    let flow = demux.open(key, Key::IcmpSequence, 0, false).unwrap();
+    assert!(!gather(&mut demux, &whole) && gather(&mut demux, &last));
+    demux.close(flow);
+    assert!(!gather(&mut demux, &whole) && !gather(&mut demux, &last));
+}
+
+#[test]
 fn an_echo_reply_finds_its_probe_by_sequence_number_among_many() {
     let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
     for sequence in 0..1000 {

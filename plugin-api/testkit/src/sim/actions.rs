@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use sonde_packet::{
-    FlowKey, IpHeader, Key, Protocol,
+    FlowKey, Key, NotOwn, Protocol, check_own,
     demux::{Departure, FlowId},
-    protocol, unmapped,
+    unmapped,
 };
 use sonde_plugin_api::{
     abi::{
@@ -265,11 +265,10 @@ impl Sim {
         let Some(flow) = self.flows.get(&action.flow) else {
             return Err(refused(EPERM, "the flow is not open"));
         };
-        if !IpHeader::parse(packet).is_ok_and(|header| header.total_octets == packet.len()) {
-            return Err((EINVAL, 0, "it is not a whole IP packet".to_owned()));
-        }
-        if !flow.owns(packet) {
-            return Err(refused(EPERM, "the packet is not of its flow"));
+        match check_own(packet, &flow.key()) {
+            Ok(()) => {}
+            Err(reason @ NotOwn::Malformed) => return Err((EINVAL, 0, reason.to_string())),
+            Err(reason @ NotOwn::OtherFlow) => return Err(refused(EPERM, &reason.to_string())),
         }
         if packet.len() > flow.mtu {
             let why = format!("{} octets are more than the {} of the link", packet.len(), flow.mtu);
@@ -339,22 +338,7 @@ impl Sim {
 }
 
 impl FlowState {
-    /// Addresses, protocol and local identifier are those of the flow; of ICMP messages other than
-    /// queries the addresses alone.
-    fn owns(&self, packet: &[u8]) -> bool {
-        let Ok(header) = IpHeader::parse(packet) else { return false };
-        if header.source != self.source || header.destination != self.peer {
-            return false;
-        }
-        let is_query = match header.protocol {
-            protocol::ICMP => {
-                [8, 13].contains(&header.transport(packet).first().copied().unwrap_or(0))
-            }
-            protocol::ICMPV6 => header.transport(packet).first() == Some(&128),
-            protocol::TCP | protocol::UDP => header.has_transport(),
-            _ => false,
-        };
-        let local = FlowKey::of_probe(packet).map(|key| (key.protocol, key.local));
-        !is_query || local == Some((self.proto, self.local))
+    fn key(&self) -> FlowKey {
+        FlowKey::new(self.proto, self.source, self.peer, self.local)
     }
 }

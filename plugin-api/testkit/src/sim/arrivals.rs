@@ -7,21 +7,32 @@ use sonde_packet::{
 };
 use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, NO_TOKEN, flags};
 
-use super::{Sim, VIRTUAL};
+use super::{BEGIN_NS, Sim, VIRTUAL};
 use crate::exchange::Entry;
 
 impl Sim {
     pub(super) fn receive(&mut self, packet: Vec<u8>) {
-        let found = self.demux.receive(&packet);
-        match found {
-            Match::Probe(answered) => self.receive_answer(&packet, &answered),
-            Match::Flow { flow, owner } => self.deliver(&packet, owner, flow.0, None),
-            Match::Foreign => self.foreign += 1,
+        match IpHeader::parse(&packet) {
+            Ok(header) if header.is_part() => {
+                if let Some(whole) = self.demux.gather(&packet, &header, BEGIN_NS + self.now_ns) {
+                    self.take(&whole, flags::FRAGMENTED);
+                }
+            }
+            _ => self.take(&packet, 0),
         }
         self.record(|| Entry::Received(packet));
     }
 
-    fn receive_answer(&mut self, packet: &[u8], answered: &Answered) {
+    /// A whole packet; `bits` are flags of its event.
+    fn take(&mut self, packet: &[u8], bits: u8) {
+        match self.demux.receive(packet) {
+            Match::Probe(answered) => self.receive_answer(packet, &answered, bits),
+            Match::Flow { flow, owner } => self.deliver(packet, owner, flow.0, None, bits),
+            Match::Foreign => self.foreign += 1,
+        }
+    }
+
+    fn receive_answer(&mut self, packet: &[u8], answered: &Answered, bits: u8) {
         let Some(flow) = self.flows.get(&answered.flow.0) else { return };
         let Some(task) = self.tasks.get_mut(answered.owner as usize) else { return };
         let is_over = !flow.is_open || !task.is_running();
@@ -36,18 +47,25 @@ impl Sim {
             counters.answered += 1;
         }
         if !is_again || hears {
-            self.deliver(packet, answered.owner, answered.flow.0, Some(answered));
+            self.deliver(packet, answered.owner, answered.flow.0, Some(answered), bits);
         }
     }
 
-    fn deliver(&mut self, packet: &[u8], task: u32, flow: u32, answered: Option<&Answered>) {
+    fn deliver(
+        &mut self,
+        packet: &[u8],
+        task: u32,
+        flow: u32,
+        answered: Option<&Answered>,
+        mut bits: u8,
+    ) {
         let (Some(received), Ok(header)) = (classify(packet), IpHeader::parse(packet)) else {
             return;
         };
         if !self.flows.get(&flow).is_some_and(|flow| flow.is_open) {
             return;
         }
-        let mut bits = match verify(packet, &header) {
+        bits |= match verify(packet, &header) {
             Verdict::Good => 0,
             Verdict::Bad => flags::BAD_CHECKSUM,
             Verdict::Unverified => flags::UNVERIFIED,

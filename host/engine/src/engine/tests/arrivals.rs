@@ -168,3 +168,30 @@ fn a_plugin_that_refuses_everything_for_a_while_loses_nothing() {
     bench.turn();
     assert_eq!(plugin.told_of(EventKind::Timeout).len(), 1);
 }
+
+#[test]
+fn an_answer_in_fragments_is_delivered_once_and_whole() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+    let whole = reply(7, 1);
+    let mut first = whole[..28].to_vec();
+    first[2..8].copy_from_slice(&[0, 28, 0, 9, 0x20, 0]);
+    let mut last = [&whole[..20], &whole[28..]].concat();
+    last[2..8].copy_from_slice(&[0, 28, 0, 9, 0, 1]);
+    let mut stranger = first.clone();
+    stranger[12..16].copy_from_slice(&[203, 0, 113, 1]);
+    // With padding behind, as Ethernet has it.
+    for packet in [[last.clone(), vec![0; 2]].concat(), stranger.clone(), last.clone()] {
+        bench.receives(packet);
+    }
+    bench.turn();
+    assert_eq!(plugin.told(), []);
+    bench.core.link.now += MS;
+    bench.receives(first);
+    bench.turn();
+    let told = plugin.told();
+    assert_eq!(told.len(), 1);
+    let (event, payload) = &told[0];
+    assert_eq!((event.token, event.flags, payload.len()), (5, flags::FRAGMENTED, 36));
+    assert_eq!(payload[20..], whole[20..]);
+    assert_eq!(event.at, bench.core.link.now);
+}

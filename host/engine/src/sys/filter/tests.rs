@@ -186,20 +186,39 @@ fn options_and_extension_headers_are_walked() {
     };
     assert!(passes(&with(&extensions, 40_000)));
     assert!(!passes(&with(&extensions, 40_001)));
-    // A later fragment, and a header that is none.
+    // A later fragment shows no port, and a header that is none.
     extensions[fragment + 3] = 0x11;
-    assert!(!passes(&with(&extensions, 40_000)));
+    assert!(passes(&with(&extensions, 40_001)));
     extensions[0] = 59;
     assert!(!passes(&with(&extensions, 40_000)));
 }
 
 #[test]
-fn of_a_fragmented_packet_the_first_part_passes() {
-    let mut packet = built(ip(false), message(0));
-    packet[6] = 0x20;
-    assert!(passes(&packet));
-    packet[7] = 1;
-    assert!(!passes(&packet));
+fn later_fragments_pass_where_an_answer_could_be_of_their_protocol() {
+    let later = |six: bool, transport: Transport<'_>| {
+        if !six {
+            let mut packet = built(ip(false), transport);
+            packet[6..8].copy_from_slice(&[0x20, 1]);
+            return packet;
+        }
+        let next = if matches!(transport, Transport::Icmp { .. }) { 58 } else { 17 };
+        let fragment = [next, 0, 0, 9, 0, 0, 0, 9];
+        built(Ip { extension_headers: Some((44, &fragment)), ..ip(true) }, transport)
+    };
+    let datagram = Transport::Udp { source_port: 1, destination_port: 2 };
+    for six in [false, true] {
+        // What would be the type stands for data here.
+        assert!(passes(&later(six, message(8))));
+        assert!(passes(&later(six, datagram)));
+        let frame = Frame::new(&later(six, datagram));
+        assert!(!frame.passes(&answers(&Ports::default())), "there is no port for an answer");
+    }
+    let mut first = built(ip(false), message(8));
+    first[6] = 0x20;
+    assert!(!passes(&first), "the first fragment tells that it is a request");
+    let mut other = built(ip(false), message(0));
+    other[6..10].copy_from_slice(&[0, 1, 64, 47]);
+    assert!(!passes(&other));
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! What may be sent on a flow: what is of it, and nothing that could be taken for somebody else's.
+//!
+//! A packet of a flow has its addresses, protocol and local identifier. Beside it a method may send
+//! an ICMP error about what the peer sent to the flow, as a host or router does whose link has a
+//! smaller MTU: such an error goes to the sender of the packet that it quotes, and to nobody else.
+//!
+//! Source: RFC 1122, section 3.2.2 (no errors about errors); RFC 1812, section 4.3.2.3, and RFC 4443,
+//! section 2.4 (how much an error may hold).
+
+use crate::{Family, FlowKey, IpHeader, Quote, classify, mapped, protocol};
+
+/// Octets of an ICMP error; the IPv6 figure is the smallest MTU.
+const MAX_ERROR_V4: usize = 576;
+const MAX_ERROR_V6: usize = 1280;
+
+/// Why a packet may not be sent on a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotOwn {
+    /// It is no IP packet, or not all of one.
+    #[error("it is not a whole IP packet")]
+    Malformed,
+    /// Not the addresses, protocol and local identifier of the flow; or an ICMP error that does not
+    /// quote what the peer sent to it.
+    #[error("it is not of the flow that it was sent on")]
+    OtherFlow,
+}
+
+/// Whether a packet may be sent on the flow `key`.
+///
+/// # Errors
+///
+/// See [`NotOwn`].
+pub fn check_own(packet: &[u8], key: &FlowKey) -> Result<(), NotOwn> {
+    let header = IpHeader::parse(packet).map_err(|_| NotOwn::Malformed)?;
+    if header.total_octets != packet.len() {
+        return Err(NotOwn::Malformed);
+    }
+    let is_own = match what(packet, &header) {
+        Icmp::Steering => false,
+        Icmp::Error => is_error_of(packet, &header, key),
+        Icmp::Other => FlowKey::of_probe(packet).as_ref() == Some(key),
+    };
+    if is_own { Ok(()) } else { Err(NotOwn::OtherFlow) }
+}
+
+/// Kinds of ICMP messages.
+enum Icmp {
+    /// Tells a neighbour where to send its packets: never part of a measurement.
+    Steering,
+    /// Is about a packet that it quotes.
+    Error,
+    /// Neither, or no ICMP at all.
+    Other,
+}
+
+fn what(packet: &[u8], header: &IpHeader) -> Icmp {
+    let kind = header.transport(packet).first().copied();
+    match (header.family(), header.protocol, kind) {
+        (Family::V4, protocol::ICMP, Some(5 | 9 | 10)) => Icmp::Steering,
+        (Family::V6, protocol::ICMPV6, Some(133..=137)) => Icmp::Steering,
+        (Family::V4, protocol::ICMP, Some(3 | 4 | 11 | 12)) => Icmp::Error,
+        (Family::V6, protocol::ICMPV6, Some(0..=127)) => Icmp::Error,
+        _ => Icmp::Other,
+    }
+}
+
+/// Whether an ICMP error goes to the flow's peer and quotes what that sent to the flow, and is as
+/// short as errors are.
+fn is_error_of(packet: &[u8], header: &IpHeader, key: &FlowKey) -> bool {
+    let is_v4 = header.family() == Family::V4;
+    let most = if is_v4 { MAX_ERROR_V4 } else { MAX_ERROR_V6 };
+    let between = (mapped(header.source), mapped(header.destination));
+    if packet.len() > most
+        || header.fragment.is_some()
+        || between != (key.local_address, key.remote_address)
+    {
+        return false;
+    }
+    let quote = Quote::parse(packet, header.header_octets, packet.len(), header.family());
+    let quoted = packet.get(quote.range).and_then(classify);
+    quoted.is_some_and(|quoted| !quoted.class.is_error() && quoted.flow.as_ref() == Some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ErrorKind, ErrorMessage, Ip, Packet, Payload, Transport};
+
+    fn build(source: &str, destination: &str, transport: Transport<'_>) -> Vec<u8> {
+        let packet = Packet {
+            ip: Ip::plain(source.parse().unwrap(), destination.parse().unwrap()),
+            transport,
+            payload: Payload::Zeros(1400),
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    }
+
+    fn echo(source: &str, destination: &str, identifier: u16, reply: bool) -> Vec<u8> {
+        let kind = match (source.contains(':'), reply) {
+            (false, false) => 8,
+            (false, true) => 0,
+            (true, false) => 128,
+            (true, true) => 129,
+        };
+        let [high, low] = identifier.to_be_bytes();
+        build(source, destination, Transport::Icmp { kind, code: 0, rest: [high, low, 0, 1] })
+    }
+
+    fn too_big(source: &str, destination: &str, quoted: &[u8], quoted_octets: usize) -> Vec<u8> {
+        let message = ErrorMessage {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            ttl: 64,
+            kind: ErrorKind::PacketTooBig(1280),
+            quoted,
+            quoted_octets,
+            extensions: &[],
+        };
+        message.to_vec().unwrap()
+    }
+
+    const ENDS: [(&str, &str, &str); 2] = [
+        ("192.0.2.1", "198.51.100.9", "203.0.113.5"),
+        ("2001:db8::1", "2001:db8::9", "2001:db8::5"),
+    ];
+
+    #[test]
+    fn an_error_about_what_the_peer_sent_to_the_flow_may_go_to_the_peer_alone() {
+        for (own, peer, other) in ENDS {
+            let key = FlowKey::of_probe(&echo(own, peer, 7, false)).unwrap();
+            let is_own = |packet: &[u8]| check_own(packet, &key) == Ok(());
+            let headers = if own.contains(':') { 40 } else { 20 };
+            let reply = echo(peer, own, 7, true);
+            assert!(is_own(&too_big(own, peer, &reply, headers + 8)));
+            assert!(!is_own(&too_big(own, peer, &reply, headers + 3)), "the identifier is missing");
+            assert!(!is_own(&too_big(own, other, &reply, headers + 8)));
+            assert!(!is_own(&too_big(other, peer, &reply, headers + 8)));
+            assert!(!is_own(&too_big(own, peer, &reply, 1400)), "it is too long");
+            // Of another flow, of another sender, to somebody else, a request, an error.
+            for quoted in [
+                echo(peer, own, 8, true),
+                echo(other, own, 7, true),
+                echo(peer, other, 7, true),
+                echo(peer, own, 7, false),
+                echo(own, peer, 7, false),
+                too_big(peer, own, &echo(own, peer, 7, false), headers + 8),
+            ] {
+                assert!(!is_own(&too_big(own, peer, &quoted, headers + 8)), "{quoted:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_about_a_segment_is_of_the_flow_of_its_port() {
+        let sent = |source, destination, from, to| {
+            build(source, destination, Transport::Udp { source_port: from, destination_port: to })
+        };
+        for (own, peer, _) in ENDS {
+            let key = FlowKey::of_probe(&sent(own, peer, 40_000, 53)).unwrap();
+            let headers = if own.contains(':') { 40 } else { 20 };
+            for (port, expected) in [(40_000, Ok(())), (40_001, Err(NotOwn::OtherFlow))] {
+                let error = too_big(own, peer, &sent(peer, own, 53, port), headers + 8);
+                assert_eq!(check_own(&error, &key), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_steers_neighbours_is_never_of_a_flow() {
+        for (own, peer, kinds) in [
+            ("192.0.2.1", "198.51.100.9", &[5, 9][..]),
+            ("2001:db8::1", "2001:db8::9", &[134, 137]),
+        ] {
+            for kind in kinds {
+                // The flow's identifier stands where its queries have it.
+                let transport = Transport::Icmp { kind: *kind, code: 0, rest: [0, 7, 0, 0] };
+                let key = FlowKey::of_probe(&echo(own, peer, 7, false)).unwrap();
+                let packet = build(own, peer, transport);
+                assert_eq!(check_own(&packet, &key), Err(NotOwn::OtherFlow));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_octets_never_panic(mut octets in prop::collection::vec(any::<u8>(), 28..200), six in any::<bool>()) {
+            let key = FlowKey::of_probe(&echo("192.0.2.1", "198.51.100.9", 7, false)).unwrap();
+            octets[0] = if six { 0x60 } else { 0x45 };
+            octets[if six { 6 } else { 9 }] = if six { 58 } else { 1 };
+            let total = octets.len() as u16;
+            if six { octets[4..6].copy_from_slice(&total.saturating_sub(40).to_be_bytes()) }
+            else { octets[2..4].copy_from_slice(&total.to_be_bytes()) }
+            let _ = check_own(&octets, &key);
+        }
+    }
+}
