@@ -29,6 +29,11 @@ const MAX_WINDOW: f64 = 32_768.0;
 /// Packets that may leave at once to a destination whose rate was given.
 const DESTINATION_BURST: f64 = 20.0;
 
+/// How long to wait for news before looking whether the user wants something.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// As [`PATIENCE`], where measurements wait for others to leave.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(4);
+
 /// What came of the measurements so far.
 #[derive(Debug, Default)]
 struct Tally {
@@ -55,7 +60,7 @@ pub(crate) fn run(
         || (settings.packets_per_second * 2.0).clamp(16.0, MAX_WINDOW) as usize,
         |window| *window as usize,
     );
-    let mut targets = targets(matches)?.peekable();
+    let mut targets = targets(matches)?;
     let form = Form::chosen(matches.get_one::<String>("format").map(String::as_str));
     // Several targets at once: their rows would be shuffled, so each is shown when it has ended.
     let many = matches.contains_id("targets")
@@ -80,7 +85,7 @@ pub(crate) fn run(
             heard = interrupts;
             if interrupts == 1 { host.interrupt_all() } else { host.cancel_all() }
         }
-        while interrupts == 0 && host.running() < window && targets.peek().is_some() {
+        while interrupts == 0 && host.running() < window && host.has_room() {
             let target = match targets.next() {
                 Some(Ok(target)) => target,
                 Some(Err(error)) => {
@@ -91,12 +96,15 @@ pub(crate) fn run(
                 None => break,
             };
             let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
-            names.insert(run, target);
+            if printer.names_targets() {
+                names.insert(run, target);
+            }
         }
         if host.running() == 0 {
             break;
         }
-        for notice in host.notices(Duration::from_millis(100)) {
+        let limit = if host.has_room() { PATIENCE } else { LITTLE_PATIENCE };
+        for notice in host.notices(limit) {
             match notice {
                 Notice::Row { run, table, row } => printer.row(names.get(&run), &table, &row),
                 Notice::Log { text, .. } => printer.complain(&text),

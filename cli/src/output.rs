@@ -43,6 +43,8 @@ pub(crate) struct Printer {
     line_open: bool,
     bar: ProgressBar,
     out: BufWriter<Stdout>,
+    /// The record being written; kept for its memory.
+    line: Vec<u8>,
 }
 
 impl Printer {
@@ -67,12 +69,18 @@ impl Printer {
             line_open: false,
             bar,
             out,
+            line: Vec::new(),
         }
     }
 
     /// Whether rows are shown as they come.
     pub(crate) fn is_live(&self) -> bool {
         self.form == Form::Text && self.live
+    }
+
+    /// Whether what is shown of a measurement holds the name that the user gave.
+    pub(crate) fn names_targets(&self) -> bool {
+        self.form == Form::Text
     }
 
     /// A row of a measurement that goes on.
@@ -115,11 +123,13 @@ impl Printer {
     /// A measurement that is over.
     pub(crate) fn ended(&mut self, target: Option<&Target>, record: &Record) {
         if self.form == Form::Json {
-            let written = serde_json::to_writer(&mut self.out, record).map_err(io::Error::from);
-            return stop_unless_read(written.and_then(|()| self.out.write_all(b"\n")));
+            self.line.clear();
+            record.write(&mut self.line);
+            self.line.push(b'\n');
+            return stop_unless_read(self.out.write_all(&self.line));
         }
         if !self.live {
-            let head = self.head(target, &record.parameters);
+            let head = self.head(target, record.parameters());
             self.write(head.as_slice());
             for (table, row) in record.rows() {
                 self.write_row(table, &row);
@@ -148,6 +158,9 @@ impl Printer {
 
     /// How far we are.
     pub(crate) fn progress(&self, done: u64, answered: u64, statistics: &Statistics) {
+        if self.bar.is_hidden() {
+            return;
+        }
         self.bar.set_position(done);
         self.bar.set_message(format!("{} sent, {answered} answered", statistics.sent));
         self.bar.tick();

@@ -64,6 +64,8 @@ pub(crate) struct Targets {
     named: std::vec::IntoIter<String>,
     list: Option<(String, Box<dyn BufRead>)>,
     wanted: Wanted,
+    /// The line being read; kept for its memory.
+    line: String,
 }
 
 impl Targets {
@@ -88,16 +90,16 @@ impl Targets {
                 Some((name, reader))
             }
         };
-        Ok(Self { named: named.into_iter(), list, wanted })
+        Ok(Self { named: named.into_iter(), list, wanted, line: String::new() })
     }
 
     /// The next line of the list that holds a target; `#` begins a comment.
     fn next_of_list(&mut self) -> Option<Result<String, TargetError>> {
         let (file, reader) = self.list.as_mut()?;
-        let mut line = String::new();
+        let line = &mut self.line;
         loop {
             line.clear();
-            match reader.read_line(&mut line) {
+            match reader.read_line(line) {
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(cause) => {
@@ -138,7 +140,8 @@ fn resolve(name: String, wanted: Wanted) -> Result<Target, TargetError> {
     // Brackets as in URLs are what people paste.
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<IpAddr> = match bare.parse() {
-        Ok(address) => vec![address],
+        Ok(address) if fits(&address) => return Ok(Target { name, address }),
+        Ok(_) => Vec::new(),
         Err(_) => (bare, 0)
             .to_socket_addrs()
             .map_err(|cause| TargetError::Name { name: name.clone(), cause })?
@@ -161,7 +164,8 @@ mod tests {
     fn all(lines: &str, wanted: Wanted) -> Vec<Result<String, String>> {
         let reader: Box<dyn BufRead> = Box::new(io::Cursor::new(lines.to_owned()));
         let list = Some(("list".to_owned(), reader));
-        let targets = Targets { named: vec!["127.0.0.1".to_owned()].into_iter(), list, wanted };
+        let named = vec!["127.0.0.1".to_owned()].into_iter();
+        let targets = Targets { named, list, wanted, line: String::new() };
         let text = |target: Result<Target, TargetError>| {
             target.map(|target| target.address.to_string()).map_err(|error| error.to_string())
         };

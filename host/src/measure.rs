@@ -4,13 +4,12 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
-    Config, End, Ended, Engine, Handle, OpenError, Output, PortId, RunId, Start, Statistics,
+    Config, End, Ended, Engine, Handle, News, OpenError, Output, PortId, RunId, Start, Statistics,
 };
 use sonde_plugin_api::{
     abi::FailKind,
     descriptor::ParamError,
     port::{Lost, Port},
-    schema::to_vec,
 };
 use sonde_worker::{InlinePort, ProcessPort, Spawn};
 use ulid::Ulid;
@@ -18,8 +17,8 @@ use ulid::Ulid;
 use crate::{
     Isolation, Offer, Settings,
     catalogue::PluginFile,
-    prepared::{Complete, Prepared},
-    record::{Record, Row},
+    prepared::{Plan, Prepared},
+    record::{Record, Rows},
 };
 
 /// Why something cannot be measured.
@@ -86,13 +85,20 @@ pub enum Notice {
     },
 }
 
+/// Measurements that wait for their turn: as many as begin within this time.
+const ROOM_SECONDS: f64 = 0.02;
+/// As [`ROOM_SECONDS`], whatever the rate.
+const LEAST_ROOM: u64 = 64;
+const MOST_ROOM: u64 = 2048;
+
 /// A host that measures.
 pub struct Host {
     settings: Settings,
     engine: Handle,
     /// One port for each plugin in use; a new version of a file is another plugin.
     ports: Vec<(Arc<PluginFile>, PortId)>,
-    running: HashMap<RunId, Running>,
+    running: HashMap<RunId, Running, foldhash::fast::RandomState>,
+    identities: Identities,
     next_run: u64,
     /// Whether rows are told as they come.
     tells_rows: bool,
@@ -100,10 +106,9 @@ pub struct Host {
 
 /// A measurement on its way.
 struct Running {
-    offer: Offer,
-    destination: Option<IpAddr>,
-    parameters: Arc<Map<String, Json>>,
-    rows: Vec<Vec<Row>>,
+    plan: Arc<Plan>,
+    destination: IpAddr,
+    rows: Rows,
 }
 
 impl Host {
@@ -124,7 +129,8 @@ impl Host {
             settings,
             engine: engine.start()?,
             ports: Vec::new(),
-            running: HashMap::new(),
+            running: HashMap::default(),
+            identities: Identities::new(),
             next_run: 1,
             tells_rows: false,
         })
@@ -145,24 +151,21 @@ impl Host {
         prepared: &mut Prepared,
         destination: IpAddr,
     ) -> Result<RunId, HostError> {
-        let Complete { values, parameters } = prepared.complete(destination)?;
-        let offer = prepared.offer();
-        let method = offer.method();
+        let plan = Arc::clone(prepared.plan(destination)?);
+        let method = plan.offer.method();
         let run = RunId(self.next_run);
         self.next_run += 1;
-        let port = self.port(offer);
+        let port = self.port(&plan.offer);
         self.engine.start(Start {
             run,
             port,
-            method: offer.index as u16,
-            params: to_vec(|arena| values.iter().for_each(|value| value.encode(arena))),
+            method: plan.offer.index as u16,
+            params: plan.params(destination),
             parting_packets: method.parting_packets,
             client: 0,
             packet_budget: method.packet_budget,
         });
-        let rows = vec![Vec::new(); method.tables.len()];
-        let (offer, destination) = (offer.clone(), Some(destination));
-        self.running.insert(run, Running { offer, destination, parameters, rows });
+        self.running.insert(run, Running { plan, destination, rows: Rows::default() });
         Ok(run)
     }
 
@@ -189,6 +192,17 @@ impl Host {
         self.running.len()
     }
 
+    /// Whether one more measurement would begin soon. What is started while there is no room waits
+    /// for its turn in the engine, where it takes more memory than an address in a list.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let statistics = self.engine.statistics();
+        let told = self.next_run - 1;
+        let waiting = told.saturating_sub(statistics.started) + statistics.waiting;
+        let soon = (self.settings.packets_per_second * ROOM_SECONDS) as u64;
+        waiting < soon.clamp(LEAST_ROOM, MOST_ROOM)
+    }
+
     /// Counters of the engine.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -198,12 +212,14 @@ impl Host {
     /// What has happened, waiting up to `limit` for it.
     pub fn notices(&mut self, limit: Duration) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let outputs = self.engine.outputs(limit);
-        if outputs.is_empty() && !self.engine.is_running() {
+        let portions = self.engine.outputs(limit);
+        if portions.is_empty() && !self.engine.is_running() {
             self.lose_engine(&mut notices);
         }
-        for output in outputs {
-            self.handle_output(output, &mut notices);
+        for mut news in portions {
+            for output in std::mem::take(&mut news.outputs) {
+                self.handle_output(output, &news, &mut notices);
+            }
         }
         notices
     }
@@ -222,7 +238,7 @@ impl Host {
                 started_wall_ns: 0,
                 ended_wall_ns: 0,
             };
-            let (status, record) = conclude(running, ended);
+            let (status, record) = conclude(running, ended, &mut self.identities);
             notices.push(Notice::Ended { run, status, record: Box::new(record) });
         }
     }
@@ -246,30 +262,28 @@ impl Host {
         port
     }
 
-    fn handle_output(&mut self, output: Output, notices: &mut Vec<Notice>) {
+    fn handle_output(&mut self, output: Output, news: &News, notices: &mut Vec<Notice>) {
         match output {
             Output::Row { run, table, values, wall_offset_ns } => {
                 let Some(running) = self.running.get_mut(&run) else { return };
-                let Some(described) = running.offer.method().tables.get(usize::from(table)) else {
+                let octets = news.values(&values);
+                let Some(writer) = running.plan.writers.get(usize::from(table)) else {
                     return self
                         .engine
                         .fail(run, &format!("a row for table {table}, which is not declared"));
                 };
-                match described.decode_row(&values) {
-                    Ok(values) => {
-                        let row = Row { values, wall_offset_ns };
-                        if self.tells_rows {
-                            let (table, row) = (described.name.clone(), row.to_map(described));
-                            notices.push(Notice::Row { run, table, row });
-                        }
-                        running.rows[usize::from(table)].push(row);
-                    }
-                    Err(error) => {
-                        let text =
-                            format!("a row of table {} is not valid: {error}", described.name);
-                        self.engine.fail(run, &text);
-                    }
+                let described = writer.table();
+                if let Err(error) = described.check_row(octets) {
+                    let text = format!("a row of table {} is not valid: {error}", described.name);
+                    return self.engine.fail(run, &text);
                 }
+                if self.tells_rows
+                    && let Ok(values) = described.decode_row(octets)
+                {
+                    let row = described.row_json(&values, wall_offset_ns);
+                    notices.push(Notice::Row { run, table: described.name.clone(), row });
+                }
+                running.rows.push(table, octets, wall_offset_ns);
             }
             Output::Log { run, level, text } => notices.push(Notice::Log { run, level, text }),
             Output::Progress { .. } => {}
@@ -277,7 +291,7 @@ impl Host {
             Output::Ended(ended) => {
                 let run = ended.run;
                 if let Some(running) = self.running.remove(&run) {
-                    let (status, record) = conclude(running, *ended);
+                    let (status, record) = conclude(running, *ended, &mut self.identities);
                     notices.push(Notice::Ended { run, status, record: Box::new(record) });
                 }
             }
@@ -304,7 +318,7 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     }
 }
 
-fn conclude(running: Running, ended: Ended) -> (Status, Record) {
+fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Status, Record) {
     let (status, stop, error) = match ended.end {
         End::Finished { stop, interrupted: false } => (Status::Done, stop, None),
         End::Finished { stop, interrupted: true } => (Status::Interrupted, stop, None),
@@ -318,10 +332,10 @@ fn conclude(running: Running, ended: Ended) -> (Status, Record) {
         (std::io::Error::from_raw_os_error(*errno).to_string(), *count)
     };
     let record = Record {
-        offer: running.offer,
-        id: identity(ended.started_wall_ns),
+        plan: running.plan,
+        id: identities.next(ended.started_wall_ns),
         source: ended.source,
-        destination: running.destination,
+        destination: Some(running.destination),
         start_ns: ended.started_wall_ns,
         end_ns: ended.ended_wall_ns,
         status: match status {
@@ -332,7 +346,6 @@ fn conclude(running: Running, ended: Ended) -> (Status, Record) {
         },
         stop,
         error,
-        parameters: running.parameters,
         counters: ended.counters,
         not_sent: ended.not_sent_errno.iter().map(reason).collect(),
         clock: ended.stamps,
@@ -341,8 +354,23 @@ fn conclude(running: Running, ended: Ended) -> (Status, Record) {
     (status, record)
 }
 
-/// Unique, and in the order of the starts.
-fn identity(started_wall_ns: u64) -> String {
-    let random = Ulid::new().random();
-    Ulid::from_parts(started_wall_ns / 1_000_000, random).to_string()
+/// Makes identities of measurements: unique, and in the order of the starts.
+struct Identities {
+    /// From the operating system, so that no two hosts make the same.
+    base: u128,
+    count: u128,
+}
+
+impl Identities {
+    fn new() -> Self {
+        Self { base: Ulid::new().random(), count: 0 }
+    }
+
+    fn next(&mut self, started_wall_ns: u64) -> Ulid {
+        // An odd step goes through all 80 bits before one comes again.
+        const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39d;
+        self.count = self.count.wrapping_add(1);
+        let random = self.base.wrapping_add(self.count.wrapping_mul(STEP));
+        Ulid::from_parts(started_wall_ns / 1_000_000, random)
+    }
 }

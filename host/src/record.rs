@@ -5,26 +5,25 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use sonde_engine::Counters;
-use sonde_plugin_api::{descriptor::Table, schema::Value};
+use sonde_plugin_api::{
+    json::{put, put_address, put_text, put_time},
+    schema::{Reader, Scalar},
+};
+use ulid::Ulid;
 
-use crate::Offer;
-
-/// Version of the record's form.
-const FORM: u32 = 1;
+use crate::prepared::Plan;
 
 /// What is known of a measurement that has ended.
 ///
-/// Serialised it is one object, members in a fixed order. Rows are kept as the plugin sent them and
-/// written straight from there: a campaign makes a million of these.
+/// Rows are kept as the plugin sent them and written straight from there: a campaign makes a
+/// million of these.
 #[derive(Clone, Debug)]
 pub struct Record {
-    pub(crate) offer: Offer,
+    pub(crate) plan: Arc<Plan>,
     /// Unique, ordered by time.
-    pub id: String,
+    pub id: Ulid,
     /// Address that the probes came from, once known.
     pub source: Option<IpAddr>,
     /// Address that they were for.
@@ -39,30 +38,44 @@ pub struct Record {
     pub stop: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// As they were used, defaults included, but for the destination.
-    pub parameters: Arc<Map<String, Json>>,
     /// Of packets.
     pub counters: Counters,
     /// Packets that were not sent, by reason.
     pub not_sent: Vec<(String, u64)>,
     /// Who stamped departures and arrivals.
     pub clock: (&'static str, &'static str),
-    /// In the order of the tables.
-    pub(crate) rows: Vec<Vec<Row>>,
+    pub(crate) rows: Rows,
 }
 
-/// A row as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) values: Vec<Value>,
+/// Rows as they came, each checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    octets: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// Where a row ends, and the next begins.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    end: usize,
     /// Wall time minus monotonic time.
-    pub(crate) wall_offset_ns: i64,
+    wall_offset_ns: i64,
+    table: u8,
 }
 
-impl Row {
-    /// By the names of its columns.
-    pub(crate) fn to_map(&self, table: &Table) -> Map<String, Json> {
-        table.row_json(&self.values, i128::from(self.wall_offset_ns))
+impl Rows {
+    /// One more row, which is one of its table.
+    pub(crate) fn push(&mut self, table: u8, octets: &[u8], wall_offset_ns: i64) {
+        self.octets.extend_from_slice(octets);
+        self.places.push(Place { end: self.octets.len(), wall_offset_ns, table });
+    }
+
+    /// The rows of one table.
+    fn of(&self, table: usize) -> impl Iterator<Item = (&[u8], i64)> {
+        let begins = [0].into_iter().chain(self.places.iter().map(|place| place.end));
+        let all = begins.zip(&self.places);
+        all.filter(move |(_, place)| usize::from(place.table) == table)
+            .map(|(begin, place)| (&self.octets[begin..place.end], place.wall_offset_ns))
     }
 }
 
@@ -72,100 +85,113 @@ impl Record {
     #[must_use]
     pub fn answered(&self) -> u64 {
         let own = || {
-            let (index, table) = self.offer.method().table("summary")?;
-            let row = self.rows.get(usize::from(index))?.first()?;
-            match row.values.get(table.column("answered")?)? {
-                Value::U64(answered) => Some(*answered),
+            let (table, column) = self.plan.answered?;
+            let (octets, _) = self.rows.of(usize::from(table)).next()?;
+            let mut reader = Reader::new(octets).ok()?;
+            for _ in 0..column {
+                if reader.scalar().ok()?.is_none() {
+                    reader.value().ok()?;
+                }
+            }
+            match reader.scalar().ok()?? {
+                Scalar::U64(answered) => Some(answered),
                 _ => None,
             }
         };
         own().unwrap_or(self.counters.answered)
     }
 
+    /// As they were used, defaults included, but for the destination.
+    #[must_use]
+    pub fn parameters(&self) -> &Map<String, Json> {
+        &self.plan.parameters
+    }
+
     /// Every row with the name of its table, in the order of the tables.
     pub fn rows(&self) -> impl Iterator<Item = (&str, Map<String, Json>)> {
-        self.offer.method().tables.iter().zip(&self.rows).flat_map(|(table, rows)| {
-            rows.iter().map(|row| (table.name.as_str(), row.to_map(table)))
+        self.plan.writers.iter().enumerate().flat_map(move |(index, writer)| {
+            let table = writer.table();
+            self.rows.of(index).filter_map(move |(octets, offset)| {
+                let values = table.decode_row(octets).ok()?;
+                Some((table.name.as_str(), table.row_json(&values, offset)))
+            })
         })
     }
 
-    fn counters_json(&self) -> Json {
-        let mut counters = json!({
-            "sent": self.counters.sent,
-            "not_sent": self.counters.not_sent,
-            "answered": self.counters.answered,
-            "errors": self.counters.errors,
-            "late": self.counters.late,
-            "duplicates": self.counters.duplicates,
-        });
-        if !self.not_sent.is_empty() {
-            let reasons =
-                self.not_sent.iter().map(|(reason, count)| (reason.clone(), json!(count)));
-            counters["not_sent_reasons"] = Json::Object(reasons.collect());
+    /// Appends the record as one JSON object, members in a fixed order, without a line's end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut text = [0; ulid::ULID_LEN];
+        let identity = self.id.array_to_str(&mut text);
+        out.extend_from_slice(&self.plan.head);
+        out.extend_from_slice(b",\"id\":");
+        put_text(identity, out);
+        for (key, address) in
+            [(&b",\"source\":"[..], self.source), (b",\"destination\":", self.destination)]
+        {
+            out.extend_from_slice(key);
+            match address {
+                Some(address) => put_address(address, out),
+                None => out.extend_from_slice(b"null"),
+            }
         }
-        counters
+        for (key, time) in [(&b",\"start\":"[..], self.start_ns), (b",\"end\":", self.end_ns)] {
+            out.extend_from_slice(key);
+            put_time(i128::from(time), out);
+        }
+        out.extend_from_slice(b",\"status\":");
+        put_text(self.status, out);
+        for (key, text) in [(&b",\"stop\":"[..], &self.stop), (b",\"error\":", &self.error)] {
+            out.extend_from_slice(key);
+            match text {
+                Some(text) => put_text(text, out),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(b",\"parameters\":");
+        out.extend_from_slice(&self.plan.parameters_json);
+        self.write_counters(out);
+        out.extend_from_slice(b",\"clock\":{\"tx\":");
+        put_text(self.clock.0, out);
+        out.extend_from_slice(b",\"rx\":");
+        put_text(self.clock.1, out);
+        out.extend_from_slice(b"},\"tables\":{");
+        for (index, writer) in self.plan.writers.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            put_text(&writer.table().name, out);
+            out.extend_from_slice(b":[");
+            for (number, (octets, offset)) in self.rows.of(index).enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                writer.write(octets, offset, out).expect("rows are checked when they come");
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(b"}}");
     }
-}
 
-impl Serialize for Record {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("record", &FORM)?;
-        map.serialize_entry("method", &self.offer.method().name)?;
-        map.serialize_entry("version", self.offer.version())?;
-        map.serialize_entry("id", &self.id)?;
-        map.serialize_entry("source", &self.source)?;
-        map.serialize_entry("destination", &self.destination)?;
-        map.serialize_entry("start", &timestamp(self.start_ns))?;
-        map.serialize_entry("end", &timestamp(self.end_ns))?;
-        map.serialize_entry("status", self.status)?;
-        map.serialize_entry("stop", &self.stop)?;
-        map.serialize_entry("error", &self.error)?;
-        map.serialize_entry("parameters", &*self.parameters)?;
-        map.serialize_entry("counters", &self.counters_json())?;
-        map.serialize_entry("clock", &json!({"tx": self.clock.0, "rx": self.clock.1}))?;
-        map.serialize_entry("tables", &Tables(self))?;
-        map.end()
-    }
-}
-
-struct Tables<'a>(&'a Record);
-
-impl Serialize for Tables<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tables = self.0.offer.method().tables.iter().zip(&self.0.rows);
-        serializer.collect_map(tables.map(|(table, rows)| {
-            let rows: Vec<_> = rows.iter().map(|row| Cells(table, row)).collect();
-            (&table.name, rows)
-        }))
-    }
-}
-
-struct Cells<'a>(&'a Table, &'a Row);
-
-impl Serialize for Cells<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let offset = i128::from(self.1.wall_offset_ns);
-        let cells = self.0.columns.iter().zip(&self.1.values);
-        serializer
-            .collect_map(cells.map(|(column, value)| (&column.name, value.to_json_at(offset))))
-    }
-}
-
-/// Wall time as RFC 3339 writes it, with microseconds.
-#[must_use]
-pub fn timestamp(wall_ns: u64) -> String {
-    Timestamp::from_nanosecond(i128::from(wall_ns))
-        .map_or_else(|_| wall_ns.to_string(), |timestamp| format!("{timestamp:.6}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::timestamp;
-
-    #[test]
-    fn a_timestamp_has_microseconds_and_a_zone() {
-        assert_eq!(timestamp(1_767_323_045_678_901_234), "2026-01-02T03:04:05.678901Z");
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000000Z");
+    fn write_counters(&self, out: &mut Vec<u8>) {
+        let Counters { sent, not_sent, answered, errors, late, duplicates } = &self.counters;
+        for (key, count) in [
+            (&b",\"counters\":{\"sent\":"[..], sent),
+            (b",\"not_sent\":", not_sent),
+            (b",\"answered\":", answered),
+            (b",\"errors\":", errors),
+            (b",\"late\":", late),
+            (b",\"duplicates\":", duplicates),
+        ] {
+            out.extend_from_slice(key);
+            put(count, out);
+        }
+        if !self.not_sent.is_empty() {
+            out.extend_from_slice(b",\"not_sent_reasons\":");
+            let reasons = self.not_sent.iter();
+            let reasons: Map<_, _> =
+                reasons.map(|(reason, count)| (reason.clone(), Json::from(*count))).collect();
+            put(&reasons, out);
+        }
+        out.push(b'}');
     }
 }

@@ -7,6 +7,7 @@
 
 mod parameter;
 mod record;
+mod row_writer;
 mod shape;
 mod specification;
 mod table;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sonde_packet::Family;
 
 pub use self::parameter::Parameter;
+pub use self::row_writer::RowWriter;
 pub use self::shape::{Shape, Type};
 pub(crate) use self::table::joined;
 pub use self::table::{Column, RowError, Table};

@@ -14,6 +14,7 @@ pub mod capability;
 pub mod descriptor;
 mod flow_octets;
 pub mod glue;
+pub mod json;
 pub mod params;
 pub mod port;
 pub mod prelude;

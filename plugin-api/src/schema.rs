@@ -8,12 +8,14 @@
 mod arena;
 mod field;
 mod reader;
+mod scalar;
 mod time;
 mod value;
 
 pub use arena::{Arena, to_vec};
 pub use field::{Field, Hex};
 pub use reader::{DecodeError, MAX_DEPTH, MAX_OCTETS, MAX_VALUES, Reader};
+pub use scalar::Scalar;
 pub use time::Time;
 pub use value::Value;
 

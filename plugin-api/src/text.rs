@@ -141,19 +141,35 @@ pub fn parse_real(text: &str) -> Option<f64> {
 /// Nanoseconds since 1970 as RFC 3339 text in UTC, to the microsecond.
 #[must_use]
 pub fn rfc3339(unix_ns: i128) -> String {
+    rfc3339_octets(unix_ns).iter().map(|octet| char::from(*octet)).collect()
+}
+
+/// As [`rfc3339`], ASCII.
+#[must_use]
+pub fn rfc3339_octets(unix_ns: i128) -> [u8; 27] {
     let us = unix_ns.div_euclid(1000);
     let seconds = us.div_euclid(1_000_000);
     // years beyond 9999 have no RFC 3339 form; clamping also keeps what follows within i64
     let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799) as i64;
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let second = seconds.rem_euclid(86_400);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        us.rem_euclid(1_000_000),
-    )
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let parts = [
+        (0, 4, year),
+        (5, 2, month),
+        (8, 2, day),
+        (11, 2, second / 3600),
+        (14, 2, second / 60 % 60),
+        (17, 2, second % 60),
+        (20, 6, us.rem_euclid(1_000_000) as i64),
+    ];
+    for (at, digits, mut number) in parts {
+        for place in text[at..at + digits].iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
+    text
 }
 
 /// Year, month and day of a number of days since 1970, by the Gregorian calendar.

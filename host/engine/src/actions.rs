@@ -56,14 +56,17 @@ impl<L: Link> Core<L> {
                 if entry.output.row_octets > MAX_ROW_OCTETS {
                     return self.fail(task, "the plugin put out more than 64 MiB of rows");
                 }
-                let (run, values) = (entry.run, payload.to_vec());
-                state.outputs.push(Output::Row { run, table: action.code, values, wall_offset_ns });
+                let run = entry.run;
+                let begin = state.news.octets.len();
+                state.news.octets.extend_from_slice(payload);
+                let (table, values) = (action.code, begin..state.news.octets.len());
+                state.news.outputs.push(Output::Row { run, table, values, wall_offset_ns });
             }
             ActionKind::Log => {
                 let Some(entry) = state.tasks.get_mut(task) else { return };
                 entry.output.log_lines = entry.output.log_lines.saturating_add(1);
                 let run = entry.run;
-                state.outputs.push(match entry.output.log_lines {
+                state.news.outputs.push(match entry.output.log_lines {
                     ..=MAX_LOG_LINES => {
                         Output::Log { run, level: action.code, text: text(payload) }
                     }
@@ -80,7 +83,7 @@ impl<L: Link> Core<L> {
                     return;
                 }
                 entry.output.per_mille = per_mille;
-                state.outputs.push(Output::Progress { run: entry.run, per_mille });
+                state.news.outputs.push(Output::Progress { run: entry.run, per_mille });
             }
             ActionKind::Finish => {
                 let stop = (!payload.is_empty()).then(|| text(payload));

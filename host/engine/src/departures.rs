@@ -565,6 +565,7 @@ impl<H> State<H> {
         if self.tasks.generation(task) == generation
             && let Some(entry) = self.tasks.get_mut(task)
         {
+            self.unsent -= usize::from(entry.counters.sent == 0);
             entry.counters.sent += 1;
         }
     }

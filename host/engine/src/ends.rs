@@ -48,7 +48,7 @@ impl<H> State<H> {
     pub(crate) fn refuse(&mut self, run: RunId, reason: &str) {
         let wall = self.now.saturating_add_signed(self.wall_offset_ns);
         let end = End::Failed { kind: FailKind::Crashed, text: reason.to_owned(), refused: false };
-        self.outputs.push(Output::Ended(Box::new(Ended {
+        self.news.outputs.push(Output::Ended(Box::new(Ended {
             run,
             end,
             counters: Default::default(),
@@ -85,7 +85,7 @@ impl<H> State<H> {
             self.end(task, End::Failed { kind, text, refused: false }, true);
         }
         self.ports[port as usize].reset();
-        self.outputs.push(Output::PortLost { port: id, reason: reason.to_owned() });
+        self.news.outputs.push(Output::PortLost { port: id, reason: reason.to_owned() });
     }
 
     fn drop_task(&mut self, task: TaskIndex) {
@@ -100,10 +100,11 @@ impl<H> State<H> {
             self.close_flow(flow);
         }
         let Some(ended) = self.tasks.remove(task) else { return };
+        self.unsent -= usize::from(ended.counters.sent == 0);
         self.runs.remove(&ended.run);
         self.release_number(ended.port, ended.number, plugin_knows);
         let wall = |at: u64| at.saturating_add_signed(self.wall_offset_ns);
-        self.outputs.push(Output::Ended(Box::new(Ended {
+        self.news.outputs.push(Output::Ended(Box::new(Ended {
             run: ended.run,
             end,
             counters: ended.counters,

@@ -26,10 +26,11 @@ use crate::{
     flows::Opening,
     identifiers::Identifiers,
     link::Link,
-    output::{Output, PortId, RunId, Start, Statistics},
+    output::{News, Output, PortId, RunId, Start, Statistics},
     pacing::{self, CLASSES, Pacer, QUANTUM_NS},
     policy::Policy,
     ports::{GONE, PortState},
+    recent::Recent,
     tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
     timers::{SWEEP_AT, Timers},
     wheel::Wheel,
@@ -81,30 +82,6 @@ pub(crate) enum Timer {
     Gate(pacing::Opening),
 }
 
-/// Packets of the last tenths of a second.
-#[derive(Debug, Default)]
-pub(crate) struct Recent {
-    since: u64,
-    pub(crate) packets: u64,
-    before: u64,
-}
-
-impl Recent {
-    /// Whether more than about a thousand packets a second leave. Then their times are shared out,
-    /// and there is one turn, and one portion of news, for all that happens within a while.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.packets.max(self.before) >= 100
-    }
-
-    fn look(&mut self, now: u64) {
-        let elapsed = now.saturating_sub(self.since);
-        if elapsed > 100_000_000 {
-            let before = if elapsed < 200_000_000 { self.packets } else { 0 };
-            *self = Self { since: now, packets: 0, before };
-        }
-    }
-}
-
 /// What the plugins want, copied out of their batches; kept for its memory.
 #[derive(Default)]
 struct Wishes {
@@ -138,6 +115,8 @@ pub(crate) struct State<H> {
     pub(crate) ready: [VecDeque<(TaskIndex, u32)>; 2],
     /// Flows opened so far.
     pub(crate) serial: u32,
+    /// Tasks that have not sent anything.
+    pub(crate) unsent: usize,
     /// Packets that could not leave, and when to try again; in the order of time.
     pub(crate) later: VecDeque<(u64, TaskIndex, u32, Waiting)>,
     /// Beside the probes of `demux`, by their slot.
@@ -150,7 +129,9 @@ pub(crate) struct State<H> {
     /// Number of the batch that is being filled.
     pub(crate) batch: u64,
     pub(crate) recent: Recent,
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) news: News,
+    /// Parameters of the task that begins; kept for its memory.
+    params: Vec<u8>,
     pub(crate) statistics: Statistics,
 }
 
@@ -159,7 +140,7 @@ pub(crate) struct Core<L: Link> {
     pub(crate) link: L,
     pub(crate) state: State<L::Hold>,
     commands: Receiver<Command>,
-    outputs: Sender<Vec<Output>>,
+    outputs: Sender<News>,
     shared: Arc<Mutex<Statistics>>,
     others: Vec<std::os::fd::RawFd>,
     wake: std::os::fd::RawFd,
@@ -192,6 +173,7 @@ impl<H> State<H> {
             policy_version: 0,
             ready: Default::default(),
             serial: 0,
+            unsent: 0,
             later: VecDeque::new(),
             notes: Vec::new(),
             bare: Slab::default(),
@@ -199,7 +181,8 @@ impl<H> State<H> {
             batched: 0,
             batch: 1,
             recent: Recent::default(),
-            outputs: Vec::new(),
+            news: News::default(),
+            params: Vec::new(),
             statistics: Statistics::default(),
         }
     }
@@ -278,6 +261,7 @@ impl<H> State<H> {
             refused: false,
         });
         port.numbers[number as usize] = Some(task);
+        self.unsent += 1;
         self.runs.insert(start.run, task);
         let event = Event {
             kind: EventKind::Start,
@@ -286,7 +270,11 @@ impl<H> State<H> {
             aux: start.method,
             ..Event::ZERO
         };
-        self.deliver(task, event, &start.params);
+        let mut params = std::mem::take(&mut self.params);
+        params.clear();
+        start.params.write(&mut params);
+        self.deliver(task, event, &params);
+        self.params = params;
     }
 
     fn interrupt(&mut self, task: TaskIndex) {
@@ -371,7 +359,7 @@ impl<L: Link> Core<L> {
         mut link: L,
         config: Config,
         seed: u64,
-        channels: (Receiver<Command>, Sender<Vec<Output>>, Arc<Mutex<Statistics>>),
+        channels: (Receiver<Command>, Sender<News>, Arc<Mutex<Statistics>>),
         wake: std::os::fd::RawFd,
     ) -> Self {
         let now = link.poll();
@@ -455,7 +443,7 @@ impl<L: Link> Core<L> {
                     Ok(port) => state.ports.push(PortState::new(id, port)),
                     Err(Lost { reason }) => {
                         state.ports.push(PortState::missing(id, reason.clone()));
-                        state.outputs.push(Output::PortLost { port: id, reason });
+                        state.news.outputs.push(Output::PortLost { port: id, reason });
                     }
                 },
                 Command::RemovePort(id) => {
@@ -463,7 +451,10 @@ impl<L: Link> Core<L> {
                         port.leaving = true;
                     }
                 }
-                Command::Start(start) => state.start(&start),
+                Command::Start(start) => {
+                    state.statistics.started += 1;
+                    state.start(&start);
+                }
                 Command::Interrupt(run) => {
                     if let Some(task) = state.runs.get(&run) {
                         state.interrupt(*task);
@@ -543,18 +534,20 @@ impl<L: Link> Core<L> {
         let (kernel_drops, clock_steps) = self.link.losses();
         self.state.statistics.kernel_drops = kernel_drops;
         self.state.statistics.clock_steps = clock_steps;
+        let ready: usize = self.state.ready.iter().map(VecDeque::len).sum();
+        self.state.statistics.waiting = self.state.unsent.max(ready) as u64;
         if let Ok(mut shared) = self.shared.lock() {
             *shared = self.state.statistics;
         }
         let state = &self.state;
         let waits = state.recent.is_busy()
             && !state.runs.is_empty()
-            && state.outputs.len() < MUCH_NEWS
+            && state.news.outputs.len() < MUCH_NEWS
             && state.now < self.reported + NEWS_NS;
-        if !self.state.outputs.is_empty() && !waits {
+        if !self.state.news.outputs.is_empty() && !waits {
             self.reported = self.state.now;
             // Nobody listens any more: the end is near, and nothing is left to be said.
-            let _ = self.outputs.send(std::mem::take(&mut self.state.outputs));
+            let _ = self.outputs.send(std::mem::take(&mut self.state.news));
         }
     }
 
@@ -574,7 +567,7 @@ impl<L: Link> Core<L> {
                 until = until.min(state.pacer.next(class, now));
             }
         }
-        if !state.outputs.is_empty() {
+        if !state.news.outputs.is_empty() {
             until = until.min(self.reported + NEWS_NS);
         }
         if let Some((again, ..)) = state.later.front() {

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     engine::{Command, Core, PortMaker},
     link::Kernel,
-    output::{Output, PortId, RunId, Start, Statistics},
+    output::{News, PortId, RunId, Start, Statistics},
     policy::Policy,
     privileges,
     sys::{self, Wake},
@@ -114,7 +114,7 @@ impl Engine {
 #[derive(Debug)]
 pub struct Handle {
     commands: Sender<Command>,
-    outputs: Receiver<Vec<Output>>,
+    outputs: Receiver<News>,
     wake: Wake,
     shared: Arc<Mutex<Statistics>>,
     thread: Option<JoinHandle<()>>,
@@ -180,12 +180,9 @@ impl Handle {
 
     /// What has happened since; waits for it up to `limit`. Empty after that, and when the engine
     /// has ended.
-    pub fn outputs(&mut self, limit: Duration) -> Vec<Output> {
+    pub fn outputs(&mut self, limit: Duration) -> Vec<News> {
         match self.outputs.recv_timeout(limit) {
-            Ok(mut outputs) => {
-                outputs.extend(self.outputs.try_iter().flatten());
-                outputs
-            }
+            Ok(news) => [news].into_iter().chain(self.outputs.try_iter()).collect(),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Vec::new(),
         }
     }

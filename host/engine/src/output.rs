@@ -1,6 +1,6 @@
 //! What goes in and out of an engine: starts and interrupts, rows and ends.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use sonde_plugin_api::abi::FailKind;
 
@@ -22,13 +22,79 @@ pub struct Start {
     /// Index of the method in the plugin's descriptor.
     pub method: u16,
     /// Values in declared order.
-    pub params: Vec<u8>,
+    pub params: Params,
     /// Packets that it may send after an interrupt.
     pub parting_packets: u16,
     /// Who asked for it; a number of the host's choice, for the pace.
     pub client: u64,
     /// Packets that it may send at all; none where only its parameters bound it.
     pub packet_budget: Option<u64>,
+}
+
+/// Encoded parameters. Those of a campaign differ in one value, so the others are there once.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Params {
+    shared: Arc<[u8]>,
+    own: Own,
+    /// Where its own octets take the place of shared ones.
+    at: Range<usize>,
+}
+
+/// Octets of a measurement of its own: an address with its tag, or nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Own {
+    octets: [u8; 17],
+    length: u8,
+}
+
+impl Params {
+    /// The same octets for all who share them.
+    #[must_use]
+    pub fn new(shared: Arc<[u8]>) -> Self {
+        Self { shared, own: Own::default(), at: 0..0 }
+    }
+
+    /// `own` in the place of the shared octets at `at`.
+    ///
+    /// # Panics
+    ///
+    /// Where `own` is longer than an encoded address, or `at` beyond the shared octets.
+    #[must_use]
+    pub fn with(shared: Arc<[u8]>, at: Range<usize>, own: &[u8]) -> Self {
+        assert!(shared.get(at.clone()).is_some(), "the place is one of the shared octets");
+        let mut octets = [0; 17];
+        octets[..own.len()].copy_from_slice(own);
+        Self { shared, own: Own { octets, length: own.len() as u8 }, at }
+    }
+
+    /// All of them, at the end of `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.shared[..self.at.start]);
+        out.extend_from_slice(&self.own.octets[..usize::from(self.own.length)]);
+        out.extend_from_slice(&self.shared[self.at.end..]);
+    }
+}
+
+impl From<Vec<u8>> for Params {
+    fn from(octets: Vec<u8>) -> Self {
+        Self::new(octets.into())
+    }
+}
+
+/// A portion of news.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// In the order in which it happened.
+    pub outputs: Vec<Output>,
+    pub(crate) octets: Vec<u8>,
+}
+
+impl News {
+    /// The values of a row of this portion.
+    #[must_use]
+    pub fn values(&self, values: &Range<usize>) -> &[u8] {
+        self.octets.get(values.clone()).unwrap_or_default()
+    }
 }
 
 /// News of a measurement.
@@ -40,8 +106,8 @@ pub enum Output {
         run: RunId,
         /// Index of the table in the method's descriptor.
         table: u8,
-        /// In the order of the columns.
-        values: Vec<u8>,
+        /// In the order of the columns: what [`News::values`] finds.
+        values: Range<usize>,
         /// Wall time minus monotonic time, for the times among the values.
         wall_offset_ns: i64,
     },
@@ -136,6 +202,10 @@ pub struct Counters {
 pub struct Statistics {
     /// Sum over all measurements, the ended ones too.
     pub counters: Counters,
+    /// Measurements that were begun, or refused.
+    pub started: u64,
+    /// Measurements that wait for their turn to send.
+    pub waiting: u64,
     /// Packets sent.
     pub sent: u64,
     /// Received packets that are no business of ours.

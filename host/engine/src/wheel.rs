@@ -18,6 +18,8 @@ pub(crate) struct Wheel<T> {
     tick: u64,
     count: usize,
     due: Vec<(u64, T)>,
+    /// Nothing is due before.
+    soonest: u64,
 }
 
 impl<T> Wheel<T> {
@@ -29,12 +31,14 @@ impl<T> Wheel<T> {
             tick: now / TICK_NS,
             count: 0,
             due: Vec::new(),
+            soonest: u64::MAX,
         }
     }
 
     /// Fires at `at`, or at once where that is past.
     pub(crate) fn arm(&mut self, at: u64, timer: T) {
         self.count += 1;
+        self.soonest = self.soonest.min(at);
         let tick = (at / TICK_NS).max(self.tick);
         if tick - self.tick >= BUCKETS as u64 {
             self.far.push((at, timer));
@@ -46,6 +50,12 @@ impl<T> Wheel<T> {
     /// Hands over what is due at `now`, in the order of time.
     pub(crate) fn fire(&mut self, now: u64, mut sink: impl FnMut(u64, T)) {
         let last = now / TICK_NS;
+        if now < self.soonest {
+            if self.count == 0 {
+                self.tick = self.tick.max(last);
+            }
+            return;
+        }
         let mut due = std::mem::take(&mut self.due);
         while self.tick <= last && self.count > 0 {
             let bucket = &mut self.buckets[self.tick as usize % BUCKETS];
@@ -70,6 +80,7 @@ impl<T> Wheel<T> {
             sink(at, timer);
         }
         self.due = due;
+        self.soonest = self.find_soonest();
     }
 
     /// Timers that have not fired.
@@ -87,18 +98,22 @@ impl<T> Wheel<T> {
 
     /// When to come again; `None` where there is nothing to come for.
     pub(crate) fn next(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.soonest)
+    }
+
+    fn find_soonest(&self) -> u64 {
         if self.count == 0 {
-            return None;
+            return u64::MAX;
         }
         let ticks = (self.tick..self.tick + BUCKETS as u64).take(1000);
         for tick in ticks {
             let bucket = &self.buckets[tick as usize % BUCKETS];
             if let Some(first) = bucket.iter().map(|(at, _)| *at).min() {
-                return Some(first);
+                return first;
             }
         }
         // Nothing within a second: look again then.
-        Some((self.tick + 1000) * TICK_NS)
+        (self.tick + 1000) * TICK_NS
     }
 }
 

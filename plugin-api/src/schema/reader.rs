@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Value, tag};
+use super::{Scalar, Value, tag};
 
 /// Lists and maps inside each other; the outermost values have depth 1.
 pub const MAX_DEPTH: usize = 8;
@@ -96,28 +96,48 @@ impl<'a> Reader<'a> {
         self.nested(1)
     }
 
+    /// The next value where it is no list and no map; `None`, and nothing is read, where it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::value`].
+    #[inline]
+    pub fn scalar(&mut self) -> Result<Option<Scalar<'a>>, DecodeError> {
+        if matches!(self.rest.first(), Some(&(tag::LIST | tag::MAP))) {
+            return Ok(None);
+        }
+        self.values_left = self.values_left.checked_sub(1).ok_or(DecodeError::TooMany)?;
+        let [tag] = self.array()?;
+        Ok(Some(match tag {
+            tag::NONE => Scalar::None,
+            tag::BOOL => match self.array()? {
+                [0] => Scalar::Bool(false),
+                [1] => Scalar::Bool(true),
+                [other] => return Err(DecodeError::Unknown(other)),
+            },
+            tag::U64 => Scalar::U64(u64::from_le_bytes(self.array()?)),
+            tag::I64 => Scalar::I64(i64::from_le_bytes(self.array()?)),
+            tag::F64 => Scalar::F64(f64::from_le_bytes(self.array()?)),
+            tag::TEXT => Scalar::Text(self.text()?),
+            tag::IP4 => Scalar::Ip(Ipv4Addr::from(self.array()?).into()),
+            tag::IP6 => Scalar::Ip(Ipv6Addr::from(self.array::<16>()?).into()),
+            tag::TIME => Scalar::Time(u64::from_le_bytes(self.array()?)),
+            tag::DURATION => Scalar::Duration(u64::from_le_bytes(self.array()?)),
+            tag::BYTES => Scalar::Bytes(self.counted()?),
+            other => return Err(DecodeError::Unknown(other)),
+        }))
+    }
+
     fn nested(&mut self, depth: usize) -> Result<Value, DecodeError> {
         if depth > MAX_DEPTH {
             return Err(DecodeError::TooDeep);
         }
+        if let Some(scalar) = self.scalar()? {
+            return Ok(scalar.to_value());
+        }
         self.values_left = self.values_left.checked_sub(1).ok_or(DecodeError::TooMany)?;
         let [tag] = self.array()?;
         Ok(match tag {
-            tag::NONE => Value::None,
-            tag::BOOL => match self.array()? {
-                [0] => Value::Bool(false),
-                [1] => Value::Bool(true),
-                [other] => return Err(DecodeError::Unknown(other)),
-            },
-            tag::U64 => Value::U64(u64::from_le_bytes(self.array()?)),
-            tag::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
-            tag::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
-            tag::TEXT => Value::Text(self.text()?),
-            tag::IP4 => Value::Ip(Ipv4Addr::from(self.array()?).into()),
-            tag::IP6 => Value::Ip(Ipv6Addr::from(self.array::<16>()?).into()),
-            tag::TIME => Value::Time(u64::from_le_bytes(self.array()?)),
-            tag::DURATION => Value::Duration(u64::from_le_bytes(self.array()?)),
-            tag::BYTES => Value::Bytes(self.counted()?.to_vec()),
             tag::LIST => {
                 let count = self.count(1)?;
                 let mut values = Vec::with_capacity(count);
@@ -132,7 +152,9 @@ impl<'a> Reader<'a> {
                 let mut entries = Vec::with_capacity(count);
                 for _ in 0..count {
                     match self.array()? {
-                        [tag::TEXT] => entries.push((self.text()?, self.nested(depth + 1)?)),
+                        [tag::TEXT] => {
+                            entries.push((self.text()?.to_owned(), self.nested(depth + 1)?));
+                        }
                         [other] => return Err(DecodeError::Unknown(other)),
                     }
                 }
@@ -157,9 +179,8 @@ impl<'a> Reader<'a> {
         self.take(usize::try_from(length).map_err(|_| DecodeError::Truncated)?)
     }
 
-    fn text(&mut self) -> Result<String, DecodeError> {
-        let octets = self.counted()?;
-        Ok(std::str::from_utf8(octets).map_err(|_| DecodeError::NotUtf8)?.to_owned())
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.counted()?).map_err(|_| DecodeError::NotUtf8)
     }
 
     /// How many entries follow, each at least `octets` long: a number that the rest cannot hold

@@ -66,6 +66,25 @@ impl Value {
         }
     }
 
+    /// An address as [`Value::encode`] writes it, and how many of the octets that are.
+    #[must_use]
+    pub fn encoded_address(address: IpAddr) -> ([u8; 17], usize) {
+        let mut octets = [0; 17];
+        let length = match address {
+            IpAddr::V4(address) => {
+                octets[0] = tag::IP4;
+                octets[1..5].copy_from_slice(&address.octets());
+                5
+            }
+            IpAddr::V6(address) => {
+                octets[0] = tag::IP6;
+                octets[1..].copy_from_slice(&address.octets());
+                17
+            }
+        };
+        (octets, length)
+    }
+
     /// Whether the value is missing.
     #[must_use]
     pub fn is_none(&self) -> bool {

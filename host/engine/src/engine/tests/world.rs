@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Limits, Stamps},
     engine::{Command, Core},
     link::{Arrival, Held, Link},
-    output::{Ended, Output, PortId, RunId, Start},
+    output::{Ended, News, Output, PortId, RunId, Start},
     pacing::Pacer,
     route::{Lookup, Query, Route},
     sys::{Departure, Egress, Full},
@@ -253,7 +253,7 @@ impl Plugin {
 pub(super) struct Bench {
     pub(super) core: Core<FakeLink>,
     commands: mpsc::Sender<Command>,
-    outputs: mpsc::Receiver<Vec<Output>>,
+    outputs: mpsc::Receiver<News>,
     ports: u32,
 }
 
@@ -295,7 +295,7 @@ impl Bench {
             run: RunId(run),
             port: plugin.id,
             method: 0,
-            params: b"parameters".to_vec(),
+            params: b"parameters".to_vec().into(),
             parting_packets: 2,
             client: 0,
             packet_budget: budget,
@@ -345,7 +345,7 @@ impl Bench {
     }
 
     pub(super) fn outputs(&mut self) -> Vec<Output> {
-        self.outputs.try_iter().flatten().collect()
+        self.outputs.try_iter().flat_map(|news| news.outputs).collect()
     }
 
     pub(super) fn ended(&mut self) -> Vec<Ended> {
