@@ -1,0 +1,7 @@
+//! The mPlane supervisor: hosts register with it, clients ask it, results wait in its store.
+
+#[cfg(test)]
+mod fixtures;
+pub mod relay;
+pub mod roster;
+pub mod store;

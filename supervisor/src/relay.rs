@@ -1,0 +1,349 @@
+//! From the specification of a client to the result of a host.
+//!
+//! A job is the client's specification on one side and one of ours to the host on the other, with a
+//! token of ours. What the host says comes back under the client's label and token. Pure: it
+//! says what has to be durable before anybody is answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use sonde_mplane::{
+    Exception, Kind, Message, MessageError, Registries, Specification, Time,
+};
+use ulid::Ulid;
+
+use crate::{
+    roster::{NoHost, Offer},
+    store::{Change, Progress, StoredJob},
+};
+
+/// How long a host may take to acknowledge a specification before it gets it again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Text for a token that stands for nothing, as the RI has it.
+pub const UNKNOWN_JOB: &str = "Unknown job";
+
+/// A job that was not redeemed.
+#[derive(Clone, Debug)]
+struct Job {
+    client: String,
+    /// As the client sent it, with its token.
+    specification: Specification,
+    host: String,
+    /// As the host gets it.
+    forwarded: Specification,
+    progress: Progress,
+    /// When the host was told of it last.
+    told: Option<Time>,
+    is_interrupted: bool,
+    since: Time,
+    is_exception: bool,
+}
+
+/// What a client gets at once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// This message.
+    Message(Box<Message>),
+    /// The outcome of a job, which is in the store; it is redeemed with that.
+    Outcome {
+        /// Which job.
+        number: u64,
+    },
+}
+
+/// Every job that was not redeemed.
+#[derive(Debug, Default)]
+pub struct Relay {
+    jobs: BTreeMap<u64, Job>,
+    by_client: HashMap<(String, String), u64>,
+    by_host: HashMap<(String, String), u64>,
+    /// By host: numbers of jobs that it has to be told of, or that they shall end.
+    waiting: HashMap<String, BTreeSet<u64>>,
+    next_number: u64,
+}
+
+impl Relay {
+    /// With what the store remembers.
+    ///
+    /// # Errors
+    ///
+    /// Where a stored message cannot be read.
+    pub fn restore(
+        jobs: Vec<StoredJob>,
+        next_number: u64,
+        registries: &Registries,
+    ) -> Result<Self, MessageError> {
+        let mut relay = Self { next_number, ..Self::default() };
+        for stored in jobs {
+            let read = |text: &str| match Message::from_json(text.as_bytes(), registries)? {
+                Message::Specification(specification) => Ok(Some(specification)),
+                _ => Ok(None),
+            };
+            let (Some(specification), Some(forwarded)) =
+                (read(&stored.specification)?, read(&stored.host_specification)?)
+            else {
+                continue;
+            };
+            let job = Job {
+                client: stored.client,
+                specification,
+                host: stored.host,
+                forwarded,
+                progress: stored.progress,
+                told: None,
+                is_interrupted: stored.is_interrupted,
+                since: Time::from_unix_us(stored.since_ms as i64 * 1000),
+                is_exception: false,
+            };
+            relay.insert(stored.number, job);
+        }
+        Ok(relay)
+    }
+
+    fn insert(&mut self, number: u64, job: Job) {
+        let client = (job.client.clone(), job.specification.token());
+        let host = (job.host.clone(), job.forwarded.token());
+        self.by_client.insert(client, number);
+        self.by_host.insert(host, number);
+        let is_to_be_told = job.progress == Progress::Waiting
+            || (job.is_interrupted && job.progress == Progress::Accepted);
+        if is_to_be_told {
+            self.waiting.entry(job.host.clone()).or_default().insert(number);
+        }
+        self.jobs.insert(number, job);
+    }
+
+    /// Jobs that have not come to their end.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.jobs.values().filter(|job| job.progress != Progress::Ended).count()
+    }
+
+    /// Jobs of a host that have not come to their end.
+    #[must_use]
+    pub fn unfinished_of(&self, host: &str) -> usize {
+        let is_it = |job: &&Job| job.host == host && job.progress != Progress::Ended;
+        self.jobs.values().filter(is_it).count()
+    }
+
+    /// Takes on a specification. The same token again is answered alike, and nothing is done twice.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHost`] where `choose` finds nobody.
+    pub fn take_on<'a>(
+        &mut self,
+        client: &str,
+        mut specification: Specification,
+        result_link: &str,
+        now: Time,
+        choose: impl FnOnce(&Specification) -> Result<&'a Offer, NoHost>,
+    ) -> Result<(Answer, Vec<Change>), NoHost> {
+        let token = specification.token();
+        specification.head.token = Some(token.clone());
+        specification.head.link = None;
+        if let Some(number) = self.by_client.get(&(client.to_owned(), token)) {
+            return Ok((self.answer(*number), Vec::new()));
+        }
+        let offer = choose(&specification)?;
+        let number = self.next_number;
+        self.next_number += 1;
+        let mut forwarded = specification.clone();
+        let label = offer.capability.head.label();
+        forwarded.head.label = Some(format!("{label}-{number}"));
+        forwarded.head.token = Some(Ulid::new().to_string());
+        forwarded.head.link = Some(result_link.to_owned());
+        let stored = StoredJob {
+            number,
+            client: client.to_owned(),
+            token: specification.token(),
+            specification: Message::from(specification.clone()).to_json(),
+            host: offer.host.clone(),
+            host_token: forwarded.token(),
+            host_specification: Message::from(forwarded.clone()).to_json(),
+            progress: Progress::Waiting,
+            is_interrupted: false,
+            since_ms: (now.unix_us() / 1000) as u64,
+        };
+        let receipt = specification.receipt();
+        let job = Job {
+            client: client.to_owned(),
+            specification,
+            host: offer.host.clone(),
+            forwarded,
+            progress: Progress::Waiting,
+            told: None,
+            is_interrupted: false,
+            since: now,
+            is_exception: false,
+        };
+        self.insert(number, job);
+        Ok((Answer::Message(Box::new(receipt)), vec![Change::Started(Box::new(stored))]))
+    }
+
+    /// Messages for a host that polls: specifications, then interrupts.
+    ///
+    /// One that the host does not acknowledge comes again after a while: the reply may have been lost.
+    /// Hosts start a job once, whatever the number of specifications with its token.
+    pub fn poll(&mut self, host: &str, now: Time) -> Vec<Message> {
+        let Some(numbers) = self.waiting.get_mut(host) else { return Vec::new() };
+        let (mut specifications, mut interrupts) = (Vec::new(), Vec::new());
+        numbers.retain(|number| {
+            let Some(job) = self.jobs.get_mut(number) else { return false };
+            match job.progress {
+                Progress::Waiting => {
+                    if job.told.is_none_or(|told| now.since(told) >= AGAIN) {
+                        job.told = Some(now);
+                        specifications.push(Message::from(job.forwarded.clone()));
+                    }
+                    true
+                }
+                Progress::Accepted if job.is_interrupted => {
+                    interrupts.push(job.forwarded.reference().interrupt());
+                    false
+                }
+                _ => false,
+            }
+        });
+        specifications.append(&mut interrupts);
+        specifications
+    }
+
+    /// A receipt, result, exception or envelope of a host. What belongs to no job of this host is let go.
+    pub fn deliver(&mut self, host: &str, message: Message, now: Time) -> Vec<Change> {
+        let number = message
+            .token()
+            .and_then(|token| self.by_host.get(&(host.to_owned(), token.to_owned())).copied());
+        let Some(number) = number else {
+            // The RI packs results for one delivery into an envelope without a token.
+            let Message::Envelope(envelope) = message else { return Vec::new() };
+            let contents = envelope.contents.into_iter();
+            return contents.flat_map(|message| self.deliver(host, message, now)).collect();
+        };
+        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.progress != Progress::Ended)
+        else {
+            return Vec::new();
+        };
+        let outcome = match message {
+            Message::Receipt(_) => {
+                if job.progress == Progress::Accepted {
+                    return Vec::new();
+                }
+                job.progress = Progress::Accepted;
+                if job.is_interrupted {
+                    self.waiting.entry(job.host.clone()).or_default().insert(number);
+                }
+                return vec![moved(number, job)];
+            }
+            Message::Result(_) | Message::Exception(_) | Message::Envelope(_) => {
+                as_client_knows_it(message, &job.specification)
+            }
+            _ => return Vec::new(),
+        };
+        job.progress = Progress::Ended;
+        job.is_exception = outcome.kind() == Kind::Exception;
+        let at_ms = (now.unix_us() / 1000) as u64;
+        vec![Change::Ended { number, outcome: outcome.to_json(), at_ms }]
+    }
+
+    /// A client asks for the result.
+    #[must_use]
+    pub fn redeem(&self, client: &str, token: &str) -> Answer {
+        match self.by_client.get(&(client.to_owned(), token.to_owned())) {
+            Some(number) => self.answer(*number),
+            None => unknown_job(token),
+        }
+    }
+
+    /// A client wants a job to end.
+    pub fn interrupt(&mut self, client: &str, token: &str) -> (Answer, Vec<Change>) {
+        let Some(&number) = self.by_client.get(&(client.to_owned(), token.to_owned())) else {
+            return (unknown_job(token), Vec::new());
+        };
+        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.progress != Progress::Ended)
+        else {
+            return (self.answer(number), Vec::new());
+        };
+        let mut changes = Vec::new();
+        if !job.is_interrupted {
+            job.is_interrupted = true;
+            if job.progress == Progress::Accepted {
+                self.waiting.entry(job.host.clone()).or_default().insert(number);
+            }
+            changes.push(moved(number, job));
+        }
+        (self.answer(number), changes)
+    }
+
+    /// The outcome is on its way to the client: the job is over. That of a failed one may be asked for again.
+    pub fn forget(&mut self, number: u64) -> Vec<Change> {
+        let Some(job) = self.jobs.get(&number).filter(|job| !job.is_exception) else {
+            return Vec::new();
+        };
+        self.by_client.remove(&(job.client.clone(), job.specification.token()));
+        self.by_host.remove(&(job.host.clone(), job.forwarded.token()));
+        self.jobs.remove(&number);
+        vec![Change::Redeemed { number }]
+    }
+
+    /// Outcomes that nobody asked for in `most` are let go; they stay in the archive.
+    pub fn sweep(&mut self, now: Time, most: Duration) -> Vec<Change> {
+        let is_old = |job: &Job| job.progress == Progress::Ended && now.since(job.since) > most;
+        let old: Vec<u64> =
+            self.jobs.iter().filter(|(_, job)| is_old(job)).map(|(number, _)| *number).collect();
+        let mut changes = Vec::new();
+        for number in old {
+            if let Some(job) = self.jobs.get_mut(&number) {
+                job.is_exception = false;
+            }
+            changes.extend(self.forget(number));
+        }
+        changes
+    }
+
+    fn answer(&self, number: u64) -> Answer {
+        match self.jobs.get(&number) {
+            Some(job) if job.progress == Progress::Ended => Answer::Outcome { number },
+            Some(job) => Answer::Message(Box::new(job.specification.receipt())),
+            None => unknown_job(""),
+        }
+    }
+}
+
+fn moved(number: u64, job: &Job) -> Change {
+    Change::Moved { number, progress: job.progress, is_interrupted: job.is_interrupted }
+}
+
+fn unknown_job(token: &str) -> Answer {
+    let token = (!token.is_empty()).then(|| token.to_owned());
+    let exception = Exception { token, message: UNKNOWN_JOB.to_owned() };
+    Answer::Message(Box::new(exception.into()))
+}
+
+/// Under the client's label and token. Results inside an envelope keep their tokens.
+fn as_client_knows_it(mut message: Message, specification: &Specification) -> Message {
+    message.set_token(&specification.token());
+    let label = specification.head.label.clone();
+    match &mut message {
+        Message::Envelope(envelope) => {
+            envelope.label.clone_from(&label);
+            for inner in &mut envelope.contents {
+                if let Some(head) = inner.head_mut() {
+                    head.label.clone_from(&label);
+                }
+            }
+        }
+        other => {
+            if let Some(head) = other.head_mut() {
+                head.label = label;
+            }
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+use sonde_mplane::{Envelope, When};
+
+use super::*;
+use crate::{
+    fixtures::{at, average, registries, wanted},
+    roster::Roster,
+};
+
+const HOST: &str = "org.mplane.Components.One";
+const CLIENT: &str = "org.mplane.Clients.One";
+const LINK: &str = "https://127.0.0.1:8889/register/result";
+
+/// A relay, and everything that it wanted to be durable.
+struct Scene {
+    roster: Roster,
+    relay: Relay,
+    changes: Vec<Change>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut roster = Roster::new(None);
+        roster.offer(HOST, average("192.0.2.1"), at(0));
+        Self { roster, relay: Relay::default(), changes: Vec::new() }
+    }
+
+    fn take_on(&mut self, client: &str, token: &str) -> Answer {
+        let roster = &self.roster;
+        let choose = |it: &Specification| roster.choose(it, at(1), |_| true);
+        let specification = wanted("192.0.2.1", token);
+        let taken = self.relay.take_on(client, specification, LINK, at(1), choose);
+        let (answer, changes) = taken.unwrap();
+        self.changes.extend(changes);
+        answer
+    }
+
+    fn poll(&mut self) -> Vec<Message> {
+        self.relay.poll(HOST, at(2))
+    }
+
+    fn deliver(&mut self, message: Message) {
+        self.changes.extend(self.relay.deliver(HOST, message, at(9)));
+    }
+
+    fn outcomes(&self) -> Vec<Message> {
+        let outcome = |change: &Change| match change {
+            Change::Ended { outcome, .. } => {
+                Some(Message::from_json(outcome.as_bytes(), &registries()).unwrap())
+            }
+            _ => None,
+        };
+        self.changes.iter().filter_map(outcome).collect()
+    }
+}
+
+fn specification(message: &Message) -> &Specification {
+    match message {
+        Message::Specification(specification) => specification,
+        other => panic!("{} instead of a specification", other.kind()),
+    }
+}
+
+fn measured(specification: &Specification) -> Message {
+    let when = When::measured(at(2), at(5));
+    Message::from(specification.result(when, Vec::new()))
+}
+
+fn text(answer: &Answer) -> String {
+    match answer {
+        Answer::Message(message) => match &**message {
+            Message::Exception(exception) => exception.message.clone(),
+            other => other.kind().to_string(),
+        },
+        Answer::Outcome { number } => format!("outcome {number}"),
+    }
+}
+
+#[test]
+fn a_result_comes_back_under_the_label_and_token_of_the_client() {
+    let mut scene = Scene::new();
+    assert_eq!(text(&scene.take_on(CLIENT, "mine")), "receipt");
+    let polled = scene.poll();
+    let forwarded = specification(&polled[0]).clone();
+    assert_eq!(forwarded.head.label(), "ping-average-ip4-0");
+    assert_eq!(forwarded.head.link(), Some(LINK));
+    assert_ne!(forwarded.token(), "mine");
+    assert_eq!(scene.poll(), []);
+    scene.deliver(forwarded.receipt());
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "receipt");
+    scene.deliver(measured(&forwarded));
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
+    let outcomes = scene.outcomes();
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!((outcomes[0].token(), outcomes[0].label()), (Some("mine"), Some("ping-average-ip4-0")));
+    assert_eq!(scene.relay.forget(0), [Change::Redeemed { number: 0 }]);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), UNKNOWN_JOB);
+}
+
+#[test]
+fn the_same_token_again_is_answered_alike_and_done_once() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    assert_eq!(text(&scene.take_on(CLIENT, "mine")), "receipt");
+    let polled = scene.poll();
+    assert_eq!(polled.len(), 1);
+    scene.deliver(measured(specification(&polled[0])));
+    assert_eq!(text(&scene.take_on(CLIENT, "mine")), "outcome 0");
+    assert_eq!(scene.poll(), []);
+}
+
+#[test]
+fn a_result_that_comes_twice_counts_once() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    for _ in 0..2 {
+        scene.deliver(measured(specification(&polled[0])));
+    }
+    assert_eq!(scene.outcomes().len(), 1);
+}
+
+#[test]
+fn nobody_gets_what_another_client_asked_for_nor_ends_it() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let other = "org.mplane.Clients.Two";
+    assert_eq!(text(&scene.relay.redeem(other, "mine")), UNKNOWN_JOB);
+    let (answer, changes) = scene.relay.interrupt(other, "mine");
+    assert_eq!((text(&answer).as_str(), changes), (UNKNOWN_JOB, Vec::new()));
+    assert_eq!(text(&scene.take_on(other, "mine")), "receipt");
+    assert_eq!(scene.poll().len(), 2);
+}
+
+#[test]
+fn nobody_delivers_for_another_host() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    let result = measured(specification(&polled[0]));
+    assert_eq!(scene.relay.deliver("org.mplane.Components.Two", result, at(9)), []);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "receipt");
+}
+
+#[test]
+fn an_interrupt_waits_for_the_receipt_of_the_host() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    let (answer, _) = scene.relay.interrupt(CLIENT, "mine");
+    assert_eq!(text(&answer), "receipt");
+    assert_eq!(scene.poll(), []);
+    scene.deliver(specification(&polled[0]).receipt());
+    let interrupts = scene.poll();
+    assert_eq!(interrupts.len(), 1);
+    assert_eq!(interrupts[0].kind(), Kind::Interrupt);
+    assert_eq!(interrupts[0].token(), polled[0].token());
+    assert_eq!(scene.poll(), []);
+}
+
+#[test]
+fn a_failure_is_told_again_each_time_it_is_asked_for() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    scene.deliver(specification(&polled[0]).exception("no route").into());
+    let Message::Exception(exception) = &scene.outcomes()[0] else { panic!("no exception") };
+    assert_eq!((exception.token.as_deref(), exception.message.as_str()), (Some("mine"), "no route"));
+    assert_eq!(scene.relay.forget(0), []);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
+    assert_eq!(scene.relay.sweep(at(10), Duration::from_secs(3600)), []);
+    assert_eq!(scene.relay.sweep(at(4000), Duration::from_secs(3600)), [Change::Redeemed { number: 0 }]);
+}
+
+#[test]
+fn an_envelope_of_repeated_results_is_the_outcome_and_one_without_a_token_is_unpacked() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "repeated");
+    scene.take_on(CLIENT, "single");
+    let polled = scene.poll();
+    let (repeated, single) = (specification(&polled[0]), specification(&polled[1]));
+    let results = vec![measured(repeated), measured(repeated)];
+    let envelope = Envelope { token: repeated.head.token.clone(), contents: results, ..<_>::default() };
+    scene.deliver(envelope.into());
+    let packed = Envelope { contents: vec![measured(single)], ..Envelope::default() };
+    scene.deliver(packed.into());
+    let outcomes = scene.outcomes();
+    let kinds: Vec<Kind> = outcomes.iter().map(Message::kind).collect();
+    assert_eq!(kinds, [Kind::Envelope, Kind::Result]);
+    assert_eq!((outcomes[0].token(), outcomes[1].token()), (Some("repeated"), Some("single")));
+}
+
+#[test]
+fn what_a_host_does_not_acknowledge_it_gets_again_after_a_while() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    assert_eq!(scene.relay.poll(HOST, at(31)), []);
+    assert_eq!(scene.relay.poll(HOST, at(32)), polled);
+    scene.deliver(specification(&polled[0]).receipt());
+    assert_eq!(scene.relay.poll(HOST, at(99)), []);
+}
+
+#[test]
+fn every_receipt_is_worth_the_same_after_a_restart() {
+    let mut scene = Scene::new();
+    for token in ["told", "accepted", "ended"] {
+        scene.take_on(CLIENT, token);
+    }
+    // What the store would hold.
+    let mut stored: Vec<StoredJob> = Vec::new();
+    let polled = scene.poll();
+    scene.deliver(specification(&polled[1]).receipt());
+    scene.deliver(measured(specification(&polled[2])));
+    for change in std::mem::take(&mut scene.changes) {
+        match change {
+            Change::Started(job) => stored.push(*job),
+            Change::Moved { number, progress, .. } => stored[number as usize].progress = progress,
+            Change::Ended { number, .. } => stored[number as usize].progress = Progress::Ended,
+            _ => {}
+        }
+    }
+    scene.relay = Relay::restore(stored, 3, &registries()).unwrap();
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "told")), "receipt");
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "accepted")), "receipt");
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "ended")), "outcome 2");
+    // Whether it came to the host nobody knows.
+    let again = scene.poll();
+    assert_eq!((again.len(), again[0].token()), (1, polled[0].token()));
+    scene.deliver(measured(specification(&polled[0])));
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "told")), "outcome 0");
+    assert_eq!(scene.relay.unfinished(), 1);
+}

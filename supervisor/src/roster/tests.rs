@@ -1,0 +1,95 @@
+use super::*;
+use crate::fixtures::{at, average, registries, wanted};
+
+const ONE: &str = "org.mplane.Components.One";
+const TWO: &str = "org.mplane.Components.Two";
+
+fn roster_of(offers: &[(&str, &str)]) -> Roster {
+    let mut roster = Roster::new(Some(Duration::from_secs(60)));
+    for (host, source) in offers {
+        roster.offer(host, average(source), at(0));
+    }
+    roster
+}
+
+fn chosen(roster: &Roster, specification: &Specification) -> Result<String, String> {
+    let offer = roster.choose(specification, at(1), |_| true);
+    offer.map(|offer| offer.host.clone()).map_err(|error| error.to_string())
+}
+
+fn labels(roster: &Roster, now: Time) -> Vec<String> {
+    roster.offers(now).map(|offer| offer.published.head.label().to_owned()).collect()
+}
+
+#[test]
+fn a_host_is_chosen_by_the_source_address_that_its_capability_has() {
+    let roster = roster_of(&[(ONE, "192.0.2.1"), (TWO, "192.0.2.2")]);
+    assert_eq!(chosen(&roster, &wanted("192.0.2.2", "t")), Ok(TWO.to_owned()));
+    assert_eq!(chosen(&roster, &wanted("192.0.2.1", "t")), Ok(ONE.to_owned()));
+    let refused = chosen(&roster, &wanted("192.0.2.3", "t")).unwrap_err();
+    assert!(refused.contains("source.ip4 is 192.0.2.3, accepted: 192.0.2.1"), "{refused}");
+}
+
+#[test]
+fn the_same_capability_of_two_hosts_has_two_tokens_and_labels_and_can_be_chosen() {
+    let roster = roster_of(&[(ONE, "*"), (TWO, "*")]);
+    let tokens: Vec<String> =
+        roster.offers(at(1)).map(|offer| offer.token().to_owned()).collect();
+    assert_ne!(tokens[0], tokens[1]);
+    assert_eq!(tokens[0], average("*").token());
+    let other = format!("ping-average-ip4@{TWO}");
+    assert_eq!(labels(&roster, at(1)), ["ping-average-ip4".to_owned(), other.clone()]);
+    assert_eq!(roster.find(&tokens[1], at(1)).unwrap().host, TWO);
+    let mut specification = wanted("192.0.2.2", "t");
+    assert_eq!(chosen(&roster, &specification), Ok(ONE.to_owned()));
+    specification.head.label = Some(format!("{other}-7"));
+    assert_eq!(chosen(&roster, &specification), Ok(TWO.to_owned()));
+}
+
+#[test]
+fn what_is_registered_again_keeps_its_place_token_and_label() {
+    let mut roster = roster_of(&[(ONE, "*"), (TWO, "*")]);
+    let before: Vec<String> = roster.offers(at(1)).map(|it| it.token().to_owned()).collect();
+    roster.offer(TWO, average("*"), at(2));
+    roster.offer(ONE, average("*"), at(2));
+    let after: Vec<String> = roster.offers(at(3)).map(|it| it.token().to_owned()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_silent_host_is_hidden_and_its_next_poll_brings_it_back() {
+    let mut roster = roster_of(&[(ONE, "*"), (TWO, "192.0.2.2")]);
+    roster.hear(TWO, at(50));
+    assert_eq!(labels(&roster, at(61)), [format!("ping-average-ip4@{TWO}")]);
+    assert!(roster.hear(ONE, at(100)));
+    assert_eq!(labels(&roster, at(101)).len(), 2);
+    assert!(!roster.hear("somebody else", at(100)));
+}
+
+#[test]
+fn a_withdrawn_capability_is_gone_and_an_unknown_one_changes_nothing() {
+    let mut roster = roster_of(&[(ONE, "192.0.2.1"), (TWO, "192.0.2.2")]);
+    assert_eq!(roster.withdraw(ONE, &average("192.0.2.2")), None);
+    assert_eq!(roster.withdraw(ONE, &average("192.0.2.1")), Some(average("192.0.2.1").token()));
+    assert_eq!(labels(&roster, at(1)).len(), 1);
+    let refused = chosen(&roster, &wanted("192.0.2.1", "t"));
+    assert!(refused.unwrap_err().contains("accepted: 192.0.2.2"));
+}
+
+#[test]
+fn callback_control_is_noted_and_never_offered() {
+    let mut roster = roster_of(&[(ONE, "*")]);
+    assert!(!roster.has_callback(ONE));
+    let callback =
+        Capability::build("callback", "now ... future").finish(&registries()).unwrap();
+    roster.offer(ONE, callback, at(0));
+    assert!(roster.has_callback(ONE));
+    assert_eq!(labels(&roster, at(1)), ["ping-average-ip4"]);
+}
+
+#[test]
+fn who_may_not_use_a_capability_does_not_learn_of_it() {
+    let roster = roster_of(&[(ONE, "192.0.2.1")]);
+    let refused = roster.choose(&wanted("192.0.2.9", "t"), at(1), |_| false).unwrap_err();
+    assert_eq!(refused.to_string(), "No service registered for specification ping-average-ip4-0");
+}

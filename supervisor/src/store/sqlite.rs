@@ -1,0 +1,300 @@
+//! The store in an SQLite file.
+//!
+//! Write-ahead log with `synchronous = FULL`: what a commit returned for is on the disk. Strangers
+//! never write here, but a file may come from an older version: the format has a number.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::{Change, Progress, Store, StoreError, Stored, StoredCapability, StoredJob};
+
+/// Version of the tables.
+const FORMAT: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE capability (
+        ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+        host TEXT NOT NULL,
+        token TEXT NOT NULL,
+        message TEXT NOT NULL,
+        UNIQUE (host, token)
+    );
+    CREATE TABLE job (
+        number INTEGER PRIMARY KEY,
+        client TEXT NOT NULL,
+        token TEXT NOT NULL,
+        specification TEXT NOT NULL,
+        host TEXT NOT NULL,
+        host_token TEXT NOT NULL,
+        host_specification TEXT NOT NULL,
+        progress INTEGER NOT NULL,
+        interrupted INTEGER NOT NULL,
+        since_ms INTEGER NOT NULL,
+        ended_ms INTEGER,
+        redeemed INTEGER NOT NULL DEFAULT 0,
+        outcome TEXT
+    );
+    CREATE INDEX open_job ON job (redeemed) WHERE redeemed = 0;
+";
+
+/// A store in a file.
+pub struct Sqlite {
+    connection: Connection,
+    place: String,
+}
+
+impl Sqlite {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened, is no database, or comes from a newer version.
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        let place = file.display().to_string();
+        let opened = Connection::open(file).and_then(|connection| {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            Ok(connection)
+        });
+        let connection = opened.map_err(|cause| failed(&place, &cause))?;
+        let mut store = Self { connection, place };
+        store.prepare()?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let found: i64 = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(|cause| failed(&self.place, &cause))?;
+        match found {
+            FORMAT => Ok(()),
+            0 => self.transact(|transaction| {
+                transaction.execute_batch(TABLES)?;
+                transaction.pragma_update(None, "user_version", FORMAT)
+            }),
+            _ => Err(StoreError::Newer { place: self.place.clone(), found, known: FORMAT }),
+        }
+    }
+
+    fn transact(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let place = &self.place;
+        let transaction = self.connection.transaction().map_err(|cause| failed(place, &cause))?;
+        work(&transaction)
+            .and_then(|()| transaction.commit())
+            .map_err(|cause| failed(place, &cause))
+    }
+}
+
+fn failed(place: &str, cause: &rusqlite::Error) -> StoreError {
+    StoreError::Database { place: place.to_owned(), cause: cause.to_string() }
+}
+
+impl Store for Sqlite {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            changes.iter().try_for_each(|change| write(transaction, change))
+        })
+    }
+
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        let read = || -> rusqlite::Result<Stored> {
+            let mut capabilities = self
+                .connection
+                .prepare("SELECT host, token, message FROM capability ORDER BY ordinal")?;
+            let capabilities = capabilities
+                .query_map([], |row| {
+                    Ok(StoredCapability {
+                        host: row.get(0)?,
+                        token: row.get(1)?,
+                        message: row.get(2)?,
+                    })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut jobs = self.connection.prepare(
+                "SELECT number, client, token, specification, host, host_token, \
+                 host_specification, progress, interrupted, since_ms FROM job \
+                 WHERE redeemed = 0 ORDER BY number",
+            )?;
+            let jobs = jobs.query_map([], read_job)?.collect::<rusqlite::Result<_>>()?;
+            let last: Option<i64> =
+                self.connection.query_row("SELECT max(number) FROM job", [], |row| row.get(0))?;
+            Ok(Stored { capabilities, jobs, next_number: last.map_or(0, |last| last as u64 + 1) })
+        };
+        read().map_err(|cause| failed(&self.place, &cause))
+    }
+
+    fn outcome(&mut self, number: u64) -> Result<Option<String>, StoreError> {
+        self.connection
+            .query_row("SELECT outcome FROM job WHERE number = ?1", [number as i64], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map(Option::flatten)
+            .map_err(|cause| failed(&self.place, &cause))
+    }
+}
+
+fn write(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let run = |statement: &str, values: &[&dyn rusqlite::ToSql]| {
+        transaction.prepare_cached(statement)?.execute(values).map(|_| ())
+    };
+    match change {
+        Change::Offered(StoredCapability { host, token, message }) => run(
+            "INSERT INTO capability (host, token, message) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (host, token) DO UPDATE SET message = excluded.message",
+            params![host, token, message],
+        ),
+        Change::Withdrawn { host, token } => {
+            run("DELETE FROM capability WHERE host = ?1 AND token = ?2", params![host, token])
+        }
+        Change::Started(job) => run(
+            "INSERT INTO job (number, client, token, specification, host, host_token, \
+             host_specification, progress, interrupted, since_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                job.number as i64,
+                job.client,
+                job.token,
+                job.specification,
+                job.host,
+                job.host_token,
+                job.host_specification,
+                job.progress.number(),
+                job.is_interrupted,
+                job.since_ms as i64,
+            ],
+        ),
+        Change::Moved { number, progress, is_interrupted } => run(
+            "UPDATE job SET progress = ?2, interrupted = ?3 WHERE number = ?1",
+            params![*number as i64, progress.number(), is_interrupted],
+        ),
+        Change::Ended { number, outcome, at_ms } => run(
+            "UPDATE job SET progress = ?2, outcome = ?3, ended_ms = ?4 WHERE number = ?1",
+            params![*number as i64, Progress::Ended.number(), outcome, *at_ms as i64],
+        ),
+        Change::Redeemed { number } => {
+            run("UPDATE job SET redeemed = 1 WHERE number = ?1", params![*number as i64])
+        }
+    }
+}
+
+fn read_job(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredJob> {
+    let progress: i64 = row.get(7)?;
+    let progress =
+        Progress::of(progress).ok_or(rusqlite::Error::IntegralValueOutOfRange(7, progress))?;
+    Ok(StoredJob {
+        number: row.get::<_, i64>(0)? as u64,
+        client: row.get(1)?,
+        token: row.get(2)?,
+        specification: row.get(3)?,
+        host: row.get(4)?,
+        host_token: row.get(5)?,
+        host_specification: row.get(6)?,
+        progress,
+        is_interrupted: row.get(8)?,
+        since_ms: row.get::<_, i64>(9)? as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(number: u64) -> StoredJob {
+        StoredJob {
+            number,
+            client: "org.mplane.Clients.One".to_owned(),
+            token: format!("client-{number}"),
+            specification: "{}".to_owned(),
+            host: "org.mplane.Components.One".to_owned(),
+            host_token: format!("host-{number}"),
+            host_specification: "{}".to_owned(),
+            progress: Progress::Waiting,
+            is_interrupted: false,
+            since_ms: 1_767_323_045_678,
+        }
+    }
+
+    fn offered(token: &str) -> StoredCapability {
+        let host = "org.mplane.Components.One".to_owned();
+        StoredCapability { host, token: token.to_owned(), message: "{}".to_owned() }
+    }
+
+    #[test]
+    fn what_was_committed_is_there_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("supervisor.db");
+        let mut store = Sqlite::open(&file).unwrap();
+        store
+            .commit(&[
+                Change::Offered(offered("b")),
+                Change::Offered(offered("a")),
+                Change::Started(Box::new(job(0))),
+                Change::Started(Box::new(job(1))),
+                Change::Started(Box::new(job(2))),
+                Change::Moved { number: 1, progress: Progress::Accepted, is_interrupted: true },
+                Change::Ended { number: 2, outcome: "{\"result\":1}".to_owned(), at_ms: 5 },
+                Change::Redeemed { number: 0 },
+            ])
+            .unwrap();
+        drop(store);
+        let mut store = Sqlite::open(&file).unwrap();
+        let stored = store.load().unwrap();
+        assert_eq!(stored.capabilities, [offered("b"), offered("a")]);
+        let moved = StoredJob { progress: Progress::Accepted, is_interrupted: true, ..job(1) };
+        let ended = StoredJob { progress: Progress::Ended, ..job(2) };
+        assert_eq!(stored.jobs, [moved, ended]);
+        assert_eq!(stored.next_number, 3);
+        assert_eq!(store.outcome(2).unwrap().as_deref(), Some("{\"result\":1}"));
+        assert_eq!(store.outcome(1).unwrap(), None);
+        assert_eq!(store.outcome(7).unwrap(), None);
+    }
+
+    #[test]
+    fn a_capability_that_is_registered_again_keeps_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&folder.path().join("supervisor.db")).unwrap();
+        let again = StoredCapability { message: "{\"new\":1}".to_owned(), ..offered("a") };
+        store
+            .commit(&[
+                Change::Offered(offered("a")),
+                Change::Offered(offered("b")),
+                Change::Offered(again.clone()),
+            ])
+            .unwrap();
+        assert_eq!(store.load().unwrap().capabilities, [again, offered("b")]);
+        let (host, token) = (offered("a").host, "a".to_owned());
+        store.commit(&[Change::Withdrawn { host, token }]).unwrap();
+        assert_eq!(store.load().unwrap().capabilities, [offered("b")]);
+    }
+
+    #[test]
+    fn of_changes_that_cannot_all_be_made_none_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&folder.path().join("supervisor.db")).unwrap();
+        store.commit(&[Change::Started(Box::new(job(1)))]).unwrap();
+        let twice = [Change::Offered(offered("a")), Change::Started(Box::new(job(1)))];
+        assert!(matches!(store.commit(&twice), Err(StoreError::Database { .. })));
+        assert_eq!(store.load().unwrap().capabilities, []);
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("other.db");
+        std::fs::write(&file, "this is a text, long enough not to be taken for an empty file")
+            .unwrap();
+        let error = Sqlite::open(&file).err().unwrap().to_string();
+        assert!(error.contains("other.db") && error.contains("not a database"), "{error}");
+        let newer = folder.path().join("newer.db");
+        Connection::open(&newer).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        let error = Sqlite::open(&newer).err().unwrap().to_string();
+        assert!(error.ends_with("has format 9, this version reads up to 1"), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Commits in groups, on a thread of its own.
+//!
+//! A commit waits for the disk, some milliseconds; whoever comes in the meantime shares the next one. Answers go
+//! out when what they say is durable.
+
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use super::{Change, Store, StoreError};
+
+/// Changes of one commit at most.
+const GROUP: usize = 4096;
+
+/// Hands changes to the thread that commits them.
+#[derive(Clone)]
+pub struct Writer {
+    requests: Sender<Request>,
+}
+
+/// Told when a group of changes is durable, or why not.
+pub type Commit = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+enum Request {
+    Commit(Vec<Change>, Commit),
+    Outcome(u64, Box<dyn FnOnce(Result<Option<String>, StoreError>) + Send>),
+}
+
+impl Writer {
+    /// Starts the thread; it ends when the last writer is dropped and everything is committed.
+    ///
+    /// # Errors
+    ///
+    /// Where there can be no thread.
+    pub fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
+        let (requests, received) = channel();
+        thread::Builder::new().name("store".to_owned()).spawn(move || serve(store, &received))?;
+        Ok(Self { requests })
+    }
+
+    /// Commits changes in the order of the calls, and tells when they are durable.
+    pub fn commit(&self, changes: Vec<Change>, done: Commit) {
+        if let Err(error) = self.requests.send(Request::Commit(changes, done))
+            && let Request::Commit(_, done) = error.0
+        {
+            done(Err(StoreError::Gone));
+        }
+    }
+
+    /// Reads the outcome of a job, after everything that was committed before.
+    pub fn outcome(
+        &self,
+        number: u64,
+        done: impl FnOnce(Result<Option<String>, StoreError>) + Send + 'static,
+    ) {
+        if let Err(error) = self.requests.send(Request::Outcome(number, Box::new(done)))
+            && let Request::Outcome(_, done) = error.0
+        {
+            done(Err(StoreError::Gone));
+        }
+    }
+}
+
+fn serve(mut store: Box<dyn Store>, requests: &Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Commit(more, done) => {
+                    waiting.push((changes.len()..changes.len() + more.len(), done));
+                    changes.extend(more);
+                }
+                Request::Outcome(number, done) => {
+                    commit(&mut *store, &changes, std::mem::take(&mut waiting));
+                    changes.clear();
+                    done(store.outcome(number));
+                }
+            }
+            next = if changes.len() < GROUP { requests.try_recv().ok() } else { None };
+        }
+        commit(&mut *store, &changes, waiting);
+    }
+}
+
+/// One commit for all; where that fails, one for each, so that nobody suffers for another's change.
+fn commit(
+    store: &mut dyn Store,
+    changes: &[Change],
+    waiting: Vec<(std::ops::Range<usize>, Commit)>,
+) {
+    if changes.is_empty() {
+        waiting.into_iter().for_each(|(_, done)| done(Ok(())));
+        return;
+    }
+    match store.commit(changes) {
+        Ok(()) => waiting.into_iter().for_each(|(_, done)| done(Ok(()))),
+        Err(error) if waiting.len() == 1 => {
+            if let Some((_, done)) = waiting.into_iter().next() {
+                done(Err(error));
+            }
+        }
+        Err(_) => {
+            for (range, done) in waiting {
+                done(store.commit(&changes[range]));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::store::{Progress, Stored};
+
+    /// Notes the sizes of its commits; refuses job 13; the first commit waits to be let through.
+    struct Slow {
+        groups: Arc<Mutex<Vec<usize>>>,
+        gate: Receiver<()>,
+    }
+
+    impl Store for Slow {
+        fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+            let is_bad = |change: &Change| matches!(change, Change::Redeemed { number: 13 });
+            if changes.iter().any(is_bad) {
+                return Err(StoreError::Gone);
+            }
+            let _ = self.gate.recv();
+            self.groups.lock().unwrap().push(changes.len());
+            Ok(())
+        }
+
+        fn load(&mut self) -> Result<Stored, StoreError> {
+            Ok(Stored::default())
+        }
+
+        fn outcome(&mut self, number: u64) -> Result<Option<String>, StoreError> {
+            Ok(Some(number.to_string()))
+        }
+    }
+
+    fn moved(number: u64) -> Vec<Change> {
+        vec![Change::Moved { number, progress: Progress::Accepted, is_interrupted: false }]
+    }
+
+    #[test]
+    fn who_comes_during_a_commit_shares_the_next_one() {
+        let groups = Arc::new(Mutex::new(Vec::new()));
+        let (open, gate) = channel();
+        let writer = Writer::start(Box::new(Slow { groups: groups.clone(), gate })).unwrap();
+        let (told, tells) = channel();
+        for number in 0..100 {
+            let told = told.clone();
+            writer.commit(moved(number), Box::new(move |done| told.send(done.is_ok()).unwrap()));
+        }
+        drop(told);
+        for _ in 0..100 {
+            let _ = open.send(());
+        }
+        assert_eq!(tells.iter().filter(|is_done| *is_done).count(), 100);
+        let groups = groups.lock().unwrap();
+        assert_eq!(groups.iter().sum::<usize>(), 100);
+        assert!(groups.len() < 100, "{groups:?}");
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_made_is_refused_alone() {
+        let (open, gate) = channel();
+        let writer = Writer::start(Box::new(Slow { groups: Arc::default(), gate })).unwrap();
+        let (told, tells) = channel();
+        for number in 10..16 {
+            let told = told.clone();
+            let changes = vec![Change::Redeemed { number }];
+            let done = move |done: Result<(), StoreError>| {
+                told.send((number, done.is_ok())).unwrap();
+            };
+            writer.commit(changes, Box::new(done));
+        }
+        for _ in 0..6 {
+            let _ = open.send(());
+        }
+        drop(told);
+        let refused: Vec<u64> = tells.iter().filter(|it| !it.1).map(|it| it.0).collect();
+        assert_eq!(refused, [13]);
+    }
+
+    #[test]
+    fn an_outcome_is_read_after_what_was_committed_before() {
+        let (open, gate) = channel();
+        let groups = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer::start(Box::new(Slow { groups: groups.clone(), gate })).unwrap();
+        let (told, tells) = channel();
+        writer.commit(moved(1), Box::new(|_| {}));
+        writer.outcome(7, move |outcome| {
+            told.send((outcome.unwrap(), groups.lock().unwrap().len())).unwrap();
+        });
+        open.send(()).unwrap();
+        assert_eq!(tells.recv().unwrap(), (Some("7".to_owned()), 1));
+    }
+}
