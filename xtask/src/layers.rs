@@ -25,7 +25,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sonde-mplane-http",
         ],
     ),
-    ("sonde-cli", &["sonde-host", "sonde-plugin-api"]),
+    ("sonde-supervisor", &["sonde-mplane", "sonde-mplane-http"]),
+    ("sonde-client", &["sonde-mplane", "sonde-mplane-http"]),
+    ("sonde-cli", &["sonde-host", "sonde-supervisor", "sonde-client", "sonde-plugin-api"]),
     ("sonde-tests", &[]),
     ("xtask", &["sonde-tests"]),
 ];
