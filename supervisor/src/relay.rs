@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{
-    Exception, Kind, Message, MessageError, Registries, Specification, Time,
-};
+use sonde_mplane::{Exception, Kind, Message, MessageError, Registries, Specification, Time};
 use ulid::Ulid;
 
 use crate::{

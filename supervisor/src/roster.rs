@@ -82,7 +82,9 @@ impl Roster {
         }
         let mut capability = capability;
         capability.head.token = Some(capability.token());
-        let is_it = |offer: &Offer| offer.host == host && offer.capability.head.token == capability.head.token;
+        let is_it = |offer: &Offer| {
+            offer.host == host && offer.capability.head.token == capability.head.token
+        };
         let at = self.offers.iter().position(is_it);
         let published = self.published(host, &capability, at);
         let offer = Offer { host: host.to_owned(), capability, published };
@@ -105,7 +107,8 @@ impl Roster {
         if others().any(|offer| offer.token() == token) {
             let text = format!("{token} {host}");
             let digest = Md5::digest(text.as_bytes());
-            published.head.token = Some(digest.iter().map(|octet| format!("{octet:02x}")).collect());
+            published.head.token =
+                Some(digest.iter().map(|octet| format!("{octet:02x}")).collect());
         }
         let label = capability.head.label();
         if others().any(|offer| offer.published.head.label() == label) {

@@ -91,7 +91,10 @@ fn a_result_comes_back_under_the_label_and_token_of_the_client() {
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
     let outcomes = scene.outcomes();
     assert_eq!(outcomes.len(), 1);
-    assert_eq!((outcomes[0].token(), outcomes[0].label()), (Some("mine"), Some("ping-average-ip4-0")));
+    assert_eq!(
+        (outcomes[0].token(), outcomes[0].label()),
+        (Some("mine"), Some("ping-average-ip4-0"))
+    );
     assert_eq!(scene.relay.forget(0), [Change::Redeemed { number: 0 }]);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), UNKNOWN_JOB);
 }
@@ -164,11 +167,17 @@ fn a_failure_is_told_again_each_time_it_is_asked_for() {
     let polled = scene.poll();
     scene.deliver(specification(&polled[0]).exception("no route").into());
     let Message::Exception(exception) = &scene.outcomes()[0] else { panic!("no exception") };
-    assert_eq!((exception.token.as_deref(), exception.message.as_str()), (Some("mine"), "no route"));
+    assert_eq!(
+        (exception.token.as_deref(), exception.message.as_str()),
+        (Some("mine"), "no route")
+    );
     assert_eq!(scene.relay.forget(0), []);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
     assert_eq!(scene.relay.sweep(at(10), Duration::from_secs(3600)), []);
-    assert_eq!(scene.relay.sweep(at(4000), Duration::from_secs(3600)), [Change::Redeemed { number: 0 }]);
+    assert_eq!(
+        scene.relay.sweep(at(4000), Duration::from_secs(3600)),
+        [Change::Redeemed { number: 0 }]
+    );
 }
 
 #[test]
@@ -179,7 +188,8 @@ fn an_envelope_of_repeated_results_is_the_outcome_and_one_without_a_token_is_unp
     let polled = scene.poll();
     let (repeated, single) = (specification(&polled[0]), specification(&polled[1]));
     let results = vec![measured(repeated), measured(repeated)];
-    let envelope = Envelope { token: repeated.head.token.clone(), contents: results, ..<_>::default() };
+    let envelope =
+        Envelope { token: repeated.head.token.clone(), contents: results, ..<_>::default() };
     scene.deliver(envelope.into());
     let packed = Envelope { contents: vec![measured(single)], ..Envelope::default() };
     scene.deliver(packed.into());

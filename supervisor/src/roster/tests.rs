@@ -33,8 +33,7 @@ fn a_host_is_chosen_by_the_source_address_that_its_capability_has() {
 #[test]
 fn the_same_capability_of_two_hosts_has_two_tokens_and_labels_and_can_be_chosen() {
     let roster = roster_of(&[(ONE, "*"), (TWO, "*")]);
-    let tokens: Vec<String> =
-        roster.offers(at(1)).map(|offer| offer.token().to_owned()).collect();
+    let tokens: Vec<String> = roster.offers(at(1)).map(|offer| offer.token().to_owned()).collect();
     assert_ne!(tokens[0], tokens[1]);
     assert_eq!(tokens[0], average("*").token());
     let other = format!("ping-average-ip4@{TWO}");
@@ -80,8 +79,7 @@ fn a_withdrawn_capability_is_gone_and_an_unknown_one_changes_nothing() {
 fn callback_control_is_noted_and_never_offered() {
     let mut roster = roster_of(&[(ONE, "*")]);
     assert!(!roster.has_callback(ONE));
-    let callback =
-        Capability::build("callback", "now ... future").finish(&registries()).unwrap();
+    let callback = Capability::build("callback", "now ... future").finish(&registries()).unwrap();
     roster.offer(ONE, callback, at(0));
     assert!(roster.has_callback(ONE));
     assert_eq!(labels(&roster, at(1)), ["ping-average-ip4"]);
