@@ -5,6 +5,7 @@ use sonde_plugin_api::abi::{Event, EventKind, FailKind, stamp};
 use crate::{
     engine::State,
     output::{End, Ended, Output, PortId, RunId},
+    ports::PortState,
     tasks::{Phase, Task, TaskIndex},
 };
 
@@ -86,6 +87,15 @@ impl<H> State<H> {
         }
         self.ports[port as usize].reset();
         self.news.outputs.push(Output::PortLost { port: id, reason: reason.to_owned() });
+    }
+
+    /// A plugin that takes no events for what it asks for.
+    pub(crate) fn give_up_port(&mut self, port: u32) {
+        let reason = "the plugin does not take the events that it causes: ended";
+        self.lose_port(port, reason);
+        let entry = &mut self.ports[port as usize];
+        let (id, leaving) = (entry.id, entry.leaving);
+        *entry = PortState { leaving, ..PortState::missing(id, reason.to_owned()) };
     }
 
     fn drop_task(&mut self, task: TaskIndex) {

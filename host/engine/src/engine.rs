@@ -45,8 +45,6 @@ const NUMBER_REST_NS: u64 = 10_000_000_000;
 const MAX_COMMANDS: usize = 256;
 /// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
-/// Events that a plugin may be behind; more, and nothing is received until it catches up.
-const MAX_BEHIND: usize = 65_536;
 /// News waits for more at high rates, so long or until there are so many: waking who reads it
 /// costs as much as several probes.
 const NEWS_NS: u64 = 4_000_000;
@@ -202,7 +200,7 @@ impl<H> State<H> {
                 return;
             }
         }
-        port.behind.push_back((event, payload.into()));
+        port.put_behind(now, event, payload);
     }
 
     /// Whether the kernel shall stamp the next departures.
@@ -350,7 +348,7 @@ impl<H> State<H> {
     }
 
     fn is_behind(&self) -> bool {
-        self.ports.iter().any(|port| port.behind.len() > MAX_BEHIND)
+        self.ports.iter().any(|port| port.is_behind(self.now))
     }
 }
 
@@ -513,6 +511,10 @@ impl<L: Link> Core<L> {
             }
             // Events that the actions caused should not wait for the next turn.
             self.state.ports[index].hand_over(now, wall);
+            if self.state.ports[index].is_lost() {
+                self.flush();
+                self.state.give_up_port(index as u32);
+            }
         }
         self.drop_ports();
     }

@@ -9,6 +9,13 @@ use sonde_plugin_api::{
 
 use crate::{output::PortId, tasks::TaskIndex};
 
+/// Events that a plugin may be behind; more, and nothing is received for a while so that it can catch
+/// up.
+const MAX_BEHIND: usize = 65_536;
+/// How long others may have to wait for it.
+const PATIENCE_NS: u64 = 20_000_000;
+/// So far behind, and it is given up.
+const MOST_BEHIND: usize = 1 << 19;
 /// Stands where a port has gone.
 pub(crate) const GONE: PortId = PortId(u32::MAX);
 
@@ -22,6 +29,8 @@ pub(crate) struct PortState {
     pub(crate) resting: VecDeque<(u64, u32)>,
     /// Events that found no room.
     pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
+    /// Since when they are more than [`MAX_BEHIND`].
+    pub(crate) behind_since: u64,
     pub(crate) tasks: usize,
     /// Packets that wait to be sent.
     pub(crate) queued: usize,
@@ -38,6 +47,7 @@ impl PortState {
             free: Vec::new(),
             resting: VecDeque::new(),
             behind: VecDeque::new(),
+            behind_since: 0,
             tasks: 0,
             queued: 0,
             leaving: false,
@@ -47,6 +57,24 @@ impl PortState {
     /// Stands where a plugin could not be loaded, or has gone.
     pub(crate) fn missing(id: PortId, reason: String) -> Self {
         Self::new(id, Box::new(Missing(reason)))
+    }
+
+    /// Keeps an event for which there is no room.
+    pub(crate) fn put_behind(&mut self, now: u64, event: Event, payload: &[u8]) {
+        if self.behind.len() == MAX_BEHIND {
+            self.behind_since = now;
+        }
+        self.behind.push_back((event, payload.into()));
+    }
+
+    /// Whether others should wait until it has caught up. One that does not catch up holds up nobody.
+    pub(crate) fn is_behind(&self, now: u64) -> bool {
+        self.behind.len() > MAX_BEHIND && now < self.behind_since + PATIENCE_NS
+    }
+
+    /// Whether it will never catch up.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.behind.len() > MOST_BEHIND
     }
 
     /// Hands over the events, first those that found no room before.

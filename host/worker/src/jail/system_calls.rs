@@ -27,7 +27,6 @@ const COMPUTING: &[c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_gettimeofday,
     // Waiting for a bell.
-    libc::SYS_close,
     libc::SYS_ppoll,
     libc::SYS_restart_syscall,
     #[cfg(target_arch = "x86_64")]
@@ -43,6 +42,7 @@ const COMPUTING: &[c_long] = &[
 
 /// What `dlopen` needs beside; which files it can open is Landlock's affair.
 const LOADING: &[c_long] = &[
+    libc::SYS_close,
     libc::SYS_fstat,
     libc::SYS_lseek,
     libc::SYS_newfstatat,

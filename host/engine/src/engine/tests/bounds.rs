@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN};
 
-use super::world::{Bench, MS, OPEN, Plugin, SECOND, echo, ping};
+use super::world::{Bench, MS, OPEN, Plugin, SECOND, echo, ping, reply};
 use crate::{
     config::Stamps,
     output::{End, Output},
@@ -153,4 +153,36 @@ fn packets_that_wait_when_their_task_ends_count_as_not_sent() {
     bench.turn();
     let counters = bench.ended()[0].counters;
     assert_eq!(counters.sent + counters.not_sent, 6, "{counters:?}");
+}
+
+#[test]
+fn a_plugin_that_takes_no_events_keeps_no_answer_from_others_and_is_given_up_at_last() {
+    let mut bench = Bench::new();
+    let (bad, good) = (bench.plugin(), bench.plugin());
+    bench.started(&bad, 1);
+    bench.started(&good, 2);
+    let (flow, _) = bench.opened(&bad, 0, ping(8));
+    let (own, _) = bench.opened(&good, 0, ping(7));
+    bad.script().room = Some(0);
+    // None of them is a packet: each is refused with an event.
+    let send = Action { kind: ActionKind::Send, flow, ..Action::ZERO };
+    bad.wants_all(many(send, 70_000), Vec::new());
+    good.sends(0, own, 1, 500 * MS, &echo(7, 1));
+    bench.turn();
+    bench.receives(reply(7, 1));
+    bench.pass(100 * MS);
+    assert_eq!(good.told_of(EventKind::Packet).len(), 1);
+    assert_eq!(bench.ended(), []);
+    (0..8).for_each(|_| bad.wants_all(many(send, 60_000), Vec::new()));
+    bench.turn();
+    let ended = bench.ended();
+    let End::Failed { kind: FailKind::Crashed, text, .. } = &ended[0].end else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(text, "the plugin does not take the events that it causes: ended");
+    // It is refused from then on, the other one goes on.
+    bench.start(&bad, 3, None);
+    good.finishes(0);
+    bench.turn();
+    assert_eq!(bench.ended().len(), 2);
 }
