@@ -135,9 +135,18 @@ fn every_kind_of_probe_is_answered_and_the_kernel_stays_silent() {
     });
     std::thread::sleep(Duration::from_millis(700));
     for target in [TARGET4, TARGET6] {
-        for method in
-            ["icmp-echo", "icmp-time", "tcp-ack", "tcp-ack-sport", "tcp-syn", "udp", "udp-dport"]
-        {
+        for method in [
+            "icmp-echo",
+            "icmp-time",
+            "tcp-ack",
+            "tcp-ack-sport",
+            "tcp-syn",
+            "tcp-syn-sport",
+            "tcp-synack",
+            "udp",
+            "udp-dport",
+            "udp-sport",
+        ] {
             if method == "icmp-time" && target == TARGET6 {
                 continue;
             }
@@ -156,7 +165,7 @@ fn every_kind_of_probe_is_answered_and_the_kernel_stays_silent() {
                 let from = line.split(" > ").next().unwrap_or_default();
                 line.contains("Flags [R") && from.contains(&format!("{source}."))
             });
-            let ours = if method == "tcp-syn" { 3 } else { 0 };
+            let ours = if method.starts_with("tcp-syn") && method != "tcp-synack" { 3 } else { 0 };
             assert_eq!(resets.count(), ours, "{method}: {:#?}", captured.lines);
         }
     }
