@@ -87,6 +87,14 @@ impl Offer {
 }
 
 impl Catalogue {
+    /// One plugin that lies nowhere.
+    #[cfg(test)]
+    pub(crate) fn of(descriptor: Descriptor) -> Self {
+        let state = FileState { octets: 0, modified: None };
+        let plugin = PluginFile { path: PathBuf::new(), descriptor, state };
+        Self { plugins: vec![Arc::new(plugin)], refusals: Vec::new() }
+    }
+
     /// Asks every `*.so` in the folders of `settings`.
     #[must_use]
     pub fn scan(settings: &Settings) -> Self {

@@ -4,6 +4,7 @@
 //! makes one record of each measurement ([`record`]). It knows no method by name.
 
 mod catalogue;
+pub mod component;
 mod measure;
 mod prepared;
 pub mod record;

@@ -8,8 +8,9 @@ use std::{net::IpAddr, sync::Arc};
 use serde_json::{Map, Value as Json};
 use sonde_engine::Counters;
 use sonde_plugin_api::{
+    descriptor::RowWriter,
     json::{put, put_address, put_text, put_time},
-    schema::{Reader, Scalar},
+    schema::{Reader, Scalar, Value},
 };
 use ulid::Ulid;
 
@@ -116,6 +117,16 @@ impl Record {
                 Some((table.name.as_str(), table.row_json(&values, offset)))
             })
         })
+    }
+
+    /// The values of the rows of one table, and wall time minus monotonic time at the first.
+    pub(crate) fn values_of(&self, table: usize) -> (Vec<Vec<Value>>, i64) {
+        let offset = self.rows.of(table).next().map_or(0, |(_, offset)| offset);
+        let described = self.plan.writers.get(table).map(RowWriter::table);
+        let decoded = described.into_iter().flat_map(|described| {
+            self.rows.of(table).filter_map(|(octets, _)| described.decode_row(octets).ok())
+        });
+        (decoded.collect(), offset)
     }
 
     /// Appends the record as one JSON object, members in a fixed order, without a line's end.

@@ -1,0 +1,441 @@
+//! Where specifications come in and ends go out: jobs, measurements and ledgers in one place, on one
+//! thread.
+//!
+//! Nothing that was promised is forgotten: a receipt is given when the specification is on disk, an
+//! end when the end is. Many of both are brought to disk together.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use sonde_mplane::{Exception, Message, Reference, Specification, Time};
+use sonde_plugin_api::schema::Value;
+use sonde_spool::{OpenError, Options};
+
+use super::{
+    jobs::{Answer, End, JobId, Jobs, Order, Outcome, State},
+    ledger::{Delivery, Ledger},
+    offered::{Offered, Offers},
+    settings::Limits,
+};
+use crate::RunId;
+
+/// Peers that are clients share one ledger.
+const CLIENTS: &str = "clients";
+
+/// Who measures: the host, or a test.
+pub trait Measurer {
+    /// Begins a measurement.
+    ///
+    /// # Errors
+    ///
+    /// A text for the client.
+    fn start(
+        &mut self,
+        offered: &Offered,
+        values: BTreeMap<String, Value>,
+    ) -> Result<RunId, String>;
+
+    /// Asks one to finish.
+    fn interrupt(&mut self, run: RunId);
+
+    /// Which have ended, waiting up to `limit` for it.
+    fn ended(&mut self, limit: Duration) -> Vec<(RunId, Outcome)>;
+}
+
+/// Calls back with an answer.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What peers want.
+pub enum Request {
+    /// Measure this.
+    Specify {
+        /// Name of the supervisor, or a client's from [`client`].
+        peer: Arc<str>,
+        /// What.
+        specification: Box<Specification>,
+        /// Whether the peer may use the capability of a label.
+        permits: Box<dyn Fn(&str) -> bool + Send>,
+        /// Gets the receipt, an exception, or the end of a job that had the same token.
+        reply: Reply<String>,
+    },
+    /// Stop a job.
+    Interrupt {
+        /// Which.
+        job: JobId,
+        /// Gets the receipt, the end, or an exception.
+        reply: Reply<String>,
+    },
+    /// Is there an end? It is forgotten once it was told.
+    Redeem {
+        /// Which job.
+        job: JobId,
+        /// Gets the end, the receipt, or an exception.
+        reply: Reply<String>,
+    },
+    /// Tell the end of a job when there is one; it stays redeemable.
+    Await {
+        /// Which job.
+        job: JobId,
+        /// Gets the end.
+        reply: Reply<String>,
+    },
+    /// Ends that wait for a supervisor, oldest first.
+    Fetch {
+        /// Its name.
+        peer: Arc<str>,
+        /// At most so many.
+        most: usize,
+        /// Gets them.
+        reply: Reply<Vec<Delivery>>,
+    },
+    /// A supervisor has this end.
+    Delivered {
+        /// Its name.
+        peer: Arc<str>,
+        /// Of the delivery.
+        sequence: u64,
+    },
+    /// Offer these from now on; jobs that are open go on with what they began with.
+    Offer(Arc<Offers>),
+    /// Interrupt everything and finish.
+    Stop,
+}
+
+/// The name of a client as a peer.
+#[must_use]
+pub fn client(identity: &str) -> Arc<str> {
+    format!("client:{identity}").into()
+}
+
+/// See the head of this file.
+pub struct Desk<M> {
+    measurer: M,
+    jobs: Jobs,
+    offers: Arc<Offers>,
+    ledgers: BTreeMap<Arc<str>, Ledger>,
+    runs: HashMap<RunId, (u64, Arc<Offered>)>,
+    by_measurement: HashMap<u64, RunId>,
+    /// Ends that found no room in the ledger.
+    owed: VecDeque<End>,
+    /// Given when their ledger is on disk.
+    receipts: Vec<(Arc<str>, Reply<String>, String)>,
+    waiters: HashMap<JobId, Vec<Reply<String>>>,
+    changed: HashSet<Arc<str>>,
+    /// Called with the name of a supervisor for which there is an end.
+    on_end: Box<dyn Fn(&str) + Send>,
+    stopping: bool,
+}
+
+impl<M: Measurer> Desk<M> {
+    /// Opens the ledgers of the supervisors and of the clients in folders below `folder`. Jobs that an
+    /// earlier process left without an end end now, as exceptions.
+    ///
+    /// # Errors
+    ///
+    /// Where a ledger is in use or cannot be opened.
+    pub fn open(
+        measurer: M,
+        limits: Limits,
+        folder: &Path,
+        options: Options,
+        supervisors: &[Arc<str>],
+        now: Time,
+        on_end: Box<dyn Fn(&str) + Send>,
+    ) -> Result<Self, OpenError> {
+        let mut desk = Self {
+            measurer,
+            jobs: Jobs::new(limits),
+            offers: Arc::default(),
+            ledgers: BTreeMap::new(),
+            runs: HashMap::new(),
+            by_measurement: HashMap::new(),
+            owed: VecDeque::new(),
+            receipts: Vec::new(),
+            waiters: HashMap::new(),
+            changed: HashSet::new(),
+            on_end,
+            stopping: false,
+        };
+        for name in supervisors.iter().cloned().chain([CLIENTS.into()]) {
+            let (ledger, recovery, lost) = Ledger::open(&folder.join(&*name), options)?;
+            for damage in &recovery.damage {
+                tracing::warn!(peer = &*name, "spool: {damage}");
+            }
+            for job in ledger.ended().chain(&lost) {
+                desk.jobs.remember(now, job.clone());
+            }
+            desk.ledgers.insert(name, ledger);
+            desk.owed.extend(lost.into_iter().map(|job| {
+                let token = Some(job.token.to_string());
+                let message = "the host was stopped before the measurement had ended".to_owned();
+                End { job, link: None, message: Exception { token, message }.into() }
+            }));
+        }
+        desk.keep_owed();
+        desk.commit();
+        Ok(desk)
+    }
+
+    /// Whether everything is over after [`Request::Stop`].
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.stopping && self.jobs.open() == 0 && self.owed.is_empty()
+    }
+
+    /// When [`Desk::step`] has something to do by itself.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.jobs.next_due()
+    }
+
+    /// Whether something is being measured, so that [`Desk::step`] should wait for it.
+    #[must_use]
+    pub fn is_measuring(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// Does what a peer wants. Receipts are given by the next [`Desk::step`].
+    pub fn handle(&mut self, now: Time, request: Request) {
+        match request {
+            Request::Specify { peer, specification, permits, reply } => {
+                self.specify(now, peer, &specification, &*permits, reply);
+            }
+            Request::Interrupt { job, reply } => {
+                let mut orders = Vec::new();
+                let state = self.jobs.state(&job, now);
+                self.jobs.interrupt(now, &job, &mut orders);
+                self.obey(now, orders);
+                let text = self.told(&job, state, false);
+                reply(text);
+            }
+            Request::Redeem { job, reply } => {
+                let state = self.jobs.state(&job, now);
+                let text = self.told(&job, state, true);
+                reply(text);
+            }
+            Request::Await { job, reply } => {
+                match self.ledger(&job.peer).and_then(|it| it.of(&job)) {
+                    Some(delivery) => reply(delivery.body),
+                    None => self.waiters.entry(job).or_default().push(reply),
+                }
+            }
+            Request::Fetch { peer, most, reply } => {
+                reply(self.ledger(&peer).map(|it| it.next(most)).unwrap_or_default());
+            }
+            Request::Delivered { peer, sequence } => {
+                if let Some(ledger) = self.ledger(&peer) {
+                    ledger.delivered(sequence);
+                }
+            }
+            Request::Offer(offers) => self.offers = offers,
+            Request::Stop => {
+                self.stopping = true;
+                let mut orders = Vec::new();
+                self.jobs.interrupt_all(now, &mut orders);
+                self.obey(now, orders);
+            }
+        }
+    }
+
+    /// Begins what is due, takes in what has ended (waiting up to `limit` for it), and brings
+    /// everything to disk.
+    pub fn step(&mut self, now: Time, limit: Duration) {
+        let mut orders = Vec::new();
+        self.jobs.tick(now, &mut orders);
+        self.obey(now, orders);
+        let mut orders = Vec::new();
+        for (run, outcome) in self.measurer.ended(limit) {
+            if let Some((measurement, _)) = self.runs.remove(&run) {
+                self.by_measurement.remove(&measurement);
+                self.jobs.ended(now, measurement, outcome, &mut orders);
+            }
+        }
+        self.obey(now, orders);
+        self.keep_owed();
+        self.commit();
+    }
+
+    fn specify(
+        &mut self,
+        now: Time,
+        peer: Arc<str>,
+        specification: &Specification,
+        permits: &dyn Fn(&str) -> bool,
+        reply: Reply<String>,
+    ) {
+        let token = specification.token();
+        let refused = |message: String| {
+            Message::Exception(Exception { token: Some(token.clone()), message }).to_json()
+        };
+        let permitted: Vec<Arc<Offered>> = self
+            .offers
+            .offered
+            .iter()
+            .filter(|offered| permits(offered.capability.head.label()))
+            .cloned()
+            .collect();
+        match self.jobs.specify(now, &peer, specification, &permitted) {
+            Answer::Refused(exception) => reply(Message::Exception(exception).to_json()),
+            Answer::Known(receipt) => reply(receipt.to_json()),
+            Answer::Ended(job) => {
+                // Supervisors are told the end by its delivery; a client may ask as often as it likes.
+                let end = self.ledger(&job.peer).and_then(|ledger| ledger.of(&job));
+                let receipt = specification.receipt().to_json();
+                reply(end.map_or(receipt, |delivery| delivery.body));
+            }
+            Answer::Accepted(receipt) => {
+                let job = JobId::new(&peer, &token);
+                let stopping = self.stopping;
+                let has_debts = !self.owed.is_empty();
+                let ledger = self.ledger(&peer);
+                let noted = match ledger {
+                    _ if stopping => Err("busy: the host is being stopped".to_owned()),
+                    _ if has_debts => Err("busy: the spool has no room for results".to_owned()),
+                    None => Err("the host keeps no results for this peer".to_owned()),
+                    Some(ledger) => ledger
+                        .has_room()
+                        .and_then(|()| ledger.accept(&job))
+                        .map_err(|error| format!("busy: {error}")),
+                };
+                match noted {
+                    Ok(()) => {
+                        self.changed.insert(Arc::clone(&peer));
+                        self.receipts.push((peer, reply, receipt.to_json()));
+                    }
+                    Err(text) => {
+                        self.jobs.abandon(&job);
+                        reply(refused(text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is said about a job; `forget` where an end is told for the last time.
+    fn told(&mut self, job: &JobId, state: State, forget: bool) -> String {
+        let exception = |message: &str| {
+            let token = Some(job.token.to_string());
+            Message::Exception(Exception { token, message: message.to_owned() }).to_json()
+        };
+        match state {
+            State::Open(message) => message.to_json(),
+            State::Unknown => exception("Unknown job"),
+            State::Ended => {
+                let Some(ledger) = self.ledger(&job.peer) else { return exception("Unknown job") };
+                let Some(delivery) = ledger.of(job) else {
+                    let is_on_its_way =
+                        ledger.is_fresh(job) || self.owed.iter().any(|end| end.job == *job);
+                    return match is_on_its_way {
+                        true => {
+                            Message::Receipt(Reference::to_token("measure", &job.token)).to_json()
+                        }
+                        false => exception("Unknown job"),
+                    };
+                };
+                if forget {
+                    ledger.delivered(delivery.sequence);
+                    self.jobs.forget(job);
+                }
+                delivery.body
+            }
+        }
+    }
+
+    fn obey(&mut self, now: Time, orders: Vec<Order>) {
+        let mut orders = VecDeque::from(orders);
+        while let Some(order) = orders.pop_front() {
+            match order {
+                Order::Start { measurement, offered, values } => {
+                    match self.measurer.start(&offered, values) {
+                        Ok(run) => {
+                            self.by_measurement.insert(measurement, run);
+                            self.runs.insert(run, (measurement, offered));
+                        }
+                        Err(text) => {
+                            let mut more = Vec::new();
+                            self.jobs.ended(now, measurement, Outcome::Failed(text), &mut more);
+                            orders.extend(more);
+                        }
+                    }
+                }
+                Order::Interrupt { measurement } => {
+                    if let Some(run) = self.by_measurement.get(&measurement) {
+                        self.measurer.interrupt(*run);
+                    }
+                }
+                Order::End(end) => self.owed.push_back(*end),
+            }
+        }
+    }
+
+    /// Writes ends to their ledgers, in their order, as far as there is room.
+    fn keep_owed(&mut self) {
+        for end in std::mem::take(&mut self.owed) {
+            let mut body = end.message.to_json();
+            let Some(ledger) = self.ledger(&end.job.peer) else { continue };
+            if body.len() + (1 << 16) > sonde_spool::RECORD_LIMIT_OCTETS {
+                let message = format!("the result has {} octets, which is too long", body.len());
+                let token = Some(end.job.token.to_string());
+                body = Message::Exception(Exception { token, message }).to_json();
+            }
+            match ledger.end(&end.job, end.link.as_deref(), &body) {
+                Ok(()) => drop(self.changed.insert(Arc::clone(&end.job.peer))),
+                Err(error) => {
+                    tracing::error!(peer = &*end.job.peer, %error, "a result waits in memory");
+                    self.owed.push_back(end);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut committed = HashSet::new();
+        for peer in std::mem::take(&mut self.changed) {
+            let Some(ledger) = self.ledger(&peer) else { continue };
+            match ledger.commit() {
+                Ok(ended) => {
+                    for job in ended {
+                        self.tell(&job);
+                    }
+                    committed.insert(peer);
+                }
+                Err(error) => {
+                    tracing::error!(peer = &*peer, %error, "results are not on disk yet");
+                    self.changed.insert(peer);
+                }
+            }
+        }
+        for (peer, reply, receipt) in std::mem::take(&mut self.receipts) {
+            if committed.contains(&peer) {
+                reply(receipt);
+            } else {
+                self.receipts.push((peer, reply, receipt));
+            }
+        }
+    }
+
+    /// The end of a job counts.
+    fn tell(&mut self, job: &JobId) {
+        if let Some(waiters) = self.waiters.remove(job) {
+            let end = self.ledger(&job.peer).and_then(|ledger| ledger.of(job));
+            for reply in waiters {
+                if let Some(delivery) = &end {
+                    reply(delivery.body.clone());
+                }
+            }
+        }
+        (self.on_end)(&job.peer);
+    }
+
+    fn ledger(&mut self, peer: &str) -> Option<&mut Ledger> {
+        let name = if peer.starts_with("client:") { CLIENTS } else { peer };
+        self.ledgers.get_mut(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

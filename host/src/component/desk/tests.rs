@@ -1,0 +1,290 @@
+use std::{path::PathBuf, sync::mpsc};
+
+use sonde_mplane::{Registries, Value as Wire};
+
+use super::*;
+use crate::component::{
+    Offering,
+    fixture::{offers, specification},
+};
+
+const NOW: &str = "2026-05-01 12:00:00";
+const ROOMY: Options = Options { segment_octets: 1 << 16, cap_octets: 1 << 24 };
+
+/// Measures nothing: a test says when it has ended.
+#[derive(Default)]
+struct Puppet {
+    next: u64,
+    running: Vec<RunId>,
+    over: Vec<RunId>,
+}
+
+impl Measurer for Puppet {
+    fn start(&mut self, _: &Offered, _: BTreeMap<String, Value>) -> Result<RunId, String> {
+        self.next += 1;
+        self.running.push(RunId(self.next));
+        Ok(RunId(self.next))
+    }
+
+    fn interrupt(&mut self, run: RunId) {
+        self.over.push(run);
+    }
+
+    fn ended(&mut self, _: Duration) -> Vec<(RunId, Outcome)> {
+        let at: Time = NOW.parse().unwrap();
+        let over = std::mem::take(&mut self.over);
+        self.running.retain(|run| !over.contains(run));
+        let rows = || vec![vec![Wire::Natural(412), Wire::Natural(3)]];
+        over.into_iter()
+            .map(|run| (run, Outcome::Measured { from: at, to: at, rows: rows() }))
+            .collect()
+    }
+}
+
+struct World {
+    desk: Desk<Puppet>,
+    folder: PathBuf,
+    options: Options,
+    _keep: Arc<tempfile::TempDir>,
+}
+
+impl World {
+    fn new(options: Options) -> Self {
+        let keep = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_folder(keep, options)
+    }
+
+    fn in_folder(keep: Arc<tempfile::TempDir>, options: Options) -> Self {
+        let folder = keep.path().to_path_buf();
+        let mut desk = Desk::open(
+            Puppet::default(),
+            Limits::default(),
+            &folder,
+            options,
+            &["top".into()],
+            NOW.parse().unwrap(),
+            Box::new(|_| {}),
+        )
+        .unwrap();
+        desk.handle(NOW.parse().unwrap(), Request::Offer(Arc::new(offers(&Offering::default()))));
+        Self { desk, folder, options, _keep: keep }
+    }
+
+    /// As after a kill: what was written is there, and nothing else.
+    fn restarted(self) -> Self {
+        let Self { desk, folder, options, _keep: keep } = self;
+        drop(desk);
+        assert_eq!(folder, keep.path());
+        Self::in_folder(keep, options)
+    }
+
+    fn step(&mut self) {
+        self.desk.step(NOW.parse().unwrap(), Duration::ZERO);
+    }
+
+    fn ask(&mut self, request: impl FnOnce(Reply<String>) -> Request) -> mpsc::Receiver<String> {
+        let (sender, receiver) = mpsc::channel();
+        // Not every test listens.
+        let reply: Reply<String> = Box::new(move |text| drop(sender.send(text)));
+        self.desk.handle(NOW.parse().unwrap(), request(reply));
+        receiver
+    }
+
+    fn specify(&mut self, peer: &str, token: &str) -> mpsc::Receiver<String> {
+        let offered = offers(&Offering::default()).offered;
+        let mut made = specification(&offered, "knock-average-ip4", "now + 3s / 1s");
+        made.head.token = Some(token.to_owned());
+        let (peer, specification) = (peer.into(), Box::new(made));
+        self.ask(|reply| Request::Specify {
+            peer,
+            specification,
+            permits: Box::new(|_| true),
+            reply,
+        })
+    }
+
+    fn redeem(&mut self, peer: &str, token: &str) -> Message {
+        let job = JobId::new(peer, token);
+        read(&self.ask(|reply| Request::Redeem { job, reply }).try_recv().unwrap())
+    }
+
+    fn fetch(&mut self) -> Vec<Delivery> {
+        let (sender, receiver) = mpsc::channel();
+        let reply: Reply<Vec<Delivery>> = Box::new(move |it| sender.send(it).unwrap());
+        let peer = "top".into();
+        let now = NOW.parse().unwrap();
+        self.desk.handle(now, Request::Fetch { peer, most: 10_000, reply });
+        receiver.try_recv().unwrap()
+    }
+
+    fn delivered(&mut self, sequence: u64) {
+        let peer = "top".into();
+        self.desk.handle(NOW.parse().unwrap(), Request::Delivered { peer, sequence });
+    }
+
+    /// Everything that runs ends.
+    fn finish(&mut self) {
+        let puppet = &mut self.desk.measurer;
+        puppet.over.extend(puppet.running.iter().copied());
+        self.step();
+    }
+}
+
+fn read(text: &str) -> Message {
+    Message::from_json(text.as_bytes(), &Registries::built_in()).unwrap()
+}
+
+fn message_of(text: &str) -> String {
+    match read(text) {
+        Message::Exception(exception) => exception.message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_receipt_is_given_when_the_specification_is_on_disk_and_not_before() {
+    let mut world = World::new(ROOMY);
+    let receipt = world.specify("top", "t1");
+    assert!(receipt.try_recv().is_err());
+    world.step();
+    assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
+fn an_end_is_delivered_until_it_is_acknowledged_also_by_the_next_process() {
+    let mut world = World::new(ROOMY);
+    for token in ["t1", "t2", "t3"] {
+        world.specify("top", token);
+    }
+    world.step();
+    assert_eq!(world.fetch(), []);
+    world.finish();
+    let ends = world.fetch();
+    let tokens: Vec<&str> = ends.iter().map(|end| &*end.job.token).collect();
+    assert_eq!(tokens, ["t1", "t2", "t3"]);
+    assert!(matches!(read(&ends[0].body), Message::Result(_)));
+    world.delivered(ends[0].sequence);
+    let mut world = world.restarted();
+    assert_eq!(world.fetch(), ends[1..]);
+    world.delivered(ends[1].sequence);
+    world.delivered(ends[2].sequence);
+    assert_eq!(world.restarted().fetch(), []);
+}
+
+#[test]
+fn what_ran_when_the_host_was_killed_ends_once_as_an_exception() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "done");
+    world.step();
+    world.finish();
+    world.specify("top", "cut-off");
+    world.step();
+    let mut world = world.restarted().restarted();
+    let ends = world.fetch();
+    let tokens: Vec<&str> = ends.iter().map(|end| &*end.job.token).collect();
+    assert_eq!(tokens, ["done", "cut-off"]);
+    assert_eq!(message_of(&ends[1].body), "the host was stopped before the measurement had ended");
+}
+
+#[test]
+fn a_token_that_has_ended_is_not_measured_again_by_the_next_process() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "t1");
+    world.step();
+    world.finish();
+    let mut world = world.restarted();
+    let again = world.specify("top", "t1");
+    assert!(matches!(read(&again.try_recv().unwrap()), Message::Result(_)));
+    world.step();
+    assert!(world.desk.measurer.running.is_empty());
+}
+
+#[test]
+fn a_client_redeems_an_end_once() {
+    let mut world = World::new(ROOMY);
+    let peer = client("org.example.Somebody");
+    world.specify(&peer, "t1");
+    world.step();
+    assert!(matches!(world.redeem(&peer, "t1"), Message::Receipt(_)));
+    assert_eq!(world.fetch(), []);
+    let job = JobId::new(&peer, "t1");
+    let immediate = world.ask(|reply| Request::Await { job, reply });
+    world.finish();
+    assert!(matches!(read(&immediate.try_recv().unwrap()), Message::Result(_)));
+    let mut world = world.restarted();
+    assert!(matches!(world.redeem(&client("org.example.Other"), "t1"), Message::Exception(_)));
+    assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
+    let gone = world.redeem(&peer, "t1");
+    assert!(matches!(gone, Message::Exception(it) if it.message == "Unknown job"));
+}
+
+#[test]
+fn an_interrupt_is_answered_with_the_receipt_and_gives_a_result() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "t1");
+    world.step();
+    let job = JobId::new("top", "t1");
+    let receipt = world.ask(|reply| Request::Interrupt { job, reply }).try_recv().unwrap();
+    assert!(matches!(read(&receipt), Message::Receipt(_)));
+    world.step();
+    assert!(matches!(read(&world.fetch()[0].body), Message::Result(_)));
+}
+
+#[test]
+fn capabilities_that_are_not_permitted_are_not_there() {
+    let mut world = World::new(ROOMY);
+    let offered = offers(&Offering::default()).offered;
+    let made = specification(&offered, "knock-average-ip4", "now + 3s / 1s");
+    let refused = world.ask(|reply| Request::Specify {
+        peer: client("stranger"),
+        specification: Box::new(made),
+        permits: Box::new(|label| label != "knock-average-ip4"),
+        reply,
+    });
+    assert_eq!(
+        message_of(&refused.try_recv().unwrap()),
+        "No service registered for specification knock-average-ip4-0"
+    );
+}
+
+#[test]
+fn without_room_for_its_end_a_specification_is_refused_as_busy_until_there_is_room() {
+    let options = Options { segment_octets: 1 << 14, cap_octets: 80 << 10 };
+    let mut world = World::new(options);
+    let mut accepted = 0;
+    let refusal = loop {
+        let answer = world.specify("top", &format!("t{accepted}"));
+        world.step();
+        let answer = answer.try_recv().unwrap();
+        match read(&answer) {
+            Message::Receipt(_) => accepted += 1,
+            _ => break message_of(&answer),
+        }
+        world.finish();
+    };
+    assert!(refusal.starts_with("busy: the spool is full: "), "{refusal}");
+    assert!(accepted > 5);
+    let ends = world.fetch();
+    assert_eq!(ends.len(), accepted);
+    for end in ends {
+        world.delivered(end.sequence);
+    }
+    let answer = world.specify("top", "later");
+    world.step();
+    assert!(matches!(read(&answer.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
+fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "t1");
+    world.step();
+    let now = NOW.parse().unwrap();
+    world.desk.handle(now, Request::Stop);
+    assert!(!world.desk.is_over());
+    let late = world.specify("top", "t2");
+    assert_eq!(message_of(&late.try_recv().unwrap()), "busy: the host is being stopped");
+    world.step();
+    assert!(world.desk.is_over());
+    assert!(matches!(read(&world.restarted().fetch()[0].body), Message::Result(_)));
+}

@@ -1,0 +1,444 @@
+//! Jobs: what becomes of a specification, from its receipt to its one end.
+//!
+//! A state machine without clock, network and disk: the present is given, and what is to be done
+//! comes back as [`Order`]s. Whoever runs it measures, keeps the ends, and delivers them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use sonde_mplane::{
+    Envelope, Exception, Message, Mismatch, Specification, Strictness, Time, Value as Wire, When,
+};
+use sonde_plugin_api::schema::Value;
+
+use super::{
+    offered::Offered,
+    schedule::{Sampling, Schedule},
+    settings::Limits,
+};
+
+/// Ends that are remembered at most.
+const MEMORY: usize = 100_000;
+
+/// Who asked, and the token of what they asked for.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct JobId {
+    /// A supervisor by its name in the configuration, or a client by its identity.
+    pub peer: Arc<str>,
+    /// As the specification has it, or as computed from it.
+    pub token: Arc<str>,
+}
+
+impl JobId {
+    pub(crate) fn new(peer: &str, token: &str) -> Self {
+        Self { peer: peer.into(), token: token.into() }
+    }
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Begin a measurement with these parameters.
+    Start { measurement: u64, offered: Arc<Offered>, values: BTreeMap<String, Value> },
+    /// Ask a measurement to finish.
+    Interrupt { measurement: u64 },
+    /// Keep this and deliver it. It comes once for every job.
+    End(Box<End>),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) job: JobId,
+    /// Where the specification wants it, if it says so.
+    pub(crate) link: Option<String>,
+    /// Result, exception, or envelope of results.
+    pub(crate) message: Message,
+}
+
+/// How a measurement ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// With rows, complete or until it was interrupted.
+    Measured {
+        /// When it began.
+        from: Time,
+        /// When it ended.
+        to: Time,
+        /// In the order of the capability's columns.
+        rows: Vec<Vec<Wire>>,
+    },
+    /// It could not measure.
+    Failed(String),
+}
+
+/// What is said to a specification.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A job was made of it.
+    Accepted(Message),
+    /// There is a job with that token already, and this is its receipt.
+    Known(Message),
+    /// There was a job with that token, and it has ended.
+    Ended(JobId),
+    /// It cannot be measured.
+    Refused(Exception),
+}
+
+/// What is known of a job.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It waits or runs: its receipt, or the results of its repetitions so far.
+    Open(Box<Message>),
+    /// Its end has been ordered.
+    Ended,
+    /// There is no such job.
+    Unknown,
+}
+
+struct Job {
+    specification: Specification,
+    offered: Arc<Offered>,
+    schedule: Schedule,
+    accepted: Time,
+    running: BTreeSet<u64>,
+    /// Due, but there are too many measurements.
+    queued: usize,
+    /// Ends of repetitions, oldest first.
+    parts: VecDeque<Message>,
+    interrupted: bool,
+}
+
+/// Every job.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    limits: Limits,
+    open: HashMap<JobId, Job>,
+    timetable: BTreeSet<(Time, JobId)>,
+    ready: VecDeque<(JobId, Sampling)>,
+    measurements: HashMap<u64, JobId>,
+    next_measurement: u64,
+    ended: HashMap<JobId, Time>,
+    endings: VecDeque<JobId>,
+}
+
+impl Jobs {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// How many jobs have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Takes a specification on. `offered` is what the peer may use.
+    pub(crate) fn specify(
+        &mut self,
+        now: Time,
+        peer: &str,
+        specification: &Specification,
+        offered: &[Arc<Offered>],
+    ) -> Answer {
+        let id = JobId::new(peer, &specification.token());
+        if let Some(job) = self.open.get(&id) {
+            return Answer::Known(job.receipt(&id));
+        }
+        if self.ended.contains_key(&id) {
+            return Answer::Ended(id);
+        }
+        match self.accept(now, &id, specification, offered) {
+            Ok(receipt) => Answer::Accepted(receipt),
+            Err(text) => {
+                let token = Some(id.token.to_string());
+                Answer::Refused(Exception { token, message: text })
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        now: Time,
+        id: &JobId,
+        specification: &Specification,
+        offered: &[Arc<Offered>],
+    ) -> Result<Message, String> {
+        let offered = choose(specification, offered, now)?;
+        let schedule = Schedule::of(&specification.when, &specification.head.verb, now)
+            .map_err(|error| error.to_string())?;
+        // Before it is promised: nothing can be refused later.
+        if let Some(first) = schedule.clone().take_due(schedule.next().unwrap_or(now)) {
+            values(&offered, specification, first)?;
+        }
+        if self.open.len() >= self.limits.specifications {
+            let (open, most) = (self.open.len(), self.limits.specifications);
+            return Err(format!(
+                "busy: {open} specifications wait or run, accepted: at most {most}; try again later"
+            ));
+        }
+        let next = schedule.next();
+        let job = Job {
+            specification: specification.clone(),
+            offered,
+            schedule,
+            accepted: now,
+            running: BTreeSet::new(),
+            queued: 0,
+            parts: VecDeque::new(),
+            interrupted: false,
+        };
+        let receipt = job.receipt(id);
+        self.timetable.extend(next.map(|next| (next, id.clone())));
+        self.open.insert(id.clone(), job);
+        Ok(receipt)
+    }
+
+    /// Takes back what was accepted a moment ago, because it could not be noted.
+    pub(crate) fn abandon(&mut self, id: &JobId) {
+        if let Some(job) = self.open.remove(id)
+            && let Some(next) = job.schedule.next()
+        {
+            self.timetable.remove(&(next, id.clone()));
+        }
+    }
+
+    /// Stops a job: running measurements finish with what they know, nothing else begins.
+    pub(crate) fn interrupt(&mut self, now: Time, id: &JobId, orders: &mut Vec<Order>) {
+        let Some(job) = self.open.get_mut(id) else { return };
+        if let Some(next) = job.schedule.next() {
+            self.timetable.remove(&(next, id.clone()));
+        }
+        job.schedule.stop();
+        job.interrupted = true;
+        if job.queued > 0 {
+            job.queued = 0;
+            self.ready.retain(|(queued, _)| queued != id);
+        }
+        orders.extend(
+            job.running.iter().map(|measurement| Order::Interrupt { measurement: *measurement }),
+        );
+        self.finish(now, id, orders);
+    }
+
+    /// Stops every job.
+    pub(crate) fn interrupt_all(&mut self, now: Time, orders: &mut Vec<Order>) {
+        let mut all: Vec<JobId> = self.open.keys().cloned().collect();
+        all.sort_unstable();
+        for id in all {
+            self.interrupt(now, &id, orders);
+        }
+    }
+
+    /// What is known of a job.
+    pub(crate) fn state(&self, id: &JobId, now: Time) -> State {
+        match self.open.get(id) {
+            Some(job) if !job.parts.is_empty() => State::Open(Box::new(job.envelope(id, now))),
+            Some(job) => State::Open(Box::new(job.receipt(id))),
+            None if self.ended.contains_key(id) => State::Ended,
+            None => State::Unknown,
+        }
+    }
+
+    /// Notes the end of a job that an earlier process had.
+    pub(crate) fn remember(&mut self, now: Time, id: JobId) {
+        if self.ended.insert(id.clone(), now).is_none() {
+            self.endings.push_back(id);
+        }
+        while self.endings.len() > MEMORY {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets an end: its token may be used again.
+    pub(crate) fn forget(&mut self, id: &JobId) {
+        self.ended.remove(id);
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(id) = self.endings.pop_front() {
+            self.ended.remove(&id);
+        }
+    }
+
+    /// When [`Jobs::tick`] has something to do; `None` where only news can change that.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.timetable.first().map(|(time, _)| *time)
+    }
+
+    /// Begins what is due.
+    pub(crate) fn tick(&mut self, now: Time, orders: &mut Vec<Order>) {
+        while self.timetable.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, id)) = self.timetable.pop_first() else { break };
+            let Some(job) = self.open.get_mut(&id) else { continue };
+            let sampling = job.schedule.take_due(now);
+            self.timetable.extend(job.schedule.next().map(|next| (next, id.clone())));
+            if let Some(sampling) = sampling {
+                job.queued += 1;
+                self.ready.push_back((id, sampling));
+            }
+        }
+        while self.measurements.len() < self.limits.measurements {
+            let Some((id, sampling)) = self.ready.pop_front() else { break };
+            self.start(now, id, sampling, orders);
+        }
+        let memory = self.limits.memory;
+        while let Some(id) = self.endings.front()
+            && self.ended.get(id).is_none_or(|ended| now.since(*ended) > memory)
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn start(&mut self, now: Time, id: JobId, sampling: Sampling, orders: &mut Vec<Order>) {
+        let Some(job) = self.open.get_mut(&id) else { return };
+        job.queued -= 1;
+        match values(&job.offered, &job.specification, sampling) {
+            Ok(values) => {
+                let measurement = self.next_measurement;
+                self.next_measurement += 1;
+                job.running.insert(measurement);
+                self.measurements.insert(measurement, id);
+                orders.push(Order::Start {
+                    measurement,
+                    offered: Arc::clone(&job.offered),
+                    values,
+                });
+            }
+            Err(text) => {
+                job.add_part(&id, Outcome::Failed(text), self.limits.repetitions);
+                self.finish(now, &id, orders);
+            }
+        }
+    }
+
+    /// Takes note of the end of a measurement.
+    pub(crate) fn ended(
+        &mut self,
+        now: Time,
+        measurement: u64,
+        outcome: Outcome,
+        orders: &mut Vec<Order>,
+    ) {
+        let Some(id) = self.measurements.remove(&measurement) else { return };
+        let Some(job) = self.open.get_mut(&id) else { return };
+        job.running.remove(&measurement);
+        job.add_part(&id, outcome, self.limits.repetitions);
+        self.finish(now, &id, orders);
+    }
+
+    /// Ends the job if nothing is to come any more.
+    fn finish(&mut self, now: Time, id: &JobId, orders: &mut Vec<Order>) {
+        let over =
+            |job: &Job| job.running.is_empty() && job.queued == 0 && job.schedule.next().is_none();
+        if !self.open.get(id).is_some_and(over) {
+            return;
+        }
+        let Some(job) = self.open.remove(id) else { return };
+        let link = job.specification.head.link().map(str::to_owned);
+        let message = job.end(id, now);
+        orders.push(Order::End(Box::new(End { job: id.clone(), link, message })));
+        self.remember(now, id.clone());
+    }
+}
+
+impl Job {
+    fn receipt(&self, id: &JobId) -> Message {
+        let mut receipt = self.specification.receipt();
+        receipt.set_token(&id.token);
+        receipt
+    }
+
+    fn add_part(&mut self, id: &JobId, outcome: Outcome, most: usize) {
+        let message = match outcome {
+            Outcome::Measured { from, to, rows } => {
+                let mut measured = self.specification.result(When::measured(from, to), rows);
+                measured.head.token = Some(id.token.to_string());
+                measured.into()
+            }
+            Outcome::Failed(message) => {
+                Exception { token: Some(id.token.to_string()), message }.into()
+            }
+        };
+        self.parts.push_back(message);
+        while self.parts.len() > most.max(1) {
+            self.parts.pop_front();
+        }
+    }
+
+    /// The last word: of a job that is not repeated, what its measurement gave. An envelope without a
+    /// result would keep the RI's relay waiting for ever, so there the last exception stands alone.
+    fn end(mut self, id: &JobId, now: Time) -> Message {
+        let has_result = self.parts.iter().any(|part| matches!(part, Message::Result(_)));
+        if self.specification.when.is_repeated() && has_result {
+            return self.envelope(id, now);
+        }
+        self.parts.pop_back().unwrap_or_else(|| {
+            let message = "interrupted before anything was measured".to_owned();
+            Exception { token: Some(id.token.to_string()), message }.into()
+        })
+    }
+
+    fn envelope(&self, id: &JobId, now: Time) -> Message {
+        let when = &self.specification.when;
+        let start = when.start.resolved(self.accepted).time().unwrap_or(self.accepted);
+        // The RI waits for ever where the end lies in its future.
+        let end = match when.end_time(self.accepted) {
+            Some(end) if !self.interrupted => end.min(now),
+            _ => now,
+        };
+        let mut scope = When::measured(start, end.max(start));
+        scope.period = when.period;
+        Message::Envelope(Envelope {
+            token: Some(id.token.to_string()),
+            label: self.specification.head.label.clone(),
+            when: Some(scope),
+            contents: self.parts.iter().cloned().collect(),
+        })
+    }
+}
+
+fn values(
+    offered: &Offered,
+    specification: &Specification,
+    sampling: Sampling,
+) -> Result<BTreeMap<String, Value>, String> {
+    let samples = sampling.samples.or_else(|| offered.most_samples());
+    let period = sampling.period.map(|period| u64::try_from(period.as_nanos()).unwrap_or(u64::MAX));
+    offered.parameters(specification, samples, period)
+}
+
+/// The capability that a specification is for: of those with its schema that of its label, else the
+/// first that it fulfils.
+fn choose(
+    specification: &Specification,
+    offered: &[Arc<Offered>],
+    now: Time,
+) -> Result<Arc<Offered>, String> {
+    let schema = specification.schema_hash();
+    let label = specification.head.label();
+    let mut refusal: Option<Mismatch> = None;
+    let mut candidates: Vec<&Arc<Offered>> =
+        offered.iter().filter(|offered| offered.capability.schema_hash() == schema).collect();
+    candidates.sort_by_key(|offered| !label.starts_with(offered.capability.head.label()));
+    for offered in candidates {
+        match specification.fulfils(&offered.capability, Strictness::Constraints, now) {
+            Ok(()) => return Ok(Arc::clone(offered)),
+            Err(mismatch) => drop(refusal.get_or_insert(mismatch)),
+        }
+    }
+    if let Some(mismatch) = refusal {
+        return Err(mismatch.to_string());
+    }
+    // Nothing has its schema; where the label says what was meant, say what is wrong with it.
+    let meant = offered.iter().filter(|offered| label.starts_with(offered.capability.head.label()));
+    let meant = meant.max_by_key(|offered| offered.capability.head.label().len());
+    match meant.map(|it| specification.fulfils(&it.capability, Strictness::Constraints, now)) {
+        Some(Err(mismatch)) => Err(mismatch.to_string()),
+        _ => Err(format!("No service registered for specification {label}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
