@@ -1,0 +1,227 @@
+//! What a client knows: capabilities, and measurements that it asked for.
+//!
+//! Pure: messages go in, messages come out; who carries them is in `connection.rs`.
+
+use std::collections::BTreeMap;
+
+use sonde_mplane::{Capability, Kind, Message, Specification, Time, When};
+use ulid::Ulid;
+
+/// Something that a client asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// Of the specification.
+    pub label: String,
+    /// Of the specification.
+    pub token: String,
+    /// The receipt, until there is a result, an envelope of results, or an exception.
+    pub latest: Message,
+}
+
+impl Measurement {
+    /// Whether nothing more is to be expected.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.latest.kind() != Kind::Receipt
+    }
+}
+
+/// Why a specification cannot be made; whoever types reads this text.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AskError {
+    /// No capability is called so.
+    #[error("no such token or label {0}")]
+    Unknown(String),
+    /// Not what the capability allows.
+    #[error("{name} is {value:?}, accepted: {accepted}")]
+    Value {
+        /// Element, or `when`.
+        name: String,
+        /// As given.
+        value: String,
+        /// The constraint.
+        accepted: String,
+    },
+    /// The capability has no such parameter.
+    #[error("{label} has no parameter {name}, accepted: {accepted}")]
+    Parameter {
+        /// Of the capability.
+        label: String,
+        /// As given.
+        name: String,
+        /// Names, separated by blanks.
+        accepted: String,
+    },
+    /// It was not given, and there is no default.
+    #[error("{name} is missing, accepted: {accepted}")]
+    Missing {
+        /// Element, or `when`.
+        name: String,
+        /// The constraint.
+        accepted: String,
+    },
+}
+
+/// The state of one client.
+#[derive(Debug, Default)]
+pub struct Session {
+    capabilities: Vec<Capability>,
+    measurements: Vec<Measurement>,
+    /// Values that need not be asked for, by element.
+    pub defaults: BTreeMap<String, String>,
+    /// Values that are proposed, by element.
+    pub proposals: BTreeMap<String, String>,
+    /// The scope that need not be asked for.
+    pub when: Option<When>,
+    next_label: u64,
+}
+
+impl Session {
+    /// Takes up what somebody offers; the same again takes the place of what was there. Callback control
+    /// is not for clients.
+    pub fn offer(&mut self, capability: Capability) {
+        if capability.head.is_callback() {
+            return;
+        }
+        let token = capability.token();
+        match self.capabilities.iter().position(|known| known.token() == token) {
+            Some(at) => self.capabilities[at] = capability,
+            None => self.capabilities.push(capability),
+        }
+    }
+
+    /// It is not offered any more.
+    pub fn withdraw(&mut self, token: &str) {
+        self.capabilities.retain(|capability| capability.token() != token);
+    }
+
+    /// Nothing is offered, until it is asked again.
+    pub fn forget_offers(&mut self) {
+        self.capabilities.clear();
+    }
+
+    /// What is offered, by label.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<&Capability> {
+        let mut capabilities: Vec<&Capability> = self.capabilities.iter().collect();
+        capabilities
+            .sort_by_key(|capability| (capability.head.label().to_owned(), capability.token()));
+        capabilities
+    }
+
+    /// The capability of a token, or the last one of a label.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Unknown`].
+    pub fn capability(&self, name: &str) -> Result<&Capability, AskError> {
+        let by_token = self.capabilities.iter().find(|capability| capability.token() == name);
+        by_token
+            .or_else(|| self.capabilities.iter().rfind(|it| it.head.label() == name))
+            .ok_or_else(|| AskError::Unknown(name.to_owned()))
+    }
+
+    /// What was asked for, in this order.
+    #[must_use]
+    pub fn measurements(&self) -> &[Measurement] {
+        &self.measurements
+    }
+
+    /// The measurement of a token or label.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Unknown`].
+    pub fn measurement(&self, name: &str) -> Result<&Measurement, AskError> {
+        let is_it = |it: &&Measurement| it.token == name || it.label == name;
+        self.measurements.iter().rfind(is_it).ok_or_else(|| AskError::Unknown(name.to_owned()))
+    }
+
+    /// A scope for a capability, from its text.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none, or not one that the capability allows.
+    pub fn scope(capability: &Capability, text: &str, now: Time) -> Result<When, AskError> {
+        let accepted = capability.when.to_string();
+        let refused = || AskError::Value {
+            name: "when".to_owned(),
+            value: text.to_owned(),
+            accepted: accepted.clone(),
+        };
+        let when: When = text.trim().parse().map_err(|_| refused())?;
+        if when.follows(&capability.when, now) { Ok(when) } else { Err(refused()) }
+    }
+
+    /// Sets a parameter of a specification.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such parameter, or the capability does not allow the value.
+    pub fn set(
+        capability: &Capability,
+        specification: &mut Specification,
+        name: &str,
+        text: &str,
+    ) -> Result<(), AskError> {
+        let Some(parameter) = capability.parameter(name) else {
+            let names: Vec<&str> =
+                capability.parameters.iter().map(|it| it.element.name()).collect();
+            return Err(AskError::Parameter {
+                label: capability.head.label().to_owned(),
+                name: name.to_owned(),
+                accepted: names.join(" "),
+            });
+        };
+        let is_set = specification.set(name, text).is_ok();
+        let is_allowed = || {
+            let value = specification.value(name);
+            value.is_some_and(|value| parameter.constraint.is_met_by(value))
+        };
+        if is_set && is_allowed() {
+            return Ok(());
+        }
+        Err(AskError::Value {
+            name: name.to_owned(),
+            value: text.to_owned(),
+            accepted: parameter.constraint.to_string(),
+        })
+    }
+
+    /// A label for a specification: the given one, or the capability's with a number.
+    #[must_use]
+    pub fn label(&mut self, capability: &Capability, given: Option<&str>) -> String {
+        let number = self.next_label;
+        self.next_label += 1;
+        given.map_or_else(|| format!("{}-{number}", capability.head.label()), str::to_owned)
+    }
+
+    /// Gives a specification its token: a relative scope means something else each time, an absolute one the same.
+    pub fn identify(specification: &mut Specification) {
+        let token = match specification.when.is_definite() {
+            true => specification.computed_token(),
+            false => Ulid::new().to_string(),
+        };
+        specification.head.token = Some(token);
+    }
+
+    /// Notes what came in answer to a message: a receipt, result, exception or envelope.
+    pub fn note(&mut self, label: &str, token: &str, answer: Message) {
+        let answer = match answer {
+            Message::Withdrawal(capability) => {
+                self.withdraw(&capability.token());
+                let message = "the capability was withdrawn".to_owned();
+                sonde_mplane::Exception { token: Some(token.to_owned()), message }.into()
+            }
+            other => other,
+        };
+        match self.measurements.iter_mut().find(|known| known.token == token) {
+            Some(known) => known.latest = answer,
+            None => self.measurements.push(Measurement {
+                label: label.to_owned(),
+                token: token.to_owned(),
+                latest: answer,
+            }),
+        }
+    }
+}
