@@ -89,6 +89,11 @@ fn neither_host_nor_worker_keeps_a_capability_and_the_worker_is_jailed() {
             }
         }
     }
+    let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
+    for variable in environment.split(|octet| *octet == 0).filter(|it| !it.is_empty()) {
+        // The operator's choice of how memory is allocated, and nothing else.
+        assert!(variable.starts_with(b"GLIBC_TUNABLES="), "{}", String::from_utf8_lossy(variable));
+    }
     // Nothing but memory, wake-ups, the pipe of its last words, and as its standard input the
     // socket that tells it when the host has gone.
     for entry in fs::read_dir(format!("/proc/{worker}/fd")).unwrap().flatten() {
