@@ -83,7 +83,10 @@ impl Session {
         let mut ttl = self.plan.first;
         loop {
             self.path = Path::new(ttl);
-            let hop = match self.probe_hop(ttl).await? {
+            self.is_looking = true;
+            let probed = self.probe_hop(ttl).await?;
+            self.is_looking = false;
+            let hop = match probed {
                 Probed::Hop(hop) => hop,
                 Probed::Stop(stop) => return Ok(Err(stop)),
             };

@@ -260,7 +260,7 @@ impl Session {
             What::Unsent => {}
             What::NoBudget => return Some(Stop::Budget),
         }
-        if at == 0 && !self.plan.is_backward {
+        if at == 0 && !self.plan.is_backward && !self.is_looking {
             // Whatever the hops behind bring, this one is part of the path.
             for row in std::mem::take(&mut self.hops[0].rows) {
                 self.emit(row);

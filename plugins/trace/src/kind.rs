@@ -94,10 +94,11 @@ impl Secret {
         (self.0 as u16).wrapping_add(number.wrapping_mul(2)) | 1
     }
 
-    /// UDP checksum of a probe: neither 0 nor 0xffff.
+    /// UDP checksum of a probe: odd, as [`Secret::ip_id`], and not 0xffff.
     pub(crate) fn checksum(self, number: u16) -> u16 {
         let begin = (self.0 >> 16) as u16;
-        ((u32::from(begin) + u32::from(number)) % 65_533 + 1) as u16
+        let place = (u32::from(begin) + u32::from(number)) % NUMBERS;
+        (place * 2 + 1) as u16
     }
 
     fn echo(self, number: u16) -> u16 {
@@ -105,7 +106,7 @@ impl Secret {
     }
 
     /// Far enough apart that the answer to one, with all its data, is never that to the next.
-    fn sequence(self, number: u16) -> u32 {
+    pub(crate) fn sequence(self, number: u16) -> u32 {
         ((self.0 >> 16) as u32).wrapping_add(u32::from(number) << 16)
     }
 

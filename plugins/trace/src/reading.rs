@@ -190,6 +190,9 @@ impl<'a> Sent<'a> {
                 differs(seen, self.secret.checksum(self.number)),
             )
         };
+        let sent = self.secret.sequence(self.number).to_be_bytes();
+        let is_sequence =
+            plan.kind.is_tcp() && transport.get(4..8).is_some_and(|seen| seen != sent);
         // A whole packet with our addresses whose checksum is not theirs: they were put back.
         let is_whole = depth == Depth::Full && quoted.len() == header.total_octets;
         let is_broken = is_whole && is_wrong(quoted, header);
@@ -199,6 +202,7 @@ impl<'a> Sent<'a> {
             ("destination", header.destination != plan.destination),
             ("port", is_port),
             ("checksum", is_checksum || is_broken),
+            ("sequence", is_sequence),
             ("id", plan.is_v4() && differs(id, self.secret.ip_id(self.number))),
         ]
         .into_iter()

@@ -135,7 +135,8 @@ row! {
         quote: Option<QuoteDepth>,
         /// The same in octets.
         quoted_octets: Option<u16> { unit: "octets" },
-        /// What an address translator changed in the probe: source, destination, port, checksum, id.
+        /// What was changed in the probe, as far as it is quoted: source, destination, port, checksum,
+        /// sequence, id.
         rewritten: Vec<String>,
         /// MTU of the next link, where the answer tells it.
         next_mtu: Option<u32> { unit: "octets" },

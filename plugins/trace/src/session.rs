@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) path: Path,
     /// Hops that are being probed, in the order of their TTL.
     pub(crate) hops: Vec<Hop>,
+    /// Doubletree looks for where to begin: what it finds on the way is not part of the path yet.
+    pub(crate) is_looking: bool,
     /// From far to near: hops that are finished.
     pub(crate) finished: Vec<Hop>,
     pub(crate) round: u32,
@@ -119,6 +121,7 @@ impl Session {
             secret,
             path,
             hops: Vec::new(),
+            is_looking: false,
             finished: Vec::new(),
             round: 0,
             statistics,

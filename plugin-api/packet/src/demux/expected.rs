@@ -57,12 +57,17 @@ impl Expected {
         }
     }
 
-    /// Whether a quote is of this probe: by the field, or by octets 4 to 7 of its transport header.
+    /// Whether a quote is of this probe: by the field, or by octets 4 to 7 of its transport header. A
+    /// port is no secret, so with it the identification or those octets must be right too.
     pub(super) fn is_quoted(&self, key: Key, quoted: &[u8], header: &IpHeader) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
         let by_field = key != Key::IpId && key.of_probe(quoted) == Some(self.field);
-        by_field && key != Key::None
-            || long(transport, 4) == Some(self.word) && self.word_tells(key)
+        let by_word = long(transport, 4) == Some(self.word);
+        match key {
+            Key::None => false,
+            Key::RemotePort => by_field && (by_word || self.is_identified(quoted)),
+            _ => by_field || by_word && self.word_tells(key),
+        }
     }
 
     /// Octets 4 to 7 are length and checksum in UDP, which two probes may share; the sequence number

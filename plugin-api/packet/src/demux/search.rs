@@ -1,7 +1,7 @@
 //! Finding the probe that a packet is about.
 
 use super::{Demux, Flow, FlowId, MAX_SEARCHED, NONE, Quality, Slot, State, local_part};
-use crate::{Family, IpHeader, Key, Protocol, Received, mapped, word};
+use crate::{Family, FlowKey, IpHeader, Key, Protocol, Received, mapped, word};
 
 /// Where a packet led.
 pub(super) enum Found {
@@ -48,7 +48,9 @@ impl Demux {
             Some(&(id, 1)) if id != NONE => Some(id),
             _ => None,
         };
-        let Some(id) = exact.or_else(translated) else { return Found::Nothing };
+        let Some(id) = exact.or_else(translated) else {
+            return self.rewritten(quoted, received, key);
+        };
         let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
         let by_field = |slot: &Slot| slot.expected.is_quoted(flow.field, quoted, &header);
@@ -81,21 +83,50 @@ impl Demux {
     /// are those of exactly one waiting probe.
     fn barely_quoted(&self, quoted: &[u8], received: &Received) -> Found {
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
-        // Every probe has to be looked at: too much work for whatever anybody sends us.
-        let is_many = self.slots.len() > MAX_SEARCHED;
-        if is_many || header.family() == Family::V6 || header.source != received.to {
+        if header.family() == Family::V6 || header.source != received.to {
             return Found::Nothing;
         }
         let remote = mapped(header.destination);
         let protocol = Protocol::from_number(header.protocol);
+        self.only_one(|slot, flow| {
+            slot.expected.is_identified(quoted)
+                && flow.key.remote_address == remote
+                && Some(flow.key.protocol) == protocol
+        })
+    }
+
+    /// A quote of no flow of ours, sent to us all the same: a translator changed one end of the probe
+    /// and did not put it back. It is credited where the other end is that of exactly one waiting
+    /// probe whose field or identification came back.
+    fn rewritten(&self, quoted: &[u8], received: &Received, key: FlowKey) -> Found {
+        let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
+        let to = mapped(received.to);
+        self.only_one(|slot, flow| {
+            let ours = flow.key;
+            let is_far_end = ours.remote_address == key.remote_address;
+            let is_near_end = ours.local == key.local && ours.local_address == key.local_address;
+            ours.protocol == key.protocol
+                && ours.local_address == to
+                && (is_far_end || is_near_end)
+                && (slot.expected.is_identified(quoted)
+                    || slot.expected.is_quoted(flow.field, quoted, &header))
+        })
+    }
+
+    /// The one waiting probe that fits, if there is one and no other.
+    fn only_one(&self, fits: impl Fn(&Slot, &Flow) -> bool) -> Found {
+        // Every probe has to be looked at: too much work for whatever anybody sends us.
+        if self.slots.len() > MAX_SEARCHED {
+            return Found::Nothing;
+        }
         let mut found = None;
         for slot in 0..self.slots.len() as u32 {
             let entry = &self.slots[slot as usize];
-            if entry.state != State::Waiting || !entry.expected.is_identified(quoted) {
+            if entry.state != State::Waiting {
                 continue;
             }
             let Some(flow) = self.flow(FlowId(entry.flow)) else { continue };
-            if flow.key.remote_address == remote && Some(flow.key.protocol) == protocol {
+            if fits(entry, flow) {
                 if found.is_some() {
                     return Found::Nothing;
                 }

@@ -274,3 +274,22 @@ fn a_million_blind_forgeries_are_all_foreign() {
         assert_eq!(token(demux.receive(&forged)), None);
     }
 }
+
+#[test]
+fn a_quote_with_a_translated_source_is_credited_to_the_one_probe_with_its_identification() {
+    let (mut demux, flow) = opened(&udp(1, 1), Key::UdpChecksum, false);
+    demux.sent(flow, 1, &udp(0x1231, 33_435), LEFT);
+    demux.sent(flow, 2, &udp(0x1233, 33_435), LEFT);
+    let translated = |identification| {
+        let ports = Transport::Udp { source_port: 1024, destination_port: 33_435 };
+        packet("203.0.113.77", REMOTE, identification, ports)
+    };
+    assert_eq!(token(demux.receive(&error(&translated(0x4444), 28))), None);
+    assert_eq!(token(demux.receive(&error(&translated(0x1233), 28))), Some((2, Quality::Weak)));
+    // Both ends are others: nothing says that it is of ours.
+    let ports = Transport::Udp { source_port: 1024, destination_port: 33_435 };
+    let foreign = packet("203.0.113.77", "203.0.113.78", 0x1231, ports);
+    assert_eq!(token(demux.receive(&error(&foreign, 28))), None);
+    demux.sent(flow, 3, &udp(0x1231, 33_435), LEFT);
+    assert_eq!(token(demux.receive(&error(&translated(0x1231), 28))), None, "two could be meant");
+}

@@ -1,5 +1,8 @@
 //! Traces through drawn networks: the drawing is the expected answer.
 
+mod answers;
+mod modes;
+mod mtu;
 mod paths;
 
 use sonde_plugin_api::{abi::FailKind, descriptor::Descriptor, glue::describe_json, prelude::*};

@@ -1,0 +1,255 @@
+//! Windows, from far to near, rounds, doubletree, interrupts.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use sonde_testkit::json;
+
+use super::*;
+
+/// What must be the same however many hops are probed at a time.
+const SAME: [&str; 9] = [
+    "ttl",
+    "attempt",
+    "addr",
+    "rtt_us",
+    "icmp_type",
+    "icmp_code",
+    "quoted_ttl",
+    "mark",
+    "reply_ttl",
+];
+
+fn same_rows(sequential: &Run, parallel: &Run) {
+    let rows = |run: &Run| {
+        let rows = run.table("hops").columns(SAME);
+        rows.iter().map(|row| json!(row)).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(sequential), rows(parallel), "{sequential}\n{parallel}");
+    let end = |run: &Run| {
+        let SummaryRow { stop, hop_count, stop_code, loop_ttl, gap_hops, reached, .. } =
+            summary(run);
+        (stop, hop_count, stop_code, loop_ttl, gap_hops, reached)
+    };
+    assert_eq!(end(sequential), end(parallel), "{sequential}\n{parallel}");
+}
+
+/// A chain of routers of all sorts, some of which refuse the target, send it back, or say nothing.
+fn drawing(kinds: &[u8], target_kind: u8) -> Net {
+    let names: Vec<String> = (1..=kinds.len()).map(|number| format!("r{number}")).collect();
+    let mut text = format!("vantage - {} - target\n", names.join(" - "));
+    for (at, kind) in kinds.iter().enumerate() {
+        let number = at + 1;
+        let back = number.saturating_sub(2).max(1);
+        let attributes = match kind {
+            0 => "silent".to_owned(),
+            1 => "forwards-zero-ttl".to_owned(),
+            2 => "keeps-ttl".to_owned(),
+            3 => "quote 28".to_owned(),
+            4 if number > 1 => format!("reply-from 203.0.113.{at}"),
+            5 => "refuse 198.51.100.0/24 code 10".to_owned(),
+            6 if number > 2 => format!("route 198.51.100.0/24 via r{back}"),
+            7 => format!("slow {}ms", 7 * number),
+            8 => "mpls 24001 padded".to_owned(),
+            _ => String::new(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "r{number} 203.0.113.{number} {attributes}");
+    }
+    let end = match target_kind {
+        0 => "silent silent-udp",
+        1 => "reply-from 203.0.113.1",
+        _ => "",
+    };
+    Net::draw(&format!("{text}target 198.51.100.9 {end}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn a_window_of_hops_gives_the_rows_of_one_after_the_other(
+        kinds in prop::collection::vec(0u8..16, 1..12),
+        target_kind in 0u8..6,
+        window in 2u8..=6,
+        gaplimit in 6u8..8,
+        attempts in 1u8..=3,
+        confidence in prop::sample::select(vec![0u8, 0, 0, 95]),
+        loops in 0u8..3,
+        method in prop::sample::select(Kind::ALL.to_vec()),
+    ) {
+        let params = TraceParams {
+            gaplimit, attempts, confidence, loops, method, maxttl: 20, ..trace(TARGET4)
+        };
+        let sequential = run_in(drawing(&kinds, target_kind), params.clone());
+        let parallel = run_in(drawing(&kinds, target_kind), TraceParams { window, ..params });
+        same_rows(&sequential, &parallel);
+        prop_assert!(parallel.took() <= sequential.took());
+    }
+}
+
+#[test]
+fn a_window_takes_less_time_and_few_probes_go_beyond_the_end() {
+    for target in TARGETS {
+        let net = || net().silent("r2");
+        let one = run_in(net(), trace(target));
+        let four = run_in(net(), TraceParams { window: 4, ..trace(target) });
+        same_rows(&one, &four);
+        assert!(four.took() < one.took(), "{four}");
+        let counts = |run: &Run| summary(run).sent;
+        assert_eq!((counts(&one), counts(&four)), (5, 6), "{four}");
+    }
+}
+
+#[test]
+fn from_far_to_near_the_path_ends_where_it_does_from_near_to_far() {
+    for target in TARGETS {
+        for window in [1, 3] {
+            let params = TraceParams { back: true, maxttl: 7, window, ..trace(target) };
+            let run = run_in(net().silent("r2"), params);
+            let [first, _, third, last] = addresses(target);
+            let expected = [(1, first), (2, "*"), (2, "*"), (3, third), (4, last)];
+            assert_eq!(hops(&run), expected.map(|(n, a)| (n, a.to_owned())), "{run}");
+            assert_eq!(run.stop, "reached");
+            let first_sent = run.exchange().sent().next().unwrap();
+            let header = sonde_plugin_api::packet::IpHeader::parse(first_sent).unwrap();
+            assert_eq!(header.ttl, 7);
+        }
+    }
+}
+
+#[test]
+fn gaps_between_probes_are_kept() {
+    let params = TraceParams { waitprobe: 5, ..trace(TARGET4) };
+    let run = run_in(net(), params);
+    // Four probes, 50 ms apart, the last one answered after 8 ms.
+    assert_eq!(run.took(), ms(158), "{run}");
+    let params =
+        TraceParams { hopgap: ms(100), attempts: 3, all: true, window: 4, ..trace(TARGET4) };
+    let run = run_in(net(), params);
+    assert_eq!(run.took(), ms(208), "{run}");
+}
+
+#[test]
+fn rounds_repeat_the_trace_and_sum_it_up_by_hop() {
+    for target in TARGETS {
+        let params = TraceParams { rounds: 5, period: ms(2500), attempts: 1, ..trace(target) };
+        // The probe for the second hop in the second round.
+        let run = run_in(net().drop("r1", [6]), params);
+        assert_eq!(hops(&run).len(), 20, "{run}");
+        assert_eq!(run.table("hops").column("round")[19], 5);
+        let statistics =
+            run.table("statistics").columns(["ttl", "addr", "sent", "answered", "loss", "mean_us"]);
+        let row = |ttl: u64, answered: u64| {
+            let addr = addresses(target)[ttl as usize - 1];
+            let loss = (5 - answered) as f64 / 5.0;
+            json!({"ttl": ttl, "addr": addr, "sent": 5, "answered": answered, "loss": loss, "mean_us": 2000 * ttl})
+        };
+        assert_eq!(statistics, [row(1, 5), row(2, 4), row(3, 5), row(4, 5)], "{run}");
+        assert_eq!(summary(&run).rounds, 5);
+    }
+}
+
+#[test]
+fn rounds_take_flows_by_turns() {
+    let params = TraceParams { rounds: 4, flows: 2, sport: 40_000, maxttl: 1, ..trace(TARGET4) };
+    let run = run_in(net(), params);
+    assert_eq!(run.table("hops").column("flow"), [40_000, 40_001, 40_000, 40_001]);
+}
+
+#[test]
+fn an_endless_trace_is_ended_by_an_interrupt_with_all_that_it_knows() {
+    let mut sim = Sim::new(net(), SEED);
+    let measurement =
+        sim.start::<Trace>(TraceParams { rounds: 0, period: ms(100), ..trace(TARGET4) });
+    sim.run_until(ms(350));
+    sim.interrupt(measurement);
+    let run = sim.finish(measurement);
+    assert_eq!(run.expect_done().stop, "interrupted");
+    assert_eq!((summary(&run).rounds, run.table("statistics").len()), (4, 4), "{run}");
+}
+
+#[test]
+fn an_interrupt_keeps_what_a_window_has_heard() {
+    let mut sim = Sim::new(net().silent("r1"), SEED);
+    let measurement = sim.start::<Trace>(TraceParams { window: 4, ..trace(TARGET4) });
+    sim.run_until(ms(500));
+    sim.interrupt(measurement);
+    let run = sim.finish(measurement);
+    let [_, second, third, last] = addresses(TARGET4);
+    let expected = [(2, second), (3, third), (4, last)].map(|(n, a)| (n, a.to_owned()));
+    assert_eq!((hops(&run), run.stop.as_str()), (expected.to_vec(), "interrupted"), "{run}");
+}
+
+#[test]
+fn doubletree_goes_forward_to_what_is_known_elsewhere_and_back_to_what_is_known_here() {
+    for target in TARGETS {
+        let [first, second, third, last] = addresses(target);
+        let local = || Some(format!("back {target}"));
+        let start = || TraceParams { firsthop: 3, lssname: local(), ..trace(target) };
+        let known = vec![third.parse().unwrap()];
+        let mut sim = Sim::new(net(), SEED);
+        let one = sim.start::<Trace>(start());
+        sim.run_to_end();
+        let one = sim.result(one);
+        let rows = |list: &[(u8, &str)]| {
+            list.iter().map(|(n, a)| (*n, (*a).to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(hops(&one), rows(&[(3, third), (4, last), (2, second), (1, first)]), "{one}");
+        assert_eq!((one.stop.as_str(), summary(&one).lss_stop), ("reached", None));
+        // The next one finds on its way back what the first has seen.
+        let two = sim.start::<Trace>(TraceParams { sport: 0, gssentry: known, ..start() });
+        sim.run_to_end();
+        let two = sim.result(two);
+        assert_eq!(hops(&two), rows(&[(3, third), (2, second)]), "{two}");
+        let SummaryRow { stop, gss_stop, lss_stop, .. } = summary(&two);
+        assert_eq!((stop.as_str(), gss_stop), ("stop_set", third.parse().ok()));
+        assert_eq!(lss_stop, second.parse().ok());
+    }
+}
+
+#[test]
+fn doubletree_begins_nearer_where_it_began_too_far() {
+    let params = |firsthop| TraceParams {
+        firsthop,
+        gssentry: vec!["192.0.2.99".parse().unwrap()],
+        ..trace(TARGET4)
+    };
+    let run = run_in(net(), params(9));
+    // 9 and 4 are the far end; 2 is a router.
+    let [first, second, third, last] = addresses(TARGET4);
+    let expected = [(2, second), (3, third), (4, last), (1, first)];
+    assert_eq!(hops(&run), expected.map(|(n, a)| (n, a.to_owned())), "{run}");
+    let silent = run_in(net().silent("r1"), params(1));
+    assert_eq!(hops(&silent)[2], (2, second.to_owned()), "{silent}");
+}
+
+#[test]
+fn two_traces_to_one_destination_at_once_keep_apart() {
+    for method in Kind::ALL.iter().copied() {
+        let mut sim = Sim::new(net(), SEED);
+        let params = || TraceParams { method, ..trace(TARGET4) };
+        let (one, two) = (sim.start::<Trace>(params()), sim.start::<Trace>(params()));
+        sim.run_to_end();
+        for measurement in [one, two] {
+            let run = sim.result(measurement);
+            assert_eq!(hops(&run), path(addresses(TARGET4)), "{method}\n{run}");
+            assert_eq!((summary(&run).sent, run.foreign), (4, 0));
+        }
+        let sports = [one, two].map(|it| summary(&sim.result(it)).sport);
+        assert_ne!(sports[0], sports[1]);
+    }
+}
+
+#[test]
+fn a_probe_that_does_not_leave_is_tried_again_and_then_it_is_a_failure() {
+    let run = Sim::new(net(), SEED).unsent(105, [2]).run::<Trace>(trace(TARGET4));
+    assert_eq!(hops(run.expect_done()), path(addresses(TARGET4)), "{run}");
+    assert_eq!(summary(&run).sent, 4);
+    let never = Sim::new(net(), SEED).unsent(105, 2..=9).run::<Trace>(trace(TARGET4));
+    match &never.status {
+        Status::Failed { text, .. } => assert_eq!(text, "not sent: errno 105"),
+        other => panic!("{other:?}\n{never}"),
+    }
+    let broke = Sim::new(net(), SEED).unsent(122, 3..=9).run::<Trace>(trace(TARGET4));
+    assert_eq!((broke.stop.as_str(), hops(&broke).len()), ("budget", 2), "{broke}");
+}
