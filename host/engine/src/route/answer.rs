@@ -98,9 +98,12 @@ pub(super) fn read(query: &Query, message: &RouteMessage) -> Told {
     let Some(source) = source.filter(|source| !source.is_unspecified()) else {
         return refused(libc::EADDRNOTAVAIL);
     };
+    // A size learned on the path runs out; one that was configured does not. What a packet may be on
+    // its way is for a measurement to find: only our own link keeps a probe from leaving.
+    let learned = mtu.is_some() && expires;
+    let mtu = mtu.filter(|_| !learned);
     let way = Way { interface, gateway, source, mtu, local };
-    // A size learned on the path runs out; one that was configured does not.
-    Told { answer: Answer::Way(way), for_one: redirected || (mtu.is_some() && expires) }
+    Told { answer: Answer::Way(way), for_one: redirected || learned }
 }
 
 /// The family as netlink writes it.
