@@ -9,6 +9,7 @@ use std::{
 };
 
 use sonde_plugin_api::descriptor::{Descriptor, MethodDescriptor, Parameter};
+use sonde_worker::Kept;
 
 use crate::Settings;
 
@@ -24,6 +25,8 @@ pub struct Catalogue {
 pub(crate) struct PluginFile {
     pub(crate) path: PathBuf,
     pub(crate) descriptor: Descriptor,
+    /// The private copy that was asked.
+    pub(crate) kept: Kept,
     state: FileState,
 }
 
@@ -193,5 +196,5 @@ fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile,
     }
     let descriptor =
         Descriptor::from_json(&described.descriptor_json).map_err(|error| error.to_string())?;
-    Ok(PluginFile { path: path.to_path_buf(), descriptor, state })
+    Ok(PluginFile { path: path.to_path_buf(), descriptor, kept: described.kept, state })
 }

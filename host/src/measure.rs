@@ -302,11 +302,11 @@ impl Host {
 /// Makes the port on the engine's thread.
 fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
-    let path = plugin.path.clone();
+    let (path, kept) = (plugin.path.clone(), Some(plugin.kept.clone()));
     let (store, program) = (settings.store.clone(), settings.program.clone());
     match settings.isolation {
         Isolation::Process => Box::new(move || {
-            let spawn = Spawn { name, program, plugin: path, store, ..Spawn::default() };
+            let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };
             ProcessPort::spawn(spawn).map(|port| Box::new(port) as Box<dyn Port>)
         }),
         Isolation::Inline => Box::new(move || {

@@ -48,35 +48,39 @@ pub struct Record {
     pub(crate) rows: Rows,
 }
 
-/// Rows as they came, each checked.
+/// Rows as they came, each checked: its head, then its octets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rows {
-    octets: Vec<u8>,
-    places: Vec<Place>,
-}
+pub(crate) struct Rows(Vec<u8>);
 
-/// Where a row ends, and the next begins.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    end: usize,
-    /// Wall time minus monotonic time.
-    wall_offset_ns: i64,
-    table: u8,
-}
+/// Octets of a row's head: its length, wall time minus monotonic time, its table.
+const HEAD: usize = 4 + 8 + 1;
+/// Room for the rows of a small measurement, so that its memory is asked for once.
+const FIRST_ROOM: usize = 400;
 
 impl Rows {
     /// One more row, which is one of its table.
     pub(crate) fn push(&mut self, table: u8, octets: &[u8], wall_offset_ns: i64) {
-        self.octets.extend_from_slice(octets);
-        self.places.push(Place { end: self.octets.len(), wall_offset_ns, table });
+        if self.0.is_empty() {
+            self.0.reserve(FIRST_ROOM);
+        }
+        self.0.extend_from_slice(&(octets.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(&wall_offset_ns.to_le_bytes());
+        self.0.push(table);
+        self.0.extend_from_slice(octets);
     }
 
-    /// The rows of one table.
+    /// The rows of one table, each with its wall time minus monotonic time.
     fn of(&self, table: usize) -> impl Iterator<Item = (&[u8], i64)> {
-        let begins = [0].into_iter().chain(self.places.iter().map(|place| place.end));
-        let all = begins.zip(&self.places);
-        all.filter(move |(_, place)| usize::from(place.table) == table)
-            .map(|(begin, place)| (&self.octets[begin..place.end], place.wall_offset_ns))
+        let mut rest = self.0.as_slice();
+        let all = std::iter::from_fn(move || {
+            let (head, behind) = rest.split_first_chunk::<HEAD>()?;
+            let (length, head) = head.split_first_chunk::<4>()?;
+            let (offset, table) = head.split_first_chunk::<8>()?;
+            let (octets, next) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = next;
+            Some((usize::from(table[0]), octets, i64::from_le_bytes(*offset)))
+        });
+        all.filter(move |(of, ..)| *of == table).map(|(_, octets, offset)| (octets, offset))
     }
 }
 

@@ -146,6 +146,9 @@ fn log_is_full() -> String {
 /// One line, without what could steer a terminal.
 fn text(payload: &[u8]) -> String {
     let cut = payload.get(..MAX_TEXT).unwrap_or(payload);
+    if cut.iter().all(|octet| (b' '..0x7f).contains(octet)) {
+        return String::from_utf8_lossy(cut).into_owned();
+    }
     let line = String::from_utf8_lossy(cut);
     line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 use sonde_packet::{FlowKey, Protocol};
 
 use crate::link::Link;

@@ -48,6 +48,8 @@ pub struct Spawn {
     pub plugin: PathBuf,
     /// The folder for its private copy, see [`Store`].
     pub store: PathBuf,
+    /// The copy, where it has been made already; of the file of then, whatever `plugin` is now.
+    pub kept: Option<Kept>,
     /// What it may use.
     pub limits: Limits,
     /// For the process list and the log.
@@ -102,10 +104,12 @@ impl ProcessPort {
     ///
     /// [`Lost`] where the file cannot be a plugin or no process can be started.
     pub fn spawn(spawn: Spawn) -> Result<Self, Lost> {
-        let Spawn { program, plugin, store, limits, name } = spawn;
-        let kept = Store::open(&store)
-            .and_then(|store| store.keep(&plugin))
-            .map_err(|error| Lost { reason: format!("{} {error}", plugin.display()) })?;
+        let Spawn { program, plugin, store, kept, limits, name } = spawn;
+        let keep = || {
+            let kept = Store::open(&store).and_then(|store| store.keep(&plugin));
+            kept.map_err(|error| Lost { reason: format!("{} {error}", plugin.display()) })
+        };
+        let kept = kept.map_or_else(keep, Ok)?;
         let failed = |error: Errno| cannot_start(&name, &error);
         let signals = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         let timer = Timer::new().map_err(failed)?;

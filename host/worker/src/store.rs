@@ -66,7 +66,7 @@ impl Store {
         let hash = blake3::hash(&image).to_hex().to_string();
         let path = self.folder.join(format!("{}-{}.so", stem(plugin), &hash[..32]));
         // A copy that a crash or a full disk left incomplete is not trusted by its name.
-        if !fs::read(&path).is_ok_and(|found| found == image) {
+        if !holds(&path, &image) {
             self.write(&path, &image)
                 .map_err(|error| LoadError::Store(format!("{}: {error}", path.display())))?;
         }
@@ -115,6 +115,24 @@ impl Store {
     }
 }
 
+/// Whether the file at `path` is `image`, to the last octet.
+fn holds(path: &Path, image: &[u8]) -> bool {
+    let compare = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        let mut piece = [0; 1 << 15];
+        let mut rest = image;
+        loop {
+            let read = file.read(&mut piece)?;
+            match rest.split_at_checked(read) {
+                _ if read == 0 => return Ok(rest.is_empty()),
+                Some((same, behind)) if *same == piece[..read] => rest = behind,
+                _ => return Ok(false),
+            }
+        }
+    };
+    compare().unwrap_or(false)
+}
+
 fn read(plugin: &Path) -> Result<Vec<u8>, LoadError> {
     let refused = |error: io::Error| LoadError::Unreadable(error.to_string());
     // Without O_NONBLOCK a named pipe would hold the host.
@@ -127,7 +145,8 @@ fn read(plugin: &Path) -> Result<Vec<u8>, LoadError> {
     if !found.is_file() {
         return Err(LoadError::NotALibrary("it is not a regular file".into()));
     }
-    let mut image = Vec::new();
+    // One more, so that the end is found without growing.
+    let mut image = Vec::with_capacity(found.len().min(MAX_IMAGE_OCTETS) as usize + 1);
     let read = file.take(MAX_IMAGE_OCTETS + 1).read_to_end(&mut image).map_err(refused)?;
     if read as u64 > MAX_IMAGE_OCTETS {
         let limit = Octets(MAX_IMAGE_OCTETS);

@@ -12,7 +12,7 @@ mod expected;
 mod fragments;
 mod search;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use foldhash::quality::FixedState;
 
@@ -206,9 +206,7 @@ impl Demux {
         owner: u32,
         hear_all: bool,
     ) -> Result<FlowId, Busy> {
-        if self.by_key.contains_key(&key) {
-            return Err(Busy);
-        }
+        let Entry::Vacant(place) = self.by_key.entry(key) else { return Err(Busy) };
         let flow = Flow {
             key,
             field,
@@ -229,7 +227,7 @@ impl Demux {
                 self.flows.len() as u32 - 1
             }
         };
-        self.by_key.insert(key, id);
+        place.insert(id);
         let local = self.by_local.entry(local_part(key)).or_insert((id, 0));
         local.1 += 1;
         self.fragments.watch(&key.remote_address);
