@@ -147,27 +147,35 @@ pub fn rfc3339(unix_ns: i128) -> String {
 /// As [`rfc3339`], ASCII.
 #[must_use]
 pub fn rfc3339_octets(unix_ns: i128) -> [u8; 27] {
-    let us = unix_ns.div_euclid(1000);
-    let seconds = us.div_euclid(1_000_000);
-    // years beyond 9999 have no RFC 3339 form; clamping also keeps what follows within i64
-    let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799) as i64;
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    let second = seconds.rem_euclid(86_400);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let parts = [
-        (0, 4, year),
-        (5, 2, month),
-        (8, 2, day),
-        (11, 2, second / 3600),
-        (14, 2, second / 60 % 60),
-        (17, 2, second % 60),
-        (20, 6, us.rem_euclid(1_000_000) as i64),
-    ];
-    for (at, digits, mut number) in parts {
-        for place in text[at..at + digits].iter_mut().rev() {
-            *place = b'0' + (number % 10) as u8;
-            number /= 10;
+    // Every record has some of these, and 128 bits are slow.
+    let (seconds, us) = match u64::try_from(unix_ns) {
+        Ok(ns) => ((ns / SECOND) as i64, (ns % SECOND / 1000) as u32),
+        Err(_) => {
+            let us = unix_ns.div_euclid(1000);
+            // years beyond 9999 have no RFC 3339 form; clamping also keeps what follows within i64
+            let seconds = us.div_euclid(1_000_000).clamp(-62_167_219_200, 253_402_300_799);
+            (seconds as i64, us.rem_euclid(1_000_000) as u32)
         }
+    };
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400) as u32;
+    let (year, month, day) = (year as u32, month as u32, day as u32);
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let pairs = [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, second / 3600),
+        (14, second / 60 % 60),
+        (17, second % 60),
+        (20, us / 10_000),
+        (22, us / 100 % 100),
+        (24, us % 100),
+    ];
+    for (at, pair) in pairs {
+        text[at] = b'0' + (pair / 10) as u8;
+        text[at + 1] = b'0' + (pair % 10) as u8;
     }
     text
 }

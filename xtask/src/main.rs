@@ -12,7 +12,8 @@ use std::process::{Command, ExitCode};
 /// What a check found wrong; empty where all is well.
 type Findings = Vec<String>;
 
-const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents | bench";
+const USAGE: &str =
+    "usage: cargo xtask ci | layers | licences | documents | bench [ping | memory | parts]";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "layers" => run("layers", layers::check),
         "licences" => run("licences", licences::check),
-        "bench" => bench::run(),
+        "bench" => bench::run(std::env::args().nth(2).as_deref()),
         "documents" => run("documents", documents::check),
         _ => Err(USAGE.to_owned()),
     };

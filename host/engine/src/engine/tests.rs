@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod bounds;
+mod costs;
 mod departures;
 mod ends;
 mod flows;
