@@ -11,7 +11,8 @@ pub(super) struct Expected {
     pub(super) direct: u32,
     /// Octets 4 to 7 of the transport header: in every quote of 28 octets.
     pub(super) word: u32,
-    /// First octets of an ICMP query's payload, which its answer brings back.
+    /// First octets of the payload of an ICMP query, whose answer brings them back, or of a datagram,
+    /// whose answer may.
     pub(super) payload: u64,
     /// IPv4 identification; 0 in IPv6.
     pub(super) identification: u16,
@@ -27,12 +28,12 @@ impl Expected {
             Key::TcpSequence => field.wrapping_add(TcpView::new(transport).sequence_octets()),
             _ => field,
         };
-        let is_icmp = Protocol::from_number(header.protocol) == Some(Protocol::Icmp);
+        let is_echoed = Protocol::from_number(header.protocol) != Some(Protocol::Tcp);
         Some(Self {
             field,
             direct,
             word: long(transport, 4).unwrap_or_default(),
-            payload: if is_icmp { begin(transport.get(8..).unwrap_or_default()) } else { 0 },
+            payload: if is_echoed { begin(transport.get(8..).unwrap_or_default()) } else { 0 },
             identification: header.identification.unwrap_or_default() as u16,
         })
     }
@@ -55,6 +56,12 @@ impl Expected {
             (_, Some(shown)) => shown == self.direct,
             (_, None) => true,
         }
+    }
+
+    /// Whether a datagram brings back what this one carried, as echo servers do.
+    pub(super) fn is_echoed_by(&self, packet: &[u8], received: &Received) -> bool {
+        let body = packet.get(received.header_octets + 8..).unwrap_or_default();
+        received.class == Class::Udp && self.payload != 0 && begin(body) == self.payload
     }
 
     /// Whether a quote is of this probe: by the field, or by octets 4 to 7 of its transport header. A

@@ -33,6 +33,10 @@ impl Demux {
             _ if flow.key.protocol == Protocol::Icmp => Found::Nothing,
             _ if flow.field == Key::None => Found::Flow(id),
             _ => {
+                let echoed = |slot: &Slot| slot.expected.is_echoed_by(packet, received);
+                if let Some(slot) = self.find(flow, echoed) {
+                    return Found::Probe(slot, Quality::Exact);
+                }
                 let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
                 let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
                 any.map_or(Found::Flow(id), |slot| Found::Probe(slot, Quality::Weak))

@@ -130,6 +130,27 @@ fn two_pings_at_once_keep_apart() {
 }
 
 #[test]
+fn udp_data_that_brings_the_payload_back_finds_its_probe_also_out_of_order() {
+    for target in [TARGET4, TARGET6] {
+        let params = PingParams { method: Udp, period: ms(10), ..ping(target, 4) };
+        let net = net()
+            .attributes("target", "echo-udp")
+            .and("link r1 <- target duplicate 3 reorder 1 by 25ms");
+        let run = run_in(net, params);
+        let row = |seq, rtt_us, duplicate| json!({"seq": seq, "rtt_us": rtt_us, "duplicate": duplicate, "weak": false});
+        let rows = run.table("replies").columns(["seq", "rtt_us", "duplicate", "weak"]);
+        let expected = [
+            row(1, 4000, false),
+            row(2, 4000, false),
+            row(2, 4001, true),
+            row(0, 29_000, false),
+            row(3, 4000, false),
+        ];
+        assert_eq!(rows, expected);
+    }
+}
+
+#[test]
 fn nobody_answers_a_reset() {
     for target in [TARGET4, TARGET6] {
         let run = run_in(net(), PingParams { method: TcpRst, ..ping(target, 3) });

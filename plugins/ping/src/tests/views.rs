@@ -47,7 +47,7 @@ fn a_person_reads_percentiles_and_the_interval_of_the_loss() {
     let form = describe_method::<Ping>().text;
     let text = |table: &str| -> Vec<String> {
         let rows = run.table(table);
-        rows.iter().filter_map(|row| form.row(table, row)).collect()
+        rows.iter().filter_map(|row| Some(form.row(table, row, None)?.text)).collect()
     };
     let replies = text("replies");
     assert_eq!(replies[0], "84 octets from 198.51.100.9: seq=0 ttl=63 time=4.000 ms");
