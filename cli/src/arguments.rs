@@ -14,6 +14,8 @@ pub(crate) const WORKER: &str = "worker";
 pub(crate) struct Common {
     /// Folders of `--plugins`.
     pub(crate) plugins: Vec<String>,
+    /// File of `--config`.
+    pub(crate) config: Option<String>,
     /// The first word that is no option.
     command: String,
 }
@@ -28,6 +30,10 @@ impl Common {
                 common.plugins.extend(rest.next().cloned());
             } else if let Some(folder) = word.strip_prefix("--plugins=") {
                 common.plugins.push(folder.to_owned());
+            } else if word == "--config" {
+                common.config = rest.next().cloned();
+            } else if let Some(file) = word.strip_prefix("--config=") {
+                common.config = Some(file.to_owned());
             } else if common.command.is_empty() && !word.starts_with('-') {
                 common.command.clone_from(word);
             }
@@ -35,9 +41,14 @@ impl Common {
         common
     }
 
+    /// Whether the configuration is to be checked.
+    pub(crate) fn is_check(&self) -> bool {
+        self.command == "check"
+    }
+
     /// False where no plugin has to be asked, which takes some milliseconds each.
     pub(crate) fn needs_catalogue(&self) -> bool {
-        ["run", "methods", "completions", "man", "help"].contains(&self.command.as_str())
+        ["run", "methods", "check", "completions", "man", "help"].contains(&self.command.as_str())
     }
 }
 
@@ -60,7 +71,18 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(plugins)
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .global(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("What the operator allows: limits, lists, methods"),
+        )
         .subcommand(run(catalogue))
+        .subcommand(Command::new("check").about(
+            "Find all mistakes in a configuration: that of --config, or else /etc/sonde/host.toml",
+        ))
         .subcommand(
             Command::new("methods")
                 .about("Show what the plugins offer")
@@ -175,16 +197,14 @@ fn method(offer: &Offer) -> Command {
         .arg(
             Arg::new("isolation")
                 .long("isolation")
-                .default_value("process")
                 .value_parser(PossibleValuesParser::new(["process", "inline"]))
-                .help("The plugin in a jailed process of its own, or in the engine's thread"),
+                .help("The plugin in a jailed process of its own, or in the engine's thread [default: process]"),
         )
         .arg(
             Arg::new("stamps")
                 .long("stamps")
-                .default_value("auto")
                 .value_parser(PossibleValuesParser::new(["auto", "precise", "interpolated"]))
-                .help("Who stamps departures: the kernel at low rates, always, or never"),
+                .help("Who stamps departures: the kernel at low rates, always, or never [default: auto]"),
         )
 }
 
@@ -211,6 +231,7 @@ const TAKEN: &[&str] = &[
     "isolation",
     "stamps",
     "plugins",
+    "config",
     "help",
 ];
 

@@ -15,7 +15,7 @@ use sonde_host::{
 use sonde_plugin_api::schema::Value;
 
 use crate::{
-    Exit, Stop, arguments,
+    Exit, Stop, arguments, check,
     output::{Form, Printer},
     targets::{Targets, Wanted},
 };
@@ -54,6 +54,10 @@ pub(crate) fn run(
     let offer = catalogue
         .find(method)
         .ok_or_else(|| Stop::usage(format!("no method {method}; `sonde methods` lists them")))?;
+    check::fits(catalogue)?;
+    if let Some(reason) = offer.forbidden(&settings) {
+        return Err(Stop { exit: Exit::Refused, text: reason });
+    }
     let parameters = parameters(&offer, matches)?;
     choose(&mut settings, matches)?;
     let window = matches.get_one::<u32>("window").map_or_else(
@@ -161,25 +165,42 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
 
 fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
     if let Some(pps) = rate(matches, "pps")? {
-        settings.packets_per_second = pps;
+        settings.packets_per_second = capped(pps, settings.most_packets_per_second, "pps");
         // Who says how fast means each target too, unless that is said as well.
-        settings.limits.address = None;
+        let most = settings.most_per_address;
+        settings.limits.address = (pps > most).then(|| per_address(most));
     }
-    if let Some(packets_per_second) = rate(matches, "destination-pps")? {
-        let burst = packets_per_second.clamp(1.0, DESTINATION_BURST);
-        settings.limits.address = Some(Rate { packets_per_second, burst });
+    if let Some(pps) = rate(matches, "destination-pps")? {
+        let pps = capped(pps, settings.most_per_address, "destination-pps");
+        settings.limits.address = Some(per_address(pps));
     }
     let is =
         |name: &str, word: &str| matches.get_one::<String>(name).is_some_and(|given| given == word);
     if is("isolation", "inline") {
         settings.isolation = Isolation::Inline;
+    } else if is("isolation", "process") {
+        settings.isolation = Isolation::Process;
     }
     if is("stamps", "precise") {
         settings.stamps = Stamps::Precise;
     } else if is("stamps", "interpolated") {
         settings.stamps = Stamps::Interpolated;
+    } else if is("stamps", "auto") {
+        settings.stamps = Stamps::Auto;
     }
     Ok(())
+}
+
+/// What the operator allows of a rate.
+fn capped(wanted: f64, most: f64, name: &str) -> f64 {
+    if wanted > most {
+        eprintln!("sonde: --{name} is {wanted}, the configuration allows {most}");
+    }
+    wanted.min(most)
+}
+
+fn per_address(packets_per_second: f64) -> Rate {
+    Rate { packets_per_second, burst: packets_per_second.clamp(1.0, DESTINATION_BURST) }
 }
 
 /// A rate from the command line.

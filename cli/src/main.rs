@@ -5,6 +5,7 @@
 
 mod arguments;
 mod campaign;
+mod check;
 mod methods;
 mod output;
 mod pages;
@@ -106,6 +107,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
             Some(("new", matches)) => scaffold::create(matches),
             _ => Err(Stop::usage("sonde plugin new NAME")),
         },
+        Some(("check", _)) => check::check(&settings, &catalogue),
         Some(("completions", matches)) => Ok(pages::completions(matches, &catalogue)),
         Some(("man", _)) => pages::manual(&catalogue),
         _ => Err(Stop::usage("nothing to do; see `sonde --help`")),
@@ -115,6 +117,9 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
 fn settings(common: &Common) -> Result<Settings, Stop> {
     let program = std::env::current_exe().map_err(Stop::usage)?;
     let mut settings = Settings::beside(&program).map_err(Stop::usage)?;
+    if let Some(file) = check::file(common) {
+        settings.obey(check::read(&file)?);
+    }
     if !common.plugins.is_empty() {
         settings.plugins = common.plugins.iter().map(PathBuf::from).collect();
     }

@@ -11,13 +11,14 @@ use std::{
 use sonde_plugin_api::descriptor::{Descriptor, MethodDescriptor, Parameter};
 use sonde_worker::Kept;
 
-use crate::Settings;
+use crate::{Mistake, Settings};
 
 /// Plugins that were found, in the order of the folders.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     plugins: Vec<Arc<PluginFile>>,
     refusals: Vec<Refusal>,
+    mistakes: Vec<Mistake>,
 }
 
 /// One file and what it says of itself.
@@ -28,6 +29,7 @@ pub(crate) struct PluginFile {
     /// The private copy that was asked.
     pub(crate) kept: Kept,
     state: FileState,
+    mistakes: Vec<Mistake>,
 }
 
 /// Tells one content of a file from the next without reading it.
@@ -68,6 +70,13 @@ impl Offer {
 
     pub(crate) fn target_index(&self) -> Option<usize> {
         self.method().parameters.iter().position(|it| it.element == "destination.{ip}")
+    }
+
+    /// Why the operator does not let it be used, if so.
+    #[must_use]
+    pub fn forbidden(&self, settings: &Settings) -> Option<String> {
+        let method = self.method();
+        settings.configuration.as_ref()?.forbids(&method.name, &method.needs)
     }
 
     /// Whether both come from the same content of the same file.
@@ -121,6 +130,13 @@ impl Catalogue {
                 },
             }
         }
+        if let Some(configuration) = &settings.configuration {
+            let offers: Vec<Offer> = self.offers().collect();
+            self.mistakes =
+                configuration.missing(offers.iter().map(|it| it.method().name.as_str()));
+            let own = self.plugins.iter().flat_map(|plugin| plugin.mistakes.iter().cloned());
+            self.mistakes.extend(own);
+        }
         let same = self.plugins.len() == before.plugins.len()
             && self.plugins.iter().zip(&before.plugins).all(|(now, then)| Arc::ptr_eq(now, then));
         !same || self.refusals != before.refusals
@@ -144,6 +160,12 @@ impl Catalogue {
     #[must_use]
     pub fn refusals(&self) -> &[Refusal] {
         &self.refusals
+    }
+
+    /// What the operator says of methods and does not fit them.
+    #[must_use]
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
     }
 
     fn add(&mut self, plugin: Arc<PluginFile>) {
@@ -194,7 +216,12 @@ fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile,
     for reason in &described.refused_calls {
         tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");
     }
-    let descriptor =
+    let mut descriptor =
         Descriptor::from_json(&described.descriptor_json).map_err(|error| error.to_string())?;
-    Ok(PluginFile { path: path.to_path_buf(), descriptor, kept: described.kept, state })
+    let mut mistakes = Vec::new();
+    if let Some(configuration) = &settings.configuration {
+        let methods = descriptor.methods.iter_mut();
+        methods.for_each(|method| configuration.apply(method, &mut mistakes));
+    }
+    Ok(PluginFile { path: path.to_path_buf(), descriptor, kept: described.kept, state, mistakes })
 }

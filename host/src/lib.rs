@@ -5,16 +5,20 @@
 
 mod catalogue;
 pub mod component;
+mod config;
+mod lists;
 mod measure;
 mod prepared;
 pub mod record;
 mod settings;
 
 pub use catalogue::{Catalogue, Offer, Refusal};
+pub use config::{Configuration, Mistake};
+pub use lists::Lists;
 pub use measure::{Host, HostError, Notice, Status};
 pub use prepared::Prepared;
 pub use settings::{Isolation, Settings, StoreError};
-pub use sonde_engine::{Limits, OpenError, Rate, RunId, Stamps, Statistics};
+pub use sonde_engine::{Limits, ListError, OpenError, Rate, RunId, Stamps, Statistics};
 
 /// The hidden command of a worker process; never returns.
 pub use sonde_worker::worker_main;

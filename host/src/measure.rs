@@ -4,7 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
-    Config, End, Ended, Engine, Handle, News, OpenError, Output, PortId, RunId, Start, Statistics,
+    Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, RunId, Start,
+    Statistics,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -17,6 +18,7 @@ use ulid::Ulid;
 use crate::{
     Isolation, Offer, Settings,
     catalogue::PluginFile,
+    lists::Watch,
     prepared::{Plan, Prepared},
     record::{Record, Rows},
 };
@@ -27,6 +29,9 @@ pub enum HostError {
     /// Sockets.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A list of prefixes that cannot be used: nothing is measured without it.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// A parameter.
     #[error(transparent)]
     Parameter(#[from] ParamError),
@@ -95,6 +100,8 @@ const MOST_ROOM: u64 = 2048;
 pub struct Host {
     settings: Settings,
     engine: Handle,
+    /// Of the lists of prefixes; none where there are none.
+    watch: Option<Watch>,
     /// One port for each plugin in use; a new version of a file is another plugin.
     ports: Vec<(Arc<PluginFile>, PortId)>,
     running: HashMap<RunId, Running, foldhash::fast::RandomState>,
@@ -125,9 +132,12 @@ impl Host {
         };
         let engine = Engine::open(config)?;
         sonde_engine::drop_capabilities()?;
+        let engine = engine.start()?;
+        let watch = settings.lists.clone().enforce(engine.policy_setter())?;
         Ok(Self {
             settings,
-            engine: engine.start()?,
+            engine,
+            watch,
             ports: Vec::new(),
             running: HashMap::default(),
             identities: Identities::new(),
@@ -139,6 +149,13 @@ impl Host {
     /// Tells rows as they come, not only in the record at the end.
     pub fn tell_rows(&mut self) {
         self.tells_rows = true;
+    }
+
+    /// Reads the lists of prefixes again, although they seem unchanged.
+    pub fn reload_lists(&self) {
+        if let Some(watch) = &self.watch {
+            watch.reload();
+        }
     }
 
     /// Begins a measurement.
@@ -304,7 +321,7 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
     let (path, kept) = (plugin.path.clone(), Some(plugin.kept.clone()));
     let (store, program) = (settings.store.clone(), settings.program.clone());
-    match settings.isolation {
+    match isolation(settings, plugin) {
         Isolation::Process => Box::new(move || {
             let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };
             ProcessPort::spawn(spawn).map(|port| Box::new(port) as Box<dyn Port>)
@@ -316,6 +333,15 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
             Ok(Box::new(port) as Box<dyn Port>)
         }),
     }
+}
+
+/// Where a plugin runs: as the section of one of its methods says, else as all do.
+fn isolation(settings: &Settings, plugin: &PluginFile) -> Isolation {
+    let said = settings.configuration.as_ref().and_then(|configuration| {
+        let methods = &plugin.descriptor.methods;
+        methods.iter().find_map(|method| configuration.methods.get(&method.name)?.isolation)
+    });
+    said.unwrap_or(settings.isolation)
 }
 
 fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Status, Record) {

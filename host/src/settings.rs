@@ -1,8 +1,13 @@
 //! What an operator decides about a host.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sonde_engine::{Limits, Stamps};
+
+use crate::{Configuration, Lists};
 
 /// Where the plugins run.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -27,8 +32,16 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Packets per second of the whole host.
     pub packets_per_second: f64,
+    /// What may be asked for instead, of the host and to each address.
+    pub most_packets_per_second: f64,
+    /// See `most_packets_per_second`.
+    pub most_per_address: f64,
     /// Of the scopes within the host.
     pub limits: Limits,
+    /// Whom nobody measures.
+    pub lists: Lists,
+    /// What the operator says of methods.
+    pub configuration: Option<Arc<Configuration>>,
     /// Who stamps departures.
     pub stamps: Stamps,
 }
@@ -57,9 +70,31 @@ impl Settings {
             program: program.to_path_buf(),
             isolation: Isolation::default(),
             packets_per_second: Self::POLITE_PACKETS_PER_SECOND,
+            most_packets_per_second: f64::INFINITY,
+            most_per_address: f64::INFINITY,
             limits: Limits::default(),
+            lists: Lists::default(),
+            configuration: None,
             stamps: Stamps::default(),
         })
+    }
+}
+
+impl Settings {
+    /// What an operator's file says, instead of what is usual.
+    pub fn obey(&mut self, configuration: Arc<Configuration>) {
+        if let Some(folders) = &configuration.plugins {
+            self.plugins.clone_from(folders);
+        }
+        self.isolation = configuration.isolation;
+        self.stamps = configuration.stamps;
+        self.packets_per_second = configuration.packets_per_second;
+        self.most_packets_per_second = configuration.most_packets_per_second;
+        self.most_per_address = configuration.most_per_address;
+        self.limits = configuration.limits;
+        let (deny, allow) = (configuration.deny.clone(), configuration.allow.clone());
+        self.lists = Lists { deny, allow };
+        self.configuration = Some(configuration);
     }
 }
 

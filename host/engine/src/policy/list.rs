@@ -203,7 +203,7 @@ impl<T: Copy + Ord> Ranges<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Instant};
+    use std::{collections::BTreeSet, fmt::Write, time::Instant};
 
     use proptest::prelude::*;
 
@@ -294,11 +294,11 @@ mod tests {
         while members.len() < 1_000_000 {
             if members.len() % 2 == 0 {
                 let address = Ipv4Addr::from_bits(draw() as u32 & !0xff);
-                text += &format!("{address}/28\n");
+                writeln!(text, "{address}/28").unwrap();
                 members.push(Ipv4Addr::from_bits(address.to_bits() | 9).into());
             } else {
                 let bits = 0x2000u128 << 112 | u128::from(draw()) << 48;
-                text += &format!("{}/80\n", Ipv6Addr::from_bits(bits));
+                writeln!(text, "{}/80", Ipv6Addr::from_bits(bits)).unwrap();
                 members.push(Ipv6Addr::from_bits(bits | 77).into());
             }
         }

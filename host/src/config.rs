@@ -1,0 +1,131 @@
+//! The operator's file: what a host may do, and for whom.
+//!
+//! Every key stands in `conf/host.toml` with its unit and default. All mistakes are found in one go, each with file, line,
+//! key, value and what is accepted. What a method's section says is checked against the descriptor of
+//! the plugin that is installed, and becomes part of it: whoever reads the descriptor obeys.
+
+mod document;
+mod method;
+mod schema;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use sonde_engine::{Limits, Stamps};
+use sonde_plugin_api::descriptor::Need;
+
+use self::document::{Place, Table};
+use crate::Isolation;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistake {
+    /// File and line, or the variable of the environment.
+    pub place: String,
+    /// The key, with the sections that it is in; empty where it is not about one.
+    pub key: String,
+    /// Value, what is accepted, and a hint.
+    pub problem: String,
+}
+
+impl Mistake {
+    pub(crate) fn new(place: &Place, key: &str, problem: String) -> Self {
+        Self { place: place.to_string(), key: key.to_owned(), problem }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.is_empty() {
+            true => write!(formatter, "{}: {}", self.place, self.problem),
+            false => write!(formatter, "{}: {}: {}", self.place, self.key, self.problem),
+        }
+    }
+}
+
+/// What an operator's file says.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    file: PathBuf,
+    /// Folders with plugins; none where the usual ones are meant.
+    pub(crate) plugins: Option<Vec<PathBuf>>,
+    pub(crate) isolation: Isolation,
+    pub(crate) stamps: Stamps,
+    /// Of the host, for who asks for nothing, and what may be asked for.
+    pub(crate) packets_per_second: f64,
+    pub(crate) most_packets_per_second: f64,
+    pub(crate) limits: Limits,
+    /// What may be asked for, to each address.
+    pub(crate) most_per_address: f64,
+    /// Of each measurement.
+    pub(crate) packet_budget: Option<u64>,
+    pub(crate) deny: Vec<PathBuf>,
+    pub(crate) allow: Vec<PathBuf>,
+    pub(crate) methods: BTreeMap<String, Method>,
+}
+
+/// What is said of one method.
+#[derive(Clone, Debug)]
+pub(crate) struct Method {
+    pub(crate) place: Place,
+    pub(crate) enabled: bool,
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) permit: Vec<Need>,
+    pub(crate) packet_budget: Option<u64>,
+    defaults: Table,
+    constraints: Table,
+}
+
+impl Configuration {
+    /// Reads a file, and the variables of the environment that overlay it. Lists of prefixes are
+    /// read too, to see whether they can be.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes, in the order of the document.
+    pub fn read(
+        file: &Path,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut table = document::read(file, &mut mistakes);
+        document::overlay(&mut table, variables, &mut mistakes);
+        let configuration = schema::read(file, &table, &mut mistakes);
+        if mistakes.is_empty() { Ok(configuration) } else { Err(mistakes) }
+    }
+
+    /// The file that it was read from.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Why a method may not be used, if so: it has no section, is switched off, or needs something
+    /// that is not permitted.
+    pub(crate) fn forbids(&self, name: &str, needs: &[Need]) -> Option<String> {
+        let file = self.file.display();
+        let Some(method) = self.methods.get(name) else {
+            return Some(format!("{name} is not enabled: {file} has no section [methods.{name}]"));
+        };
+        if !method.enabled {
+            return Some(format!("{name} is switched off: {}: enabled is false", method.place));
+        }
+        let open = |need: &&Need| **need != Need::QuietKernel && !method.permit.contains(need);
+        needs
+            .iter()
+            .find(open)
+            .map(|need| format!("{name} needs {need}, which {} does not permit", method.place))
+    }
+
+    /// What a measurement of the method may send, at most.
+    pub(crate) fn budget(&self, name: &str, own: Option<u64>) -> Option<u64> {
+        let method = self.methods.get(name).and_then(|method| method.packet_budget);
+        [own, method, self.packet_budget].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests;
