@@ -133,7 +133,7 @@ impl Catalogue {
         if let Some(configuration) = &settings.configuration {
             let offers: Vec<Offer> = self.offers().collect();
             self.mistakes =
-                configuration.missing(offers.iter().map(|it| it.method().name.as_str()));
+                configuration.missing(&offers.iter().map(|it| it.method().name.as_str()));
             let own = self.plugins.iter().flat_map(|plugin| plugin.mistakes.iter().cloned());
             self.mistakes.extend(own);
         }

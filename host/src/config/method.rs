@@ -30,7 +30,7 @@ impl Configuration {
     /// Sections of methods that no plugin offers.
     pub(crate) fn missing<'a>(
         &self,
-        offered: impl Iterator<Item = &'a str> + Clone,
+        offered: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Vec<Mistake> {
         let is_missing = |name: &str| !offered.clone().any(|offered| offered == name);
         let missing = self.methods.iter().filter(|(name, it)| it.enabled && is_missing(name));

@@ -189,7 +189,7 @@ fn a_need_that_is_not_permitted_forbids_the_method() {
 #[test]
 fn a_section_of_a_method_that_nobody_offers_is_told() {
     let configuration = read("[methods.prob]\n", &[]).unwrap();
-    let mistakes = configuration.missing(["probe", "other"].into_iter());
+    let mistakes = configuration.missing(&["probe", "other"].into_iter());
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].problem.ends_with("did you mean probe?"), "{mistakes:?}");
 }

@@ -82,6 +82,9 @@ fn a_bucket_that_is_not_full_is_never_forgotten() {
     assert!((0..100_000).all(held));
 }
 
+/// Cap, burst, and what tells one bucket of the scope from the next.
+type Cap = (f64, f64, fn(&Scope) -> u128);
+
 /// A moment of a schedule: how long after the last, and what wants to leave then.
 type Moment = (u64, Vec<(u8, u8, u8, bool)>);
 
@@ -135,7 +138,7 @@ proptest! {
                 }
             }
         }
-        let caps: [(f64, f64, fn(&Scope) -> u128); 5] = [
+        let caps: [Cap; 5] = [
             (host.0, host.0 * 0.006 + 1.0, |_| 0),
             (plugin.0, plugin.1, |scope| scope.port.into()),
             (client.0, client.1, |scope| scope.client.into()),

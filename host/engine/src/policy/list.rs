@@ -292,7 +292,7 @@ mod tests {
         let mut text = String::new();
         let mut members: Vec<IpAddr> = Vec::new();
         while members.len() < 1_000_000 {
-            if members.len() % 2 == 0 {
+            if members.len().is_multiple_of(2) {
                 let address = Ipv4Addr::from_bits(draw() as u32 & !0xff);
                 writeln!(text, "{address}/28").unwrap();
                 members.push(Ipv4Addr::from_bits(address.to_bits() | 9).into());
