@@ -67,7 +67,7 @@ fn full() -> Capability {
             _ => {}
         }
     }
-    view.parameter("scamper.trace.userid", Constraint::range(0_u32, u32::MAX))
+    view.parameter("scamper.trace.userid", Constraint::range(0.0, f64::from(u32::MAX)))
         .parameter("scamper.trace.window", Constraint::range(1, 255))
         .parameter("scamper.trace.hopgap", duration())
         .parameter("scamper.trace.back", Constraint::boolean())

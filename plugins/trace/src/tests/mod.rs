@@ -4,6 +4,7 @@ mod answers;
 mod modes;
 mod mtu;
 mod paths;
+mod views;
 
 use sonde_plugin_api::{abi::FailKind, descriptor::Descriptor, glue::describe_json, prelude::*};
 use sonde_testkit::{Net, Run, Sim, Status};
