@@ -78,7 +78,7 @@ pub struct Head {
     pub link: Option<String>,
     /// What ties the messages about one measurement together.
     pub token: Option<String>,
-    /// About the component, in the order received.
+    /// About the component, in the order of the names.
     pub metadata: Vec<Field>,
     /// Columns, in the order of the values in each row.
     pub results: Vec<Element>,
@@ -111,7 +111,7 @@ pub struct Capability {
     pub registry: String,
     /// In which scope it can be asked for.
     pub when: When,
-    /// What must be given, in the order received.
+    /// What must be given, in the order of the names.
     pub parameters: Vec<Parameter>,
 }
 
@@ -124,7 +124,7 @@ pub struct Specification {
     pub registry: String,
     /// When to measure.
     pub when: When,
-    /// All parameters of the capability, in the order received.
+    /// All parameters of the capability, in the order of the names.
     pub parameters: Vec<Field>,
 }
 

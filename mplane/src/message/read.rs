@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         self.registries.element(name).ok_or_else(unknown)
     }
 
-    /// An object whose keys are elements.
+    /// An object whose keys are elements, in the order of their names.
     fn named<T>(
         &self,
         key: &str,
@@ -260,7 +260,9 @@ impl<'a> Reader<'a> {
                 .and_then(|element| read(element, json))
                 .map_err(|problem| self.error(&format!("{key}.{}", excerpt(name)), problem))
         };
-        object.iter().map(entry).collect()
+        let mut entries: Vec<_> = object.iter().collect();
+        entries.sort_unstable_by_key(|(name, _)| *name);
+        entries.into_iter().map(entry).collect()
     }
 
     fn fields(&self, key: &str) -> Result<Vec<Field>, MessageError> {

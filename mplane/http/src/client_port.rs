@@ -1,0 +1,175 @@
+//! The port for clients: discovery, specifications, redemptions, interrupts.
+//!
+//! Status 200 for everything that a client of the RI should see, exceptions too; it drops the rest.
+//! Access is checked here for whatever the handler lists, and again by the handler where it chooses a
+//! capability. A job is its owner's: to others its token is unknown.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use sonde_mplane::{Capability, Message, MessageError, Reference, Registries, Specification};
+
+use crate::identity::Identity;
+use crate::serve::{Peer, Shared};
+use crate::{NO_SERVICE, NOT_PERMITTED, UNEXPECTED_TYPE, UNKNOWN_JOB, body, exception, pages};
+
+/// Who offers capabilities to clients: a component that listens, or a supervisor.
+///
+/// A handler answers at once or soon; what it answers is sent as it is.
+pub trait ClientPort: Send + Sync + 'static {
+    /// Everything that is offered to anybody, in order.
+    fn capabilities(&self) -> Arc<Vec<Capability>>;
+
+    /// Who sent the specification with this token; none if there is no such job.
+    fn owner(&self, token: &str) -> Option<Identity>;
+
+    /// Accepts a specification: a receipt, a result, an exception or a withdrawal.
+    ///
+    /// `allowed` are the capabilities of its schema that the peer may use, at least one, in order.
+    fn specification(
+        &self,
+        peer: &Peer,
+        specification: Specification,
+        allowed: Vec<Capability>,
+    ) -> impl Future<Output = Message> + Send;
+
+    /// Answers with a receipt, a result, an envelope of results or an exception. The peer owns the job.
+    fn redemption(
+        &self,
+        peer: &Peer,
+        redemption: Reference,
+    ) -> impl Future<Output = Message> + Send;
+
+    /// Answers with a receipt, a result or an exception. The peer owns the job.
+    fn interrupt(&self, peer: &Peer, interrupt: Reference) -> impl Future<Output = Message> + Send;
+}
+
+struct Port<H> {
+    handler: Arc<H>,
+    registries: Arc<Shared<Registries>>,
+}
+
+impl<H> Clone for Port<H> {
+    fn clone(&self) -> Self {
+        Self { handler: Arc::clone(&self.handler), registries: Arc::clone(&self.registries) }
+    }
+}
+
+/// The port's paths: `/`, `/capability`, `/capability/TOKEN`.
+pub fn client_port<H: ClientPort>(handler: Arc<H>, registries: Arc<Shared<Registries>>) -> Router {
+    Router::new()
+        .route("/", get(front::<H>).post(message::<H>))
+        .route("/capability", get(links::<H>))
+        .route("/capability/", get(links::<H>))
+        .route("/capability/{token}", get(capability::<H>))
+        .fallback(nothing)
+        .with_state(Port { handler, registries })
+}
+
+pub(crate) async fn nothing(request: Request) -> Response {
+    let text = format!("nothing at {}; see /", request.uri().path());
+    pages::problem(StatusCode::NOT_FOUND, &text)
+}
+
+fn permitted<'a>(peer: &Peer, capabilities: &'a [Capability]) -> Vec<&'a Capability> {
+    capabilities.iter().filter(|capability| peer.may_use(capability.head.label())).collect()
+}
+
+async fn front<H: ClientPort>(State(port): State<Port<H>>, request: Request) -> Response {
+    let capabilities = port.handler.capabilities();
+    body::peer(&request)
+        .map_or_else(|no| *no, |peer| pages::front(&peer, &permitted(&peer, &capabilities)))
+}
+
+async fn links<H: ClientPort>(State(port): State<Port<H>>, request: Request) -> Response {
+    let capabilities = port.handler.capabilities();
+    body::peer(&request)
+        .map_or_else(|no| *no, |peer| pages::links(&permitted(&peer, &capabilities)))
+}
+
+/// To one who may not use it, a capability does not exist.
+async fn capability<H: ClientPort>(
+    State(port): State<Port<H>>,
+    Path(token): Path<String>,
+    request: Request,
+) -> Response {
+    let peer = match body::peer(&request) {
+        Ok(peer) => peer,
+        Err(response) => return *response,
+    };
+    let capabilities = port.handler.capabilities();
+    match permitted(&peer, &capabilities).into_iter().find(|offered| offered.token() == token) {
+        Some(capability) => {
+            let mut capability = capability.clone();
+            capability.head.token = Some(token);
+            body::message(&Message::Capability(capability))
+        }
+        None => pages::problem(StatusCode::NOT_FOUND, "no capability with this token"),
+    }
+}
+
+async fn message<H: ClientPort>(State(port): State<Port<H>>, request: Request) -> Response {
+    let peer = match body::peer(&request) {
+        Ok(peer) => peer,
+        Err(response) => return *response,
+    };
+    if !body::is_mplane(request.headers()) {
+        let text = format!("the body must be of type {}", sonde_mplane::MEDIA_TYPE);
+        return pages::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text);
+    }
+    let octets = match body::read(request).await {
+        Ok(octets) => octets,
+        Err(response) => return *response,
+    };
+    let read: Result<Message, MessageError> = Message::from_json(&octets, &port.registries.get());
+    let answer = match read {
+        Ok(message) => port.answer(&peer, message).await,
+        Err(error) => exception(None, error.to_string()),
+    };
+    body::message(&answer)
+}
+
+impl<H: ClientPort> Port<H> {
+    async fn answer(&self, peer: &Peer, message: Message) -> Message {
+        match message {
+            Message::Specification(specification) => self.specification(peer, specification).await,
+            Message::Redemption(redemption) => match self.stranger(peer, &redemption) {
+                Some(refusal) => refusal,
+                None => self.handler.redemption(peer, redemption).await,
+            },
+            Message::Interrupt(interrupt) => match self.stranger(peer, &interrupt) {
+                Some(refusal) => refusal,
+                None => self.handler.interrupt(peer, interrupt).await,
+            },
+            _ => exception(None, UNEXPECTED_TYPE),
+        }
+    }
+
+    async fn specification(&self, peer: &Peer, specification: Specification) -> Message {
+        let schema = specification.schema_hash();
+        let capabilities = self.handler.capabilities();
+        let fitting: Vec<_> =
+            capabilities.iter().filter(|offered| offered.schema_hash() == schema).collect();
+        let allowed: Vec<_> = fitting
+            .iter()
+            .filter(|offered| peer.may_use(offered.head.label()))
+            .map(|&offered| offered.clone())
+            .collect();
+        if allowed.is_empty() {
+            let text = if fitting.is_empty() { NO_SERVICE } else { NOT_PERMITTED };
+            return Message::Exception(specification.exception(text));
+        }
+        self.handler.specification(peer, specification, allowed).await
+    }
+
+    /// What is said about the token of nobody's job, or of another one's.
+    fn stranger(&self, peer: &Peer, reference: &Reference) -> Option<Message> {
+        let token = reference.head.token.as_deref();
+        let owner = token.and_then(|token| self.handler.owner(token));
+        (owner.as_ref() != Some(&peer.identity)).then(|| exception(token, UNKNOWN_JOB))
+    }
+}

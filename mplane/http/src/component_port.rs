@@ -1,0 +1,192 @@
+//! The port for components that connect by themselves: registration, specifications, results.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use sonde_mplane::{Envelope, Kind, Message, Outcomes, Registries};
+
+use crate::client_port::nothing;
+use crate::serve::{Peer, Shared};
+use crate::{body, pages};
+
+/// Who takes registrations: a supervisor, or a client that listens.
+pub trait ComponentPort: Send + Sync + 'static {
+    /// Capabilities and withdrawals of a component, in order; other kinds are not acceptable.
+    fn register(
+        &self,
+        peer: &Peer,
+        messages: Vec<Message>,
+    ) -> impl Future<Output = Result<Outcomes, Refusal>> + Send;
+
+    /// What a component is to do: specifications and interrupts, a callback last.
+    fn poll(&self, peer: &Peer) -> impl Future<Output = Work> + Send;
+
+    /// A receipt, a result, an exception or an envelope of results. It counts as received once this
+    /// has returned.
+    fn deliver(
+        &self,
+        peer: &Peer,
+        message: Message,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// What a component is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// These, in order.
+    Messages(Vec<Message>),
+    /// Register first: status 428, which the RI's branch `sdk` obeys. It ends the polling of the RI
+    /// 0.9.0 for ever; for it, answer with no messages.
+    Register,
+}
+
+/// Why a component's message was not taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// It is wrong and will stay so.
+    Invalid(String),
+    /// Not now; the component keeps it and tries again.
+    Later(String),
+}
+
+/// Where the port's paths are; each is served with a `/` at its end as well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ComponentPaths {
+    /// Of registrations.
+    pub registration: String,
+    /// Of specifications.
+    pub specification: String,
+    /// Of results.
+    pub result: String,
+}
+
+impl Default for ComponentPaths {
+    fn default() -> Self {
+        Self {
+            registration: "/register/capability".to_owned(),
+            specification: "/show/specification".to_owned(),
+            result: "/register/result".to_owned(),
+        }
+    }
+}
+
+struct Port<H> {
+    handler: Arc<H>,
+    registries: Arc<Shared<Registries>>,
+    paths: Arc<ComponentPaths>,
+}
+
+impl<H> Clone for Port<H> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            registries: Arc::clone(&self.registries),
+            paths: Arc::clone(&self.paths),
+        }
+    }
+}
+
+/// The port's three paths, and a page at `/` that names them.
+pub fn component_port<H: ComponentPort>(
+    handler: Arc<H>,
+    registries: Arc<Shared<Registries>>,
+    paths: ComponentPaths,
+) -> Router {
+    Router::new().route("/", get(front::<H>)).fallback(component_request::<H>).with_state(Port {
+        handler,
+        registries,
+        paths: Arc::new(paths),
+    })
+}
+
+async fn front<H: ComponentPort>(State(port): State<Port<H>>) -> Response {
+    pages::components(&port.paths.registration, &port.paths.specification, &port.paths.result)
+}
+
+/// Paths are compared as texts, for a configured one may be any text.
+async fn component_request<H: ComponentPort>(
+    State(port): State<Port<H>>,
+    request: Request,
+) -> Response {
+    let path = request.uri().path().trim_end_matches('/').to_owned();
+    let is = |configured: &str| path == configured.trim_end_matches('/');
+    let (register, poll) = (is(&port.paths.registration), is(&port.paths.specification));
+    if !register && !poll && !is(&port.paths.result) {
+        return nothing(request).await;
+    }
+    let method = if poll { "GET" } else { "POST" };
+    if request.method().as_str() != method {
+        let text = format!("{path} takes {method}");
+        return pages::problem(StatusCode::METHOD_NOT_ALLOWED, &text);
+    }
+    let peer = match body::peer(&request) {
+        Ok(peer) => peer,
+        Err(response) => return *response,
+    };
+    if !peer.is_component() {
+        let text = format!("{} may not register here", peer.identity);
+        return pages::problem(StatusCode::FORBIDDEN, &text);
+    }
+    if poll {
+        return port.poll(&peer).await;
+    }
+    let message = match port.read(request).await {
+        Ok(message) => message,
+        Err(response) => return *response,
+    };
+    if register { port.register(&peer, message).await } else { port.deliver(&peer, message).await }
+}
+
+impl<H: ComponentPort> Port<H> {
+    async fn read(&self, request: Request) -> Result<Message, Box<Response>> {
+        if !body::is_mplane(request.headers()) {
+            return Err(Box::new(pages::problem(StatusCode::BAD_REQUEST, "Invalid format")));
+        }
+        let octets = body::read(request).await?;
+        Message::from_json(&octets, &self.registries.get())
+            .map_err(|error| Box::new(pages::problem(StatusCode::BAD_REQUEST, &error.to_string())))
+    }
+
+    async fn register(&self, peer: &Peer, message: Message) -> Response {
+        let messages = match message {
+            Message::Envelope(Envelope { contents, .. }) => contents,
+            other => vec![other],
+        };
+        match self.handler.register(peer, messages).await {
+            Ok(outcomes) => body::mplane(outcomes.to_json()),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    async fn poll(&self, peer: &Peer) -> Response {
+        match self.handler.poll(peer).await {
+            Work::Messages(contents) => {
+                body::message(&Message::Envelope(Envelope { contents, ..Envelope::default() }))
+            }
+            Work::Register => pages::problem(StatusCode::PRECONDITION_REQUIRED, "not registered"),
+        }
+    }
+
+    async fn deliver(&self, peer: &Peer, message: Message) -> Response {
+        let kind = message.kind();
+        if !matches!(kind, Kind::Receipt | Kind::Result | Kind::Exception | Kind::Envelope) {
+            let text = format!("{kind} is no receipt, result, exception or envelope of results");
+            return pages::problem(StatusCode::BAD_REQUEST, &text);
+        }
+        match self.handler.deliver(peer, message).await {
+            Ok(()) => body::typed(StatusCode::OK, "text/html; charset=UTF-8", String::new()),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::Invalid(text) => pages::problem(StatusCode::BAD_REQUEST, text),
+        Refusal::Later(text) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, text),
+    }
+}

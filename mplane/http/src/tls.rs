@@ -1,0 +1,196 @@
+//! Certificates: ours, and whose we accept.
+//!
+//! Authentication is mutual: a server refuses a client without a certificate of its authority, a
+//! client checks chain and host name. A reload takes effect for new connections; those that exist go on.
+//!
+//! Source: the RI's `[TLS]` section: certificate, key and authority in PEM files; text before the PEM
+//! is skipped.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// Where the PEM files are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// Our certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Certificates of the authorities whose peers we accept.
+    pub authority: PathBuf,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Not readable, or no PEM.
+    #[error("{}: cannot be read as PEM", file.display())]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// There is no certificate in it.
+    #[error("{}: has no certificate", file.display())]
+    Empty {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// An authority that is no certificate.
+    #[error("{}: has a certificate that cannot be used", file.display())]
+    Authority {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// Certificate and key do not fit each other, or cannot be used.
+    #[error("{} and {}: cannot be used together", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        #[source]
+        source: rustls::Error,
+    },
+    /// Clients could not be verified.
+    #[error("{}: cannot verify clients", file.display())]
+    Verifier {
+        /// The authority's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::server::VerifierBuilderError,
+    },
+}
+
+/// TLS of a server, which can be read again.
+#[derive(Debug)]
+pub struct ServerTls {
+    files: TlsFiles,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+/// TLS of a client, which can be read again.
+#[derive(Debug)]
+pub struct ClientTls {
+    files: TlsFiles,
+    current: RwLock<Arc<ClientConfig>>,
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// The parts of a configuration, as read.
+struct Parts {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+}
+
+impl TlsFiles {
+    fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let fail = |source| TlsError::File { file: file.to_owned(), source };
+        let certificates = CertificateDer::pem_file_iter(file).map_err(fail)?;
+        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        if certificates.is_empty() {
+            return Err(TlsError::Empty { file: file.to_owned() });
+        }
+        Ok(certificates)
+    }
+
+    fn read(&self) -> Result<Parts, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in Self::certificates(&self.authority)? {
+            let fail = |source| TlsError::Authority { file: self.authority.clone(), source };
+            roots.add(certificate).map_err(fail)?;
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|source| TlsError::File { file: self.key.clone(), source })?;
+        Ok(Parts { chain: Self::certificates(&self.certificate)?, key, roots: Arc::new(roots) })
+    }
+
+    fn pair(&self, source: rustls::Error) -> TlsError {
+        TlsError::Pair { certificate: self.certificate.clone(), key: self.key.clone(), source }
+    }
+
+    fn server(&self) -> Result<ServerConfig, TlsError> {
+        let parts = self.read()?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(parts.roots, provider())
+            .build()
+            .map_err(|source| TlsError::Verifier { file: self.authority.clone(), source })?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|source| self.pair(source))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(parts.chain, parts.key)
+            .map_err(|source| self.pair(source))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn client(&self) -> Result<ClientConfig, TlsError> {
+        let parts = self.read()?;
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|source| self.pair(source))?
+            .with_root_certificates(parts.roots)
+            .with_client_auth_cert(parts.chain, parts.key)
+            .map_err(|source| self.pair(source))
+    }
+}
+
+macro_rules! reloadable {
+    ($tls:ident, $config:ident, $read:ident) => {
+        impl $tls {
+            /// Reads the files.
+            ///
+            /// # Errors
+            ///
+            /// [`TlsError`] names the file.
+            pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+                let current = RwLock::new(Arc::new(files.$read()?));
+                Ok(Arc::new(Self { files, current }))
+            }
+
+            /// Reads the files again, for new connections.
+            ///
+            /// # Errors
+            ///
+            /// [`TlsError`] names the file; what was read before stays in use.
+            pub fn reload(&self) -> Result<(), TlsError> {
+                let config = Arc::new(self.files.$read()?);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                Ok(())
+            }
+
+            pub(crate) fn config(&self) -> Arc<$config> {
+                Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
+    };
+}
+
+reloadable!(ServerTls, ServerConfig, server);
+reloadable!(ClientTls, ClientConfig, client);
+
+/// For a client without TLS: it trusts no server.
+pub(crate) fn nobody() -> ClientConfig {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has both versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
+}
