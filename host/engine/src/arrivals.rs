@@ -3,7 +3,7 @@
 use sonde_packet::{
     Class, IpHeader, Received, Verdict, classify,
     demux::{Answered, Match, Quality},
-    mapped, verify,
+    mapped, verify, verify_header,
 };
 use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, flags};
 
@@ -35,10 +35,12 @@ impl<H> State<H> {
         let Some(received) = classify(packet).filter(|found| found.class != Class::Redirect) else {
             return;
         };
-        let verdict = if arrival.checksum_not_ready || arrival.merged {
-            Verdict::Unverified
-        } else {
-            verify(packet, header)
+        // The header's own is always there; merging has renewed it, but for lengths that it cannot say.
+        let verdict = match (arrival.merged, arrival.checksum_not_ready) {
+            (true, _) => Verdict::Unverified,
+            (false, true) if verify_header(packet, header) == Verdict::Good => Verdict::Unverified,
+            (false, true) => Verdict::Bad,
+            (false, false) => verify(packet, header),
         };
         if verdict == Verdict::Bad {
             self.statistics.bad_checksum += 1;

@@ -27,7 +27,7 @@ pub use ip::{Fragment, IpHeader, ParseError};
 pub use own::{NotOwn, check_own};
 pub use quote::{Depth, Quote};
 pub use reassembly::Reassembly;
-pub use received::{Class, Received, Verdict, classify, verify};
+pub use received::{Class, Received, Verdict, classify, verify, verify_header};
 
 /// Numbers of the protocols above IP that are read here.
 pub mod protocol {

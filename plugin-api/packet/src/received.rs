@@ -67,9 +67,9 @@ impl Class {
 pub enum Verdict {
     /// All of them.
     Good,
-    /// At least one is not.
+    /// At least one is not, or the packet ends before its length field says.
     Bad,
-    /// Not all of the packet is here.
+    /// It is the first fragment of a packet, or of a protocol that has none that we know.
     Unverified,
 }
 
@@ -159,13 +159,10 @@ fn icmp_class(family: Family, kind: u8) -> Option<Class> {
 /// Verifies the checksums of the IP header and of what follows it.
 #[must_use]
 pub fn verify(packet: &[u8], header: &IpHeader) -> Verdict {
-    if header.family() == Family::V4 {
-        let octets = packet.get(..header.header_octets).unwrap_or_default();
-        if checksum::finish(checksum::sum(octets, 0)) != 0 {
-            return Verdict::Bad;
-        }
+    if verify_header(packet, header) == Verdict::Bad || header.total_octets > packet.len() {
+        return Verdict::Bad;
     }
-    if header.total_octets > packet.len() || header.is_part() {
+    if header.is_part() {
         return Verdict::Unverified;
     }
     let transport = header.transport(packet);
@@ -187,9 +184,25 @@ pub fn verify(packet: &[u8], header: &IpHeader) -> Verdict {
     if transport.len() < least {
         return Verdict::Bad;
     }
+    if header.protocol == protocol::UDP {
+        let claimed = word(transport, 4).map_or(0, usize::from);
+        if claimed != 0 && !(8..=transport.len()).contains(&claimed) {
+            return Verdict::Bad;
+        }
+    }
     match checksum::finish(checksum::sum(transport, pseudo)) {
         0 => Verdict::Good,
         _ => Verdict::Bad,
+    }
+}
+
+/// Verifies the checksum of the IP header alone, which IPv6 does not have.
+#[must_use]
+pub fn verify_header(packet: &[u8], header: &IpHeader) -> Verdict {
+    let octets = packet.get(..header.header_octets).unwrap_or_default();
+    match header.family() {
+        Family::V4 if checksum::finish(checksum::sum(octets, 0)) != 0 => Verdict::Bad,
+        _ => Verdict::Good,
     }
 }
 
@@ -267,7 +280,7 @@ mod tests {
             let last = packet.len() - 1;
             packet[last] ^= 4;
             assert_eq!(verify(&packet, &header), Verdict::Bad);
-            assert_eq!(verify(&packet[..last], &header), Verdict::Unverified);
+            assert_eq!(verify(&packet[..last], &header), Verdict::Bad);
         }
     }
 

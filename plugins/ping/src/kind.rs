@@ -52,9 +52,11 @@ pub(crate) struct Secret {
 }
 
 impl Secret {
-    /// As chosen, else at random; ICMP begins with 0.
+    /// As chosen, else at random; an echo whose payload is a secret begins with 0.
     pub(crate) fn of(params: &PingParams, random: u64) -> Self {
-        let usual = if params.method.is_icmp() { 0 } else { random as u32 };
+        let is_chosen = params.payload.is_some() || params.pattern.is_some();
+        let has_secret = params.method == Kind::IcmpEcho && !is_chosen;
+        let usual = if has_secret { 0 } else { random as u32 };
         Self {
             sequence: params.sequence.unwrap_or(usual),
             acknowledgement: params.acknowledgement.unwrap_or((random >> 32) as u32),

@@ -16,6 +16,10 @@ pub(super) struct Expected {
     pub(super) payload: u64,
     /// IPv4 identification; 0 in IPv6.
     pub(super) identification: u16,
+    /// Of UDP and ICMP; it depends on the whole payload, which nobody else knows.
+    checksum: u16,
+    /// Destination port; 0 in ICMP.
+    remote_port: u16,
 }
 
 impl Expected {
@@ -28,13 +32,19 @@ impl Expected {
             Key::TcpSequence => field.wrapping_add(TcpView::new(transport).sequence_octets()),
             _ => field,
         };
-        let is_echoed = Protocol::from_number(header.protocol) != Some(Protocol::Tcp);
+        let protocol = Protocol::from_number(header.protocol);
+        let is_icmp = protocol == Some(Protocol::Icmp);
         Some(Self {
             field,
             direct,
             word: long(transport, 4).unwrap_or_default(),
-            payload: if is_echoed { begin(transport.get(8..).unwrap_or_default()) } else { 0 },
+            payload: match protocol {
+                Some(Protocol::Tcp) => 0,
+                _ => begin(transport.get(8..).unwrap_or_default()),
+            },
             identification: header.identification.unwrap_or_default() as u16,
+            checksum: checksum(protocol, transport).unwrap_or_default(),
+            remote_port: if is_icmp { 0 } else { word(transport, 2).unwrap_or_default() },
         })
     }
 
@@ -47,6 +57,11 @@ impl Expected {
             if begin(body) & mask != self.payload & mask {
                 return false;
             }
+        }
+        if matches!(received.class, Class::Tcp | Class::Udp)
+            && word(packet, received.header_octets) != Some(self.remote_port)
+        {
+            return false;
         }
         match (key, key.of_answer(packet, received)) {
             // All of it, or only the SYN where it carries data; some stacks do not count the SYN.
@@ -77,10 +92,33 @@ impl Expected {
         }
     }
 
+    /// Whether a direct answer shows more than ports, which are too few to be a secret: a datagram does
+    /// where it brings back the payload.
+    pub(super) fn is_proven_by(&self, packet: &[u8], received: &Received) -> bool {
+        received.class != Class::Udp || self.is_echoed_by(packet, received)
+    }
+
+    /// Whether a quote shows, beside the local port or identifier, something else that only who saw
+    /// the probe can know: the sequence number in TCP, else the checksum, or the IPv4 identification.
+    pub(super) fn is_evident(&self, quoted: &[u8], header: &IpHeader) -> bool {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let protocol = Protocol::from_number(header.protocol);
+        let shown = match protocol {
+            Some(Protocol::Tcp) => long(transport, 4) == Some(self.word),
+            _ => checksum(protocol, transport).is_some_and(|seen| seen == self.checksum),
+        };
+        shown || self.is_identified(quoted)
+    }
+
     /// Octets 4 to 7 are length and checksum in UDP, which two probes may share; the sequence number
     /// in TCP; identifier and sequence number in ICMP.
     fn word_tells(&self, key: Key) -> bool {
         !matches!(key, Key::None | Key::IpId | Key::RemotePort)
+    }
+
+    /// Whether the IPv4 identification of a quote is that of this probe.
+    pub(super) fn has_identification(&self, quoted: &[u8]) -> bool {
+        self.identification != 0 && word(quoted, 4) == Some(self.identification)
     }
 
     /// Whether the IPv4 identification of a quote is that of this probe, also one too many, as some
@@ -92,6 +130,15 @@ impl Expected {
         };
         let sent = self.identification;
         sent != 0 && (seen == sent || seen == sent.wrapping_add(1) || seen.swap_bytes() == sent)
+    }
+}
+
+/// The checksum where it is among the first eight octets of the transport header.
+fn checksum(protocol: Option<Protocol>, transport: &[u8]) -> Option<u16> {
+    match protocol? {
+        Protocol::Icmp => word(transport, 2),
+        Protocol::Udp => word(transport, 6),
+        Protocol::Tcp => None,
     }
 }
 

@@ -25,6 +25,12 @@ const MAX_LINGERING: u16 = 256;
 /// Probes that are searched for one that a quote without ports could be of.
 const MAX_SEARCHED: usize = 4096;
 
+/// Quotes without our ports that may fit no probe before such quotes are believed no more. Little but the
+/// IPv4 identification is secret in them: a million guesses would hit.
+const MAX_BARE_MISSES: u32 = 8;
+/// Probes after which one such miss is forgiven.
+const FORGIVEN_AFTER: u32 = 4096;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -109,7 +115,8 @@ const _: () = assert!(size_of::<Slot>() == 64);
 pub enum Quality {
     /// By what identifies it.
     Exact,
-    /// By the IPv4 identification alone, or because nothing else was waiting.
+    /// By the IPv4 identification alone, because nothing else was waiting, or by its ports alone: a
+    /// forger who guesses the local port would be believed.
     Weak,
 }
 
@@ -174,6 +181,9 @@ pub struct Demux {
     slots: Vec<Slot>,
     free_slot: u32,
     fragments: Fragments,
+    bare_misses: u32,
+    /// Probes since a miss was forgiven.
+    unforgiven: u32,
     state: FixedState,
 }
 
@@ -190,6 +200,8 @@ impl Demux {
             slots: Vec::new(),
             free_slot: NONE,
             fragments: Fragments::new(state.clone()),
+            bare_misses: 0,
+            unforgiven: 0,
             state,
         }
     }
@@ -276,6 +288,11 @@ impl Demux {
     ) -> Option<ProbeId> {
         let field = self.flow(flow)?.field;
         let expected = Expected::of(packet, field)?;
+        self.unforgiven += 1;
+        if self.unforgiven == FORGIVEN_AFTER {
+            self.unforgiven = 0;
+            self.bare_misses = self.bare_misses.saturating_sub(1);
+        }
         let slot = self.take_slot();
         let entry = &mut self.slots[slot as usize];
         entry.expected = expected;

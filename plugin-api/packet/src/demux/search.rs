@@ -1,7 +1,9 @@
 //! Finding the probe that a packet is about.
 
-use super::{Demux, Flow, FlowId, MAX_SEARCHED, NONE, Quality, Slot, State, local_part};
-use crate::{Family, FlowKey, IpHeader, Key, Protocol, Received, mapped, word};
+use super::{
+    Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State, local_part,
+};
+use crate::{Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
 /// Where a packet led.
 pub(super) enum Found {
@@ -25,7 +27,7 @@ impl Demux {
                     _ => [shown, shown],
                 };
                 match self.find_field(flow, &fields, is_answered) {
-                    Some(slot) => Found::Probe(slot, Quality::Exact),
+                    Some(slot) => Found::Probe(slot, self.quality(slot, packet, received)),
                     None => Found::Flow(id),
                 }
             }
@@ -33,18 +35,29 @@ impl Demux {
             _ if flow.key.protocol == Protocol::Icmp => Found::Nothing,
             _ if flow.field == Key::None => Found::Flow(id),
             _ => {
-                let echoed = |slot: &Slot| slot.expected.is_echoed_by(packet, received);
+                let echoed =
+                    |slot: &Slot| slot.expected.is_echoed_by(packet, received) && is_answered(slot);
                 if let Some(slot) = self.find(flow, echoed) {
                     return Found::Probe(slot, Quality::Exact);
                 }
                 let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
                 let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
-                any.map_or(Found::Flow(id), |slot| Found::Probe(slot, Quality::Weak))
+                any.map_or(Found::Flow(id), |slot| {
+                    Found::Probe(slot, self.quality(slot, packet, received))
+                })
             }
         }
     }
 
-    pub(super) fn quoted(&self, quoted: &[u8], received: &Received) -> Found {
+    /// Of a direct answer to the probe in `slot`.
+    fn quality(&self, slot: u32, packet: &[u8], received: &Received) -> Quality {
+        match self.slots[slot as usize].expected.is_proven_by(packet, received) {
+            true => Quality::Exact,
+            false => Quality::Weak,
+        }
+    }
+
+    pub(super) fn quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
         let Some(key) = received.flow else { return self.barely_quoted(quoted, received) };
         let exact = self.by_key.get(&key).copied();
         // A destination that is not the probed one: the packet was translated on its way.
@@ -57,7 +70,10 @@ impl Demux {
         };
         let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
-        let by_field = |slot: &Slot| slot.expected.is_quoted(flow.field, quoted, &header);
+        let by_field = |slot: &Slot| {
+            slot.expected.is_quoted(flow.field, quoted, &header)
+                && slot.expected.is_evident(quoted, &header)
+        };
         let identified = |slot: &Slot| slot.expected.is_identified(quoted);
         let is_v4 = header.identification.is_some();
         let fields = flow.field.of_probe(quoted).map_or([0; 2], |field| [field; 2]);
@@ -66,10 +82,7 @@ impl Demux {
         if let Some(slot) = found.or_else(|| self.find_field(flow, &fields, by_field)) {
             return Found::Probe(slot, Quality::Exact);
         }
-        let exactly = |slot: &Slot| {
-            word(quoted, 4).is_some_and(|seen| seen == slot.expected.identification)
-                && slot.expected.identification != 0
-        };
+        let exactly = |slot: &Slot| slot.expected.has_identification(quoted);
         if is_v4
             && flow.field == Key::IpId
             && let Some(slot) = self.find(flow, exactly)
@@ -77,73 +90,92 @@ impl Demux {
             return Found::Probe(slot, Quality::Exact);
         }
         let weak = if is_v4 { self.find(flow, identified) } else { None };
-        match weak.or_else(|| self.only_waiting(flow)) {
+        let evident = |slot: &Slot| slot.expected.is_evident(quoted, &header);
+        match weak.or_else(|| self.only_waiting(flow, evident)) {
             Some(slot) => Found::Probe(slot, Quality::Weak),
             None => Found::Flow(id),
         }
     }
 
     /// A quote that ends before the ports: it is credited where its destination and identification
-    /// are those of exactly one waiting probe.
-    fn barely_quoted(&self, quoted: &[u8], received: &Received) -> Found {
+    /// are those of exactly one waiting probe. That is little to guess, so there are few guesses.
+    fn barely_quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
         if header.family() == Family::V6 || header.source != received.to {
             return Found::Nothing;
         }
         let remote = mapped(header.destination);
         let protocol = Protocol::from_number(header.protocol);
-        self.only_one(|slot, flow| {
-            slot.expected.is_identified(quoted)
-                && flow.key.remote_address == remote
-                && Some(flow.key.protocol) == protocol
-        })
+        self.only_one(
+            |flow| flow.key.remote_address == remote && Some(flow.key.protocol) == protocol,
+            |slot, _| slot.expected.has_identification(quoted),
+        )
     }
 
     /// A quote of no flow of ours, sent to us all the same: a translator changed one end of the probe
     /// and did not put it back. It is credited where the other end is that of exactly one waiting
     /// probe whose field or identification came back.
-    fn rewritten(&self, quoted: &[u8], received: &Received, key: FlowKey) -> Found {
+    fn rewritten(&mut self, quoted: &[u8], received: &Received, key: FlowKey) -> Found {
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
         let to = mapped(received.to);
-        self.only_one(|slot, flow| {
-            let ours = flow.key;
-            let is_far_end = ours.remote_address == key.remote_address;
-            let is_near_end = ours.local == key.local && ours.local_address == key.local_address;
-            ours.protocol == key.protocol
-                && ours.local_address == to
-                && (is_far_end || is_near_end)
-                && (slot.expected.is_identified(quoted)
-                    || slot.expected.is_quoted(flow.field, quoted, &header))
-        })
+        self.only_one(
+            |flow| {
+                let ours = flow.key;
+                let is_far_end = ours.remote_address == key.remote_address;
+                let is_near_end =
+                    ours.local == key.local && ours.local_address == key.local_address;
+                ours.protocol == key.protocol
+                    && ours.local_address == to
+                    && (is_far_end || is_near_end)
+            },
+            |slot, flow| {
+                slot.expected.has_identification(quoted)
+                    || slot.expected.is_quoted(flow.field, quoted, &header)
+                        && slot.expected.is_evident(quoted, &header)
+            },
+        )
     }
 
-    /// The one waiting probe that fits, if there is one and no other.
-    fn only_one(&self, fits: impl Fn(&Slot, &Flow) -> bool) -> Found {
+    /// The one waiting probe of flows with these `ends` that is proven, if there is one and no other.
+    /// There are few guesses.
+    fn only_one(
+        &mut self,
+        ends: impl Fn(&Flow) -> bool,
+        proven: impl Fn(&Slot, &Flow) -> bool,
+    ) -> Found {
         // Every probe has to be looked at: too much work for whatever anybody sends us.
-        if self.slots.len() > MAX_SEARCHED {
+        if self.slots.len() > MAX_SEARCHED || self.bare_misses >= MAX_BARE_MISSES {
             return Found::Nothing;
         }
-        let mut found = None;
+        let (mut found, mut is_near) = (None, false);
         for slot in 0..self.slots.len() as u32 {
             let entry = &self.slots[slot as usize];
             if entry.state != State::Waiting {
                 continue;
             }
-            let Some(flow) = self.flow(FlowId(entry.flow)) else { continue };
-            if fits(entry, flow) {
+            let Some(flow) = self.flow(FlowId(entry.flow)).filter(|flow| ends(flow)) else {
+                continue;
+            };
+            is_near = true;
+            if proven(entry, flow) {
                 if found.is_some() {
                     return Found::Nothing;
                 }
                 found = Some(slot);
             }
         }
+        // Errors about what other programs send are no guesses.
+        if found.is_none() && is_near {
+            self.bare_misses += 1;
+        }
         found.map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
     }
 
-    /// Of a flow without a field to tell by. Elsewhere the port alone would be too easily guessed.
-    fn only_waiting(&self, flow: &Flow) -> Option<u32> {
+    /// Of a flow without a field to tell by.
+    fn only_waiting(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
         let is_alone = flow.waiting == 1 && flow.field == Key::None;
-        is_alone.then(|| self.find(flow, |slot| slot.state == State::Waiting)).flatten()
+        let waiting = |slot: &Slot| slot.state == State::Waiting && fits(slot);
+        is_alone.then(|| self.find(flow, waiting)).flatten()
     }
 
     /// The newest probe that fits, tried first where the index leads for `fields`.

@@ -1,0 +1,379 @@
+//! Packets of somebody who wants to be believed: guesses by one who knows the addresses, the method
+//! and everything that is not secret, and answers that were damaged on their way.
+//!
+//! The guesses have fixed seeds. A run of millions is the same test in a release build, with the
+//! number in `SONDE_FORGERIES`.
+
+use super::*;
+use crate::{IpHeader, Verdict, verify};
+
+const LOCAL6: &str = "2001:db8::1";
+const REMOTE6: &str = "2001:db8:9::9";
+const ROUTER6: &str = "2001:db8:7::1";
+/// Probes that wait in each flow.
+const WAITING: u16 = 16;
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn word(&mut self) -> u16 {
+        self.next() as u16
+    }
+
+    fn long(&mut self) -> u32 {
+        self.next() as u32
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+/// How often to try: modest, but for a run by command.
+fn attempts(modest: u32) -> u32 {
+    std::env::var("SONDE_FORGERIES").map_or(modest, |text| text.parse().unwrap())
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Method {
+    Echo,
+    Timestamp,
+    UdpFixed,
+    UdpPorts,
+    Syn,
+    Ack,
+    Conversation,
+}
+
+const METHODS: [Method; 7] = [
+    Method::Echo,
+    Method::Timestamp,
+    Method::UdpFixed,
+    Method::UdpPorts,
+    Method::Syn,
+    Method::Ack,
+    Method::Conversation,
+];
+
+impl Method {
+    fn key(self, six: bool) -> Key {
+        match self {
+            Self::Echo | Self::Timestamp => Key::IcmpSequence,
+            Self::UdpFixed if six => Key::UdpChecksum,
+            Self::UdpFixed => Key::IpId,
+            Self::UdpPorts => Key::RemotePort,
+            Self::Syn => Key::TcpSequence,
+            Self::Ack => Key::TcpAcknowledgement,
+            Self::Conversation => Key::None,
+        }
+    }
+
+    /// A probe, or what a forger makes of one: all that is secret comes from `random`.
+    fn probe(self, six: bool, number: u16, secret: &Secret, random: &mut Random) -> Vec<u8> {
+        let (source, destination) = if six { (LOCAL6, REMOTE6) } else { (LOCAL, REMOTE) };
+        let tcp = |bits, sequence, acknowledgement| {
+            Transport::Tcp(TcpSegment {
+                source_port: secret.local,
+                destination_port: 80,
+                sequence,
+                acknowledgement,
+                flags: bits,
+                ..TcpSegment::default()
+            })
+        };
+        let step = u32::from(number) << 16;
+        let transport = match self {
+            Self::Echo => Transport::Echo { identifier: secret.local, sequence: number },
+            Self::Timestamp => Transport::Timestamp {
+                identifier: secret.local,
+                sequence: secret.word.wrapping_add(number),
+                originate_ms: 40_000_000 + random.long() % 1000,
+            },
+            Self::UdpFixed => {
+                Transport::Udp { source_port: secret.local, destination_port: 33_435 }
+            }
+            Self::UdpPorts => Transport::Udp {
+                source_port: secret.local,
+                destination_port: 33_435 + number % WAITING,
+            },
+            Self::Syn => tcp(flags::SYN, secret.long.wrapping_add(step), 0),
+            Self::Ack | Self::Conversation => {
+                tcp(flags::ACK, secret.long, secret.other.wrapping_add(u32::from(number)))
+            }
+        };
+        let nonce = random.next().to_be_bytes();
+        let identification = if six { 0 } else { random.word().max(1) };
+        let has_payload = !matches!(self, Self::Syn | Self::Ack | Self::Timestamp);
+        let ip = Ip::plain(source.parse().unwrap(), destination.parse().unwrap());
+        let packet = Packet {
+            ip: Ip { identification, ..ip },
+            transport,
+            payload: if has_payload { Payload::Octets(&nonce) } else { Payload::Zeros(0) },
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    }
+
+    /// A direct answer by one who guesses.
+    fn answer(self, six: bool, guess: &Secret, random: &mut Random) -> Vec<u8> {
+        let (source, destination) = if six { (REMOTE6, LOCAL6) } else { (REMOTE, LOCAL) };
+        let tcp = |bits| {
+            Transport::Tcp(TcpSegment {
+                source_port: 80,
+                destination_port: guess.local,
+                sequence: guess.other,
+                acknowledgement: guess.long,
+                flags: bits,
+                ..TcpSegment::default()
+            })
+        };
+        let [high, low] = guess.local.to_be_bytes();
+        let number = random.word() % WAITING;
+        let transport = match self {
+            Self::Echo => {
+                let [third, fourth] = number.to_be_bytes();
+                let kind = if six { 129 } else { 0 };
+                Transport::Icmp { kind, code: 0, rest: [high, low, third, fourth] }
+            }
+            Self::Timestamp => {
+                let [third, fourth] = guess.word.to_be_bytes();
+                Transport::Icmp { kind: 14, code: 0, rest: [high, low, third, fourth] }
+            }
+            Self::UdpFixed => Transport::Udp { source_port: 33_435, destination_port: guess.local },
+            Self::UdpPorts => {
+                Transport::Udp { source_port: 33_435 + number, destination_port: guess.local }
+            }
+            Self::Syn => tcp(flags::SYN | flags::ACK),
+            Self::Ack | Self::Conversation => tcp(flags::RST),
+        };
+        let mut octets = [0; 12];
+        octets[..8].copy_from_slice(&random.next().to_be_bytes());
+        if self == Self::Timestamp {
+            octets[..4].copy_from_slice(&(40_000_000 + random.long() % 1000).to_be_bytes());
+        }
+        let packet = Packet {
+            ip: Ip::plain(source.parse().unwrap(), destination.parse().unwrap()),
+            transport,
+            payload: Payload::Octets(&octets),
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    }
+}
+
+/// What a run keeps to itself.
+#[derive(Clone, Copy)]
+struct Secret {
+    local: u16,
+    word: u16,
+    long: u32,
+    other: u32,
+}
+
+impl Secret {
+    /// Ports of the range that the kernel takes them from.
+    fn of(random: &mut Random) -> Self {
+        let local = 32_768 + random.word() % 28_232;
+        Self { local, word: random.word(), long: random.long(), other: random.long() }
+    }
+}
+
+/// A flow of `method` with probes waiting; its secret and the probes.
+fn waiting(method: Method, six: bool, random: &mut Random) -> (Demux, Secret, Vec<Vec<u8>>) {
+    let secret = Secret::of(random);
+    let probes: Vec<_> =
+        (0..WAITING).map(|number| method.probe(six, number, &secret, random)).collect();
+    let (mut demux, flow) = opened(&probes[0], method.key(six), true);
+    for (number, probe) in probes.iter().enumerate() {
+        demux.sent(flow, number as u32, probe, LEFT).unwrap();
+    }
+    (demux, secret, probes)
+}
+
+fn cases() -> impl Iterator<Item = (Method, bool)> {
+    let both = METHODS.into_iter().flat_map(|method| [(method, false), (method, true)]);
+    both.filter(|case| *case != (Method::Timestamp, true))
+}
+
+fn quoting(quoted: &[u8], octets: usize, six: bool) -> Vec<u8> {
+    let (router, local) = if six { (ROUTER6, LOCAL6) } else { (ROUTER, LOCAL) };
+    let message = ErrorMessage {
+        source: router.parse().unwrap(),
+        destination: local.parse().unwrap(),
+        ttl: 60,
+        kind: ErrorKind::TimeExceeded,
+        quoted,
+        quoted_octets: octets,
+        extensions: &[],
+    };
+    message.to_vec().unwrap()
+}
+
+#[test]
+fn no_forged_answer_is_credited_but_a_datagram_that_has_the_port_and_that_weakly() {
+    for (method, six) in cases() {
+        let mut random = Random(1);
+        let (mut demux, secret, _) = waiting(method, six, &mut random);
+        let is_udp = matches!(method, Method::UdpFixed | Method::UdpPorts);
+        for _ in 0..attempts(20_000) {
+            let guess = Secret::of(&mut random);
+            let forged = method.answer(six, &guess, &mut random);
+            match token(demux.receive(&forged)) {
+                None => {}
+                // A datagram brings nothing back that could prove it; the record says so.
+                Some((_, Quality::Weak)) if is_udp && guess.local == secret.local => {}
+                found => panic!("{method:?}, IPv6 {six}: {found:?} for {forged:x?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_error_that_quotes_a_guess_is_credited() {
+    for (method, six) in cases() {
+        let mut random = Random(2);
+        let (mut demux, ..) = waiting(method, six, &mut random);
+        let header = if six { 40 } else { 20 };
+        for attempt in 0..attempts(20_000) {
+            let guess = Secret::of(&mut random);
+            let quoted = method.probe(six, random.word() % WAITING, &guess, &mut random);
+            let octets = [header + 8, quoted.len(), header, header + 4][attempt as usize % 4];
+            let found = token(demux.receive(&quoting(&quoted, octets, six)));
+            assert_eq!(found, None, "{method:?}, IPv6 {six}, {octets} octets of {quoted:x?}");
+        }
+    }
+}
+
+/// The port alone is not enough: it is guessed in the course of a second.
+#[test]
+fn an_error_that_has_the_port_right_and_nothing_else_is_not_credited() {
+    for (method, six) in cases() {
+        let mut random = Random(3);
+        let (mut demux, secret, _) = waiting(method, six, &mut random);
+        for _ in 0..200 {
+            let guess = Secret { local: secret.local, ..Secret::of(&mut random) };
+            let quoted = method.probe(six, random.word() % WAITING, &guess, &mut random);
+            let found = token(demux.receive(&quoting(&quoted, quoted.len(), six)));
+            assert_eq!(found, None, "{method:?}, IPv6 {six}: {quoted:x?}");
+        }
+    }
+}
+
+#[test]
+fn who_guesses_at_quotes_without_ports_is_soon_not_listened_to_and_later_again() {
+    let probe = udp(0x1234, 33_435);
+    let (mut demux, flow) = opened(&probe, Key::RemotePort, false);
+    demux.sent(flow, 1, &probe, LEFT);
+    for guess in 0x2000..0x2000 + MAX_BARE_MISSES as u16 {
+        assert_eq!(demux.receive(&error(&udp(guess, 33_435), 20)), Match::Foreign);
+    }
+    assert_eq!(demux.receive(&error(&probe, 20)), Match::Foreign);
+    for _ in 0..FORGIVEN_AFTER {
+        let sent = demux.sent(flow, 2, &udp(0x4321, 33_436), LEFT).unwrap();
+        demux.forget(sent);
+    }
+    assert_eq!(token(demux.receive(&error(&probe, 20))), Some((1, Quality::Weak)));
+}
+
+#[test]
+fn a_datagram_from_another_port_than_the_probed_one_is_no_answer() {
+    let probe = udp(9, 53);
+    let (mut demux, flow) = opened(&probe, Key::IpId, false);
+    demux.sent(flow, 1, &probe, LEFT);
+    let from = |port| {
+        packet(REMOTE, LOCAL, 1, Transport::Udp { source_port: port, destination_port: 40_000 })
+    };
+    assert_eq!(token(demux.receive(&from(54))), None);
+    // It brings the payload back, so who sent it has seen the probe.
+    assert_eq!(token(demux.receive(&from(53))), Some((1, Quality::Exact)));
+}
+
+/// Whatever happens to an answer on its way, it is refused, is nobody's, or is the answer to the very
+/// probe that it was made for.
+#[test]
+fn no_damaged_answer_is_credited_to_another_probe() {
+    let cases: Vec<_> = cases().collect();
+    let total = attempts(60_000) / cases.len() as u32;
+    for (method, six) in cases {
+        let mut random = Random(4);
+        let (mut demux, _, probes) = waiting(method, six, &mut random);
+        for _ in 0..total {
+            let number = random.below(probes.len());
+            let whole = quoting(&probes[number], probes[number].len(), six);
+            let mut damaged = whole.clone();
+            mutate(&mut damaged, &mut random);
+            if damaged == whole {
+                continue;
+            }
+            if random.below(4) == 0 {
+                // As by a router that means ill: it has seen the probe, and may be believed.
+                mend(&mut damaged);
+                let _ = demux.receive(&damaged);
+                continue;
+            }
+            let Ok(header) = IpHeader::parse(&damaged) else { continue };
+            let cut = damaged.get(..header.total_octets).unwrap_or(&damaged);
+            if verify(cut, &header) != Verdict::Good {
+                // As the engine does; but nothing panics either.
+                let _ = demux.receive(cut);
+                continue;
+            }
+            if let Some((found, _)) = token(demux.receive(cut)) {
+                assert_eq!(found as usize, number, "{method:?}, IPv6 {six}: {damaged:x?}");
+            }
+        }
+    }
+}
+
+/// Flips bits, sets octets, cuts, lengthens, or moves a piece.
+fn mutate(packet: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..=random.below(3) {
+        let at = random.below(packet.len());
+        match random.below(6) {
+            0 | 1 => packet[at] ^= 1 << random.below(8),
+            2 => packet[at] = random.word() as u8,
+            3 => packet.truncate(at.max(1)),
+            4 => packet.extend_from_slice(&random.next().to_be_bytes()),
+            _ => {
+                let piece = random.below(packet.len() - at) + at;
+                packet.copy_within(at..piece, 0);
+            }
+        }
+    }
+}
+
+fn mend(packet: &mut [u8]) {
+    let Ok(header) = IpHeader::parse(packet) else { return };
+    if packet[0] >> 4 == 4 {
+        packet[10..12].fill(0);
+        let right =
+            crate::checksum::finish(crate::checksum::sum(&packet[..header.header_octets], 0));
+        packet[10..12].copy_from_slice(&right.to_be_bytes());
+    }
+    let at = header.header_octets;
+    let end = header.total_octets.min(packet.len());
+    let Some(transport) = packet.get_mut(at..end).filter(|octets| octets.len() >= 8) else {
+        return;
+    };
+    transport[2..4].fill(0);
+    let pseudo = match header.protocol {
+        1 => 0,
+        number => crate::checksum::pseudo_header(
+            header.source,
+            header.destination,
+            number,
+            transport.len(),
+        ),
+    };
+    let right = crate::checksum::finish(crate::checksum::sum(transport, pseudo));
+    transport[2..4].copy_from_slice(&right.to_be_bytes());
+}
