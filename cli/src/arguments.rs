@@ -83,6 +83,7 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
         .subcommand(Command::new("check").about(
             "Find all mistakes in a configuration: that of --config, or else /etc/sonde/host.toml",
         ))
+        .subcommand(crate::host::command())
         .subcommand(
             Command::new("methods")
                 .about("Show what the plugins offer")

@@ -6,6 +6,7 @@
 mod arguments;
 mod campaign;
 mod check;
+mod host;
 mod methods;
 mod output;
 mod pages;
@@ -102,6 +103,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
             Some((method, matches)) => campaign::run(method, matches, settings, &catalogue),
             None => Err(Stop::usage("which method? `sonde methods` lists them")),
         },
+        Some(("host", matches)) => host::run(matches, settings),
         Some(("methods", matches)) => methods::show(matches, &catalogue),
         Some(("plugin", matches)) => match matches.subcommand() {
             Some(("new", matches)) => scaffold::create(matches),

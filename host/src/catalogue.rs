@@ -103,8 +103,10 @@ impl Catalogue {
     #[cfg(test)]
     pub(crate) fn of(descriptor: Descriptor) -> Self {
         let state = FileState { octets: 0, modified: None };
-        let plugin = PluginFile { path: PathBuf::new(), descriptor, state };
-        Self { plugins: vec![Arc::new(plugin)], refusals: Vec::new() }
+        let kept = Kept { path: PathBuf::new(), octets: 0, hash: String::new() };
+        let plugin =
+            PluginFile { path: PathBuf::new(), descriptor, kept, state, mistakes: Vec::new() };
+        Self { plugins: vec![Arc::new(plugin)], ..Self::default() }
     }
 
     /// Asks every `*.so` in the folders of `settings`.

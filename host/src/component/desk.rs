@@ -101,8 +101,8 @@ pub enum Request {
     },
     /// Offer these from now on; jobs that are open go on with what they began with.
     Offer(Arc<Offers>),
-    /// Interrupt everything and finish.
-    Stop,
+    /// Interrupt everything; called back when every job has ended and is on disk.
+    Stop(Reply<()>),
 }
 
 /// The name of a client as a peer.
@@ -128,6 +128,7 @@ pub struct Desk<M> {
     /// Called with the name of a supervisor for which there is an end.
     on_end: Box<dyn Fn(&str) + Send>,
     stopping: bool,
+    when_over: Vec<Reply<()>>,
 }
 
 impl<M: Measurer> Desk<M> {
@@ -159,6 +160,7 @@ impl<M: Measurer> Desk<M> {
             changed: HashSet::new(),
             on_end,
             stopping: false,
+            when_over: Vec::new(),
         };
         for name in supervisors.iter().cloned().chain([CLIENTS.into()]) {
             let (ledger, recovery, lost) = Ledger::open(&folder.join(&*name), options)?;
@@ -180,10 +182,17 @@ impl<M: Measurer> Desk<M> {
         Ok(desk)
     }
 
+    /// Jobs of clients whose ends wait to be redeemed.
+    #[must_use]
+    pub fn jobs_of_clients(&self) -> Vec<JobId> {
+        let ledger = self.ledgers.get(CLIENTS);
+        ledger.into_iter().flat_map(Ledger::ended).cloned().collect()
+    }
+
     /// Whether everything is over after [`Request::Stop`].
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.stopping && self.jobs.open() == 0 && self.owed.is_empty()
+        self.stopping && self.jobs.open() == 0 && self.owed.is_empty() && self.changed.is_empty()
     }
 
     /// When [`Desk::step`] has something to do by itself.
@@ -232,8 +241,9 @@ impl<M: Measurer> Desk<M> {
                 }
             }
             Request::Offer(offers) => self.offers = offers,
-            Request::Stop => {
+            Request::Stop(reply) => {
                 self.stopping = true;
+                self.when_over.push(reply);
                 let mut orders = Vec::new();
                 self.jobs.interrupt_all(now, &mut orders);
                 self.obey(now, orders);
@@ -257,6 +267,11 @@ impl<M: Measurer> Desk<M> {
         self.obey(now, orders);
         self.keep_owed();
         self.commit();
+        if self.is_over() {
+            for reply in std::mem::take(&mut self.when_over) {
+                reply(());
+            }
+        }
     }
 
     fn specify(

@@ -82,7 +82,7 @@ pub(crate) const ADDRESSES: Addresses = Addresses {
 };
 
 pub(crate) fn offers(offering: &Offering) -> Offers {
-    Offers::of(&catalogue(), offering, ADDRESSES, &Registries::built_in())
+    Offers::of(&catalogue(), |_| true, offering, ADDRESSES, &Registries::built_in())
 }
 
 /// A specification of one of them as a client makes it.

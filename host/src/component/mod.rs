@@ -2,19 +2,27 @@
 //! supervisors and clients.
 
 mod answer;
+mod attendance;
+mod back_off;
 mod desk;
+mod file;
 #[cfg(test)]
 mod fixture;
 mod jobs;
 mod ledger;
+mod listener;
 mod measuring;
 mod offered;
+mod reception;
+mod run;
 mod schedule;
 mod settings;
 
 pub use desk::{Desk, Measurer, Reply, Request, client};
+pub use file::{ComponentFile, FileError};
 pub use jobs::{JobId, Outcome};
 pub use ledger::Delivery;
 pub use measuring::Measuring;
 pub use offered::{Addresses, Offered, Offers};
-pub use settings::{Limits, Offering, Override};
+pub use run::{ComponentError, preview, run};
+pub use settings::{Limits, Offering, Override, SupervisorAddress};

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use sonde_mplane::{Capability, Constraint, Registries, Specification, Value as Wire};
+use sonde_mplane::{
+    Capability, Constraint, Envelope, Message, Registries, Specification, Value as Wire,
+};
 use sonde_plugin_api::{
     capability::{IpVersion, View},
     packet::Family,
@@ -72,30 +74,26 @@ fn source_towards(address: &str) -> Option<IpAddr> {
 }
 
 impl Offers {
-    /// What a host with these plugins and addresses offers.
+    /// What a host with these plugins and addresses offers, of the methods that are permitted.
     #[must_use]
     pub fn of(
         catalogue: &Catalogue,
+        permits: impl Fn(&Offer) -> bool,
         offering: &Offering,
         addresses: Addresses,
         registries: &Registries,
     ) -> Self {
         let mut offers = Self::default();
-        let known: Vec<String> =
-            catalogue.offers().map(|offer| offer.method().name.clone()).collect();
-        let named = offering.enabled.iter().chain(&offering.disabled);
-        for name in named.chain(offering.overrides.keys()) {
-            if !known.contains(name) {
+        for name in offering.overrides.keys() {
+            if catalogue.find(name).is_none() {
+                let known: Vec<String> =
+                    catalogue.offers().map(|offer| offer.method().name.clone()).collect();
                 let there = known.join(", ");
                 offers.problems.push(format!("there is no method {name}; there are: {there}"));
             }
         }
-        for offer in catalogue.offers() {
-            let name = &offer.method().name;
-            let enabled = offering.enabled.is_empty() || offering.enabled.contains(name);
-            if enabled && !offering.disabled.contains(name) {
-                offers.add_method(&offer, offering, addresses, registries);
-            }
+        for offer in catalogue.offers().filter(permits) {
+            offers.add_method(&offer, offering, addresses, registries);
         }
         offers
     }
@@ -143,6 +141,13 @@ impl Offers {
                 }
             }
         }
+    }
+
+    /// An envelope of all capabilities, as mPlane writes it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let contents = self.offered.iter().map(|it| it.capability.clone().into()).collect();
+        Message::Envelope(Envelope { contents, ..Envelope::default() }).to_json()
     }
 
     /// The capability of that label.

@@ -23,7 +23,8 @@ const MOST: f64 = 1000.0;
 pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Configuration {
     let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut top = Section { path: String::new(), table: Some(root), folder: &folder, mistakes };
-    top.keys(&["host", "limits", "policy", "methods"]);
+    // The section of the component is read by `component::ComponentFile`.
+    top.keys(&["host", "limits", "policy", "methods", "component"]);
 
     let mut host = top.section("host", &["plugins", "isolation", "stamps"]);
     let plugins = host.paths("plugins");

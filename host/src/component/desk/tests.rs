@@ -280,7 +280,7 @@ fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
     world.specify("top", "t1");
     world.step();
     let now = NOW.parse().unwrap();
-    world.desk.handle(now, Request::Stop);
+    world.desk.handle(now, Request::Stop(Box::new(|()| {})));
     assert!(!world.desk.is_over());
     let late = world.specify("top", "t2");
     assert_eq!(message_of(&late.try_recv().unwrap()), "busy: the host is being stopped");

@@ -29,7 +29,13 @@ fn every_view_is_offered_for_each_family_of_the_host() {
 #[test]
 fn without_an_address_of_a_family_nothing_is_offered_for_it() {
     let ip6_alone = Addresses { ip4: None, ..ADDRESSES };
-    let offers = Offers::of(&catalogue(), &Offering::default(), ip6_alone, &Registries::built_in());
+    let offers = Offers::of(
+        &catalogue(),
+        |_| true,
+        &Offering::default(),
+        ip6_alone,
+        &Registries::built_in(),
+    );
     assert_eq!(labels(&offers), ["knock-average-ip6", "knock-detail-ip6"]);
 }
 
@@ -42,12 +48,14 @@ fn the_operator_prefixes_labels_and_names_the_registry() {
 }
 
 #[test]
-fn methods_are_enabled_and_disabled_and_what_does_not_exist_is_a_problem() {
-    let disabled = Offering { disabled: vec!["knock".to_owned()], ..Offering::default() };
-    assert_eq!(offers(&disabled).offered.len(), 0);
-    let other = Offering { enabled: vec!["nock".to_owned()], ..Offering::default() };
-    assert_eq!(offers(&other).offered.len(), 0);
-    assert_eq!(offers(&other).problems, ["there is no method nock; there are: knock"]);
+fn a_method_that_is_not_permitted_is_not_offered() {
+    let offering = Offering::default();
+    let registries = Registries::built_in();
+    let none = Offers::of(&catalogue(), |_| false, &offering, ADDRESSES, &registries);
+    assert_eq!((none.offered.len(), none.problems.len()), (0, 0));
+    let overrides = BTreeMap::from([("nock".to_owned(), BTreeMap::new())]);
+    let misspelt = offers(&Offering { overrides, ..Offering::default() });
+    assert_eq!(misspelt.problems, ["there is no method nock; there are: knock"]);
 }
 
 #[test]

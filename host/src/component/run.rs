@@ -1,0 +1,321 @@
+//! The whole component as a program: from its file to its end.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use sonde_mplane::{Capability, Registries};
+use sonde_mplane_http::{
+    Access, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError, client_port,
+    serve,
+};
+use sonde_spool::OpenError;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{
+    attendance::Attendance,
+    desk::{Desk, Request},
+    file::{ComponentFile, FileError},
+    listener::Listener,
+    measuring::Measuring,
+    offered::{Addresses, Offers},
+    reception::{self, Reception, now},
+};
+use crate::{Catalogue, Configuration, Host, HostError, Offer, Settings};
+
+/// How long measurements may take to finish at the end.
+const FINISHING: Duration = Duration::from_secs(10);
+/// How long results may take to be brought at the end; what is left is brought by the next process.
+const LAST_WAY: Duration = Duration::from_secs(5);
+
+/// Why the component cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// There is no file that says for whom it works.
+    #[error("a host needs a configuration: --config FILE")]
+    NoFile,
+    /// Its file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Neither a supervisor nor a port for clients.
+    #[error("{}: component has neither supervisors nor listen: nobody could use the host", .0.display())]
+    Nobody(PathBuf),
+    /// Sockets for packets.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Where results are kept.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The way to supervisors.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The port for clients.
+    #[error("cannot listen at {address}: {cause}")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// The kernel's reason.
+        cause: std::io::Error,
+    },
+    /// Threads or signals.
+    #[error("cannot begin: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What a host with these settings would offer; needs no privilege.
+///
+/// # Errors
+///
+/// Where the file cannot be used.
+pub fn preview(settings: &Settings) -> Result<Offers, ComponentError> {
+    let (_, said) = configured(settings)?;
+    Ok(offers(&said, &Catalogue::scan(settings), settings))
+}
+
+fn configured(settings: &Settings) -> Result<(PathBuf, ComponentFile), ComponentError> {
+    let configuration = settings.configuration.as_ref().ok_or(ComponentError::NoFile)?;
+    let file = configuration.file();
+    Ok((file.to_owned(), ComponentFile::read(file)?))
+}
+
+fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
+    let addresses = Addresses::of(&said.offering);
+    let permits = |offer: &Offer| match offer.forbidden(settings) {
+        Some(reason) => {
+            tracing::info!(reason, "not offered");
+            false
+        }
+        None => true,
+    };
+    Offers::of(catalogue, permits, &said.offering, addresses, &Registries::built_in())
+}
+
+fn report(offers: &Offers, catalogue: &Catalogue) {
+    for refusal in catalogue.refusals() {
+        tracing::warn!(file = %refusal.path.display(), refusal.reason, "a plugin is left out");
+    }
+    let mistakes = catalogue.mistakes().iter().map(ToString::to_string);
+    for problem in mistakes.chain(offers.problems.iter().cloned()) {
+        tracing::warn!("{problem}");
+    }
+    tracing::info!(capabilities = offers.offered.len(), "offered");
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads file, plugins and certificates again.
+///
+/// # Errors
+///
+/// [`ComponentError`] where it cannot begin.
+pub fn run(settings: Settings) -> Result<(), ComponentError> {
+    let (file, said) = configured(&settings)?;
+    if said.supervisors.is_empty() && said.listen.is_none() {
+        return Err(ComponentError::Nobody(file));
+    }
+    let catalogue = Catalogue::scan(&settings);
+    let offers = Arc::new(offers(&said, &catalogue, &settings));
+    report(&offers, &catalogue);
+    // Privileges go before any other thread is there.
+    let host = Host::open(settings.clone())?;
+    let ends: Arc<HashMap<Arc<str>, Arc<Notify>>> = Arc::new(
+        said.supervisors.iter().map(|it| (Arc::clone(&it.name), Arc::default())).collect(),
+    );
+    let told = Arc::clone(&ends);
+    let on_end = move |peer: &str| {
+        if let Some(notify) = told.get(peer) {
+            notify.notify_one();
+        }
+    };
+    let names: Vec<Arc<str>> = said.supervisors.iter().map(|it| Arc::clone(&it.name)).collect();
+    let (measuring, limits) = (Measuring::new(host), said.limits);
+    let (spool, options) = (&said.spool, said.spool_options);
+    let mut desk = Desk::open(measuring, limits, spool, options, &names, now(), Box::new(on_end))?;
+    let jobs = desk.jobs_of_clients();
+    let (reception, requests) = Reception::new();
+    reception.tell(Request::Offer(Arc::clone(&offers)));
+    let worker = thread::Builder::new()
+        .name("desk".to_owned())
+        .spawn(move || reception::serve(&mut desk, &requests))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let component = Component::new(&file, settings, said, catalogue, offers, reception)?;
+    let result = runtime.block_on(component.work(&jobs, &ends));
+    drop(runtime);
+    if worker.join().is_err() {
+        tracing::error!("the desk ended unexpectedly");
+    }
+    result
+}
+
+struct Component {
+    file: PathBuf,
+    settings: Settings,
+    said: ComponentFile,
+    catalogue: Catalogue,
+    offers: watch::Sender<Arc<Offers>>,
+    capabilities: Arc<Shared<Vec<Capability>>>,
+    access: Arc<Shared<Access>>,
+    registries: Arc<Shared<Registries>>,
+    client: Arc<Client>,
+    server_tls: Option<Arc<ServerTls>>,
+    reception: Reception,
+}
+
+impl Component {
+    fn new(
+        file: &Path,
+        settings: Settings,
+        said: ComponentFile,
+        catalogue: Catalogue,
+        offers: Arc<Offers>,
+        reception: Reception,
+    ) -> Result<Self, ComponentError> {
+        let registries = Shared::new(Registries::built_in());
+        let client_tls = said.tls.clone().map(ClientTls::load).transpose()?;
+        let server_tls = said.tls.clone().map(ServerTls::load).transpose()?;
+        let client = Client::new(client_tls, Arc::clone(&registries), Timeouts::default())?;
+        Ok(Self {
+            file: file.to_owned(),
+            settings,
+            capabilities: Shared::new(capabilities(&offers)),
+            access: Shared::new(said.access.clone()),
+            said,
+            catalogue,
+            offers: watch::Sender::new(offers),
+            registries,
+            client: Arc::new(client),
+            server_tls,
+            reception,
+        })
+    }
+
+    async fn work(
+        mut self,
+        jobs: &[super::JobId],
+        ends: &HashMap<Arc<str>, Arc<Notify>>,
+    ) -> Result<(), ComponentError> {
+        let mut reload = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        for supervisor in &self.said.supervisors {
+            let attendance = Attendance {
+                supervisor: supervisor.clone(),
+                client: Arc::clone(&self.client),
+                reception: self.reception.clone(),
+                offers: self.offers.subscribe(),
+                access: Arc::clone(&self.access),
+                registries: Arc::clone(&self.registries),
+                ends: ends.get(&supervisor.name).cloned().unwrap_or_default(),
+                stop: stop.subscribe(),
+            };
+            tasks.spawn(attendance.run());
+        }
+        if let Some(address) = self.said.listen {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|cause| ComponentError::Listen { address, cause })?;
+            tasks.spawn(self.listen(listener, jobs, stop.subscribe()));
+        }
+        loop {
+            tokio::select! {
+                _ = reload.recv() => self.reload(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tracing::info!("finishing");
+        let over = self.reception.ask(Request::Stop);
+        if timeout(FINISHING, over).await.is_err() {
+            tracing::warn!("measurements did not finish in time");
+        }
+        let _ = stop.send(true);
+        if timeout(LAST_WAY, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            tracing::info!("results that were not brought stay in the spool");
+        }
+        tasks.shutdown().await;
+        Ok(())
+    }
+
+    fn listen(
+        &self,
+        listener: TcpListener,
+        jobs: &[super::JobId],
+        mut stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let handler = Listener::new(
+            self.reception.clone(),
+            Arc::clone(&self.capabilities),
+            Arc::clone(&self.registries),
+            self.said.immediate,
+            jobs,
+        );
+        let router = client_port(Arc::new(handler), Arc::clone(&self.registries));
+        let limits = sonde_mplane_http::Limits::default();
+        let (tls, access) = (self.server_tls.clone(), Arc::clone(&self.access));
+        async move {
+            let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+            serve(listener, router, tls, access, limits, stopped).await;
+        }
+    }
+
+    /// What cannot be used is told, and what was before stays in force.
+    fn reload(&mut self) {
+        let configuration = match Configuration::read(&self.file, std::env::vars()) {
+            Ok(configuration) => Arc::new(configuration),
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!("not reloaded: {mistake}");
+                }
+                return;
+            }
+        };
+        let said = match ComponentFile::read(&self.file) {
+            Ok(said) => said,
+            Err(error) => {
+                tracing::error!(%error, "not reloaded");
+                return;
+            }
+        };
+        self.settings.obey(configuration);
+        if said.supervisors != self.said.supervisors
+            || said.listen != self.said.listen
+            || said.spool != self.said.spool
+            || said.tls != self.said.tls
+        {
+            tracing::warn!("supervisors, listen, spool and tls change with the next start");
+        }
+        // Asked again, for the operator may say something else of a plugin that is the same.
+        self.catalogue = Catalogue::scan(&self.settings);
+        let offers = Arc::new(offers(&said, &self.catalogue, &self.settings));
+        report(&offers, &self.catalogue);
+        if let Some(tls) = &self.server_tls
+            && let Err(error) = tls.reload()
+        {
+            tracing::error!(%error, "certificates are not reloaded");
+        }
+        if let Err(error) = self.client.reload() {
+            tracing::error!(%error, "certificates are not reloaded");
+        }
+        self.access.set(said.access.clone());
+        self.capabilities.set(capabilities(&offers));
+        self.reception.tell(Request::Offer(Arc::clone(&offers)));
+        self.said.offering = said.offering;
+        self.offers.send_replace(offers);
+    }
+}
+
+fn capabilities(offers: &Offers) -> Vec<Capability> {
+    offers.offered.iter().map(|offered| offered.capability.clone()).collect()
+}
