@@ -97,7 +97,7 @@ pub enum Need {
     IpOptions,
     /// Packets with a source address that is not the host's.
     Spoof,
-    /// Connections of the kernel's own.
+    /// Connections to servers, which see and may log them: of a method's own TCP or the kernel's.
     RealConnections,
 }
 

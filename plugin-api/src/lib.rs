@@ -20,6 +20,7 @@ pub mod port;
 pub mod prelude;
 pub mod row;
 pub mod schema;
+pub mod tcp;
 pub mod text;
 pub mod text_form;
 

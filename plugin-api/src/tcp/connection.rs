@@ -1,0 +1,543 @@
+//! A connection over a flow: opening, hearing, sending again, closing.
+
+use std::time::Duration;
+
+use super::{
+    options::{Offer, Options},
+    receive::{Arrival, ReceiveQueue},
+    segment::Segment,
+    send::SendQueue,
+};
+use crate::{
+    author::{Ctx, Either, Flow, Outcome, Probe, Reply, select},
+    packet::{
+        Class,
+        tcp::{TcpOption, flags},
+    },
+    row::Rows,
+    schema::Time,
+};
+
+/// How a connection is opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Port of the peer.
+    pub port: u16,
+    /// Options of the SYN.
+    pub offer: Offer,
+    /// Window of the SYN and of all that follows, not scaled.
+    pub window: u16,
+    /// Flags of the SYN beside SYN: ECE and CWR ask for ECN (RFC 3168).
+    pub flags: u8,
+    /// Data on the SYN, for fast open.
+    pub data: Vec<u8>,
+    /// SYNs that are sent at most.
+    pub tries: u8,
+    /// How long each waits for its answer.
+    pub wait: Duration,
+    /// TTL or hop limit of all segments.
+    pub ttl: u8,
+    /// IPv4 options of the SYN.
+    pub ip_options: Vec<u8>,
+    /// The first sequence number; a random one where missing.
+    pub sequence: Option<u32>,
+}
+
+impl Opening {
+    /// A plain SYN to a port: no options, a window of 65535, three tries of five seconds.
+    #[must_use]
+    pub fn to(port: u16) -> Self {
+        Self {
+            port,
+            offer: Offer::default(),
+            window: u16::MAX,
+            flags: 0,
+            data: Vec::new(),
+            tries: 3,
+            wait: Duration::from_secs(5),
+            ttl: 64,
+            ip_options: Vec::new(),
+            sequence: None,
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Nothing came.
+    Silence,
+    /// The peer answered with a reset.
+    Reset,
+    /// An ICMP error came: who says so, type and code.
+    Unreachable(std::net::IpAddr, u8, u8),
+    /// An answer that acknowledges something else than the SYN.
+    WrongNumber(Box<Segment>),
+    /// The SYN could not be sent.
+    Unsent(crate::author::NotSent),
+}
+
+/// A segment on its way, for a record of all of them.
+#[derive(Debug)]
+pub enum Passage<'a> {
+    /// We sent this.
+    Sent {
+        /// When it was handed to the host.
+        at: Time,
+        /// Number of its first octet.
+        sequence: u32,
+        /// What it acknowledges.
+        acknowledgement: u32,
+        /// Its flags.
+        flags: u8,
+        /// Octets of its data.
+        octets: usize,
+        /// ToS or traffic class.
+        tos: u8,
+        /// Blocks of its selective acknowledgement.
+        blocks: &'a [(u32, u32)],
+    },
+    /// The peer sent this.
+    Received(&'a Segment),
+}
+
+/// A connection. Dropped, it sends nothing: see [`Connection::close`] and [`Connection::reset`].
+pub struct Connection<'a, R> {
+    ctx: &'a Ctx<R>,
+    flow: &'a Flow,
+    /// Port of the peer.
+    pub port: u16,
+    /// Our first sequence number, that of the SYN.
+    pub first: u32,
+    /// The answer to our SYN.
+    pub answer: Segment,
+    /// What both agreed on.
+    pub agreed: Agreed,
+    /// From the last SYN to its answer; missing where several were sent.
+    pub handshake: Option<Duration>,
+    /// What the peer sent.
+    pub received: ReceiveQueue,
+    /// What we send.
+    pub sending: SendQueue,
+    /// Set on every acknowledgement: an ECN echo is answered with CWR, for instance.
+    pub extra_flags: u8,
+    /// Of the next segments, not scaled.
+    pub window: u16,
+    /// How often the oldest octets are sent again before the connection is given up.
+    pub most_repeats: u8,
+    ttl: u8,
+    scale: u8,
+    /// The peer's window, scaled.
+    peer_window: u32,
+    /// The peer's clock that goes back with our segments.
+    recent: u32,
+    record: Option<Record<'a>>,
+    is_reset: bool,
+}
+
+type Record<'a> = &'a dyn Fn(Passage<'_>);
+
+/// Options that hold for a connection: offered and answered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Agreed {
+    /// Selective acknowledgement.
+    pub sack: bool,
+    /// Timestamps.
+    pub timestamps: bool,
+    /// Window scaling.
+    pub window_scale: bool,
+}
+
+/// The clock of our timestamps, milliseconds.
+fn clock(now: Time) -> u32 {
+    (now.0 / 1_000_000) as u32
+}
+
+impl<'a, R: Rows> Connection<'a, R> {
+    /// Sends SYNs until one is answered, and acknowledges the answer. `record` is shown every segment.
+    ///
+    /// The flow must hear all and tell nothing by keys: `FlowSpec::tcp(…).key(Key::None).hear_all()`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`]. An answer of a wrong number was met with a reset.
+    pub async fn open(
+        ctx: &'a Ctx<R>,
+        flow: &'a Flow,
+        opening: &Opening,
+        record: Option<Record<'a>>,
+    ) -> Result<Self, Refusal> {
+        let connection = Self::half_open(ctx, flow, opening, record).await?;
+        connection.acknowledge();
+        Ok(connection)
+    }
+
+    /// As [`Connection::open`], without the acknowledgement of the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::open`].
+    pub async fn half_open(
+        ctx: &'a Ctx<R>,
+        flow: &'a Flow,
+        opening: &Opening,
+        record: Option<Record<'a>>,
+    ) -> Result<Self, Refusal> {
+        let first = opening.sequence.unwrap_or_else(|| ctx.random());
+        for number in 0..opening.tries {
+            let options = opening.offer.octets(clock(ctx.now()));
+            let mut syn = Probe::tcp_syn(opening.port, first)
+                .flags(flags::SYN | opening.flags)
+                .window(opening.window)
+                .tcp_options(&options)
+                .ttl(opening.ttl)
+                .payload(&opening.data);
+            if !opening.ip_options.is_empty() {
+                syn = syn.ip_options(&opening.ip_options);
+            }
+            let sent = flow.send_stamped(syn).await.map_err(Refusal::Unsent)?.at;
+            if let Some(record) = record {
+                record(Passage::Sent {
+                    at: sent,
+                    sequence: first,
+                    acknowledgement: 0,
+                    flags: flags::SYN | opening.flags,
+                    octets: opening.data.len(),
+                    tos: 0,
+                    blocks: &[],
+                });
+            }
+            let mut end = ctx.sleep(opening.wait);
+            while let Some(heard) = hear(flow, &mut end).await {
+                let segment = match heard {
+                    Heard::Error(from, kind, code) => {
+                        return Err(Refusal::Unreachable(from, kind, code));
+                    }
+                    Heard::Segment(segment) if segment.port == opening.port => segment,
+                    Heard::Segment(_) => continue,
+                };
+                if let Some(record) = record {
+                    record(Passage::Received(&segment));
+                }
+                let behind = first.wrapping_add(opening.data.len() as u32 + 1);
+                let reaches = segment.acknowledgement.wrapping_sub(first).wrapping_sub(1);
+                let is_ours = reaches <= behind.wrapping_sub(first).wrapping_sub(1);
+                if segment.has(flags::RST) {
+                    // Only who saw the SYN can acknowledge it.
+                    if segment.has(flags::ACK) && is_ours {
+                        return Err(Refusal::Reset);
+                    }
+                    continue;
+                }
+                if !segment.has(flags::SYN | flags::ACK) || !is_ours {
+                    if segment.has(flags::ACK) {
+                        let reset = Probe::tcp_rst(opening.port, segment.acknowledgement);
+                        let _ = flow.send_stamped(reset.immediate().ttl(opening.ttl)).await;
+                    }
+                    return Err(Refusal::WrongNumber(Box::new(segment)));
+                }
+                let handshake = (number == 0).then(|| segment.at.since(sent));
+                return Ok(Self::opened(ctx, flow, opening, first, segment, handshake, record));
+            }
+        }
+        Err(Refusal::Silence)
+    }
+
+    fn opened(
+        ctx: &'a Ctx<R>,
+        flow: &'a Flow,
+        opening: &Opening,
+        first: u32,
+        answer: Segment,
+        handshake: Option<Duration>,
+        record: Option<Record<'a>>,
+    ) -> Self {
+        let Options { sack_permitted, window_scale, timestamps, .. } = answer.options;
+        let agreed = Agreed {
+            sack: opening.offer.sack && sack_permitted,
+            timestamps: opening.offer.timestamps && timestamps.is_some(),
+            window_scale: opening.offer.window_scale.is_some() && window_scale.is_some(),
+        };
+        let own_scale = opening.offer.window_scale.filter(|_| agreed.window_scale).unwrap_or(0);
+        let mut sending = SendQueue::new(answer.acknowledgement);
+        if let Some(rtt) = handshake {
+            sending.measured(rtt);
+        }
+        // Data of the SYN that the peer did not take goes out again.
+        let taken = answer.acknowledgement.wrapping_sub(first).wrapping_sub(1) as usize;
+        sending.append(opening.data.get(taken..).unwrap_or_default());
+        let mut received = ReceiveQueue::new(
+            answer.sequence.wrapping_add(1),
+            u32::from(opening.window) << own_scale,
+        );
+        received.insert(answer.sequence.wrapping_add(1), &answer.data, false);
+        Self {
+            ctx,
+            flow,
+            port: opening.port,
+            first,
+            agreed,
+            handshake,
+            received,
+            sending,
+            extra_flags: 0,
+            window: opening.window,
+            most_repeats: 3,
+            ttl: opening.ttl,
+            scale: if agreed.window_scale { window_scale.unwrap_or(0) } else { 0 },
+            peer_window: u32::from(answer.window),
+            recent: timestamps.map_or(0, |(value, _)| value),
+            record,
+            is_reset: false,
+            answer,
+        }
+    }
+
+    /// The peer closed the connection with a reset.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// Octets that the peer takes, from the first one that it has not acknowledged.
+    #[must_use]
+    pub fn peer_window(&self) -> u32 {
+        self.peer_window
+    }
+
+    /// The largest segment that we may send: what the peer said, or the 536 octets of RFC 9293, and
+    /// never more than the route takes.
+    #[must_use]
+    pub fn mss(&self) -> usize {
+        let headers = if self.flow.peer.is_ipv4() { 40 } else { 60 };
+        let stamps = if self.agreed.timestamps { 12 } else { 0 };
+        let said = usize::from(self.answer.options.mss.unwrap_or(536));
+        let route = (self.flow.mtu as usize).saturating_sub(headers);
+        said.min(route).saturating_sub(stamps).max(1)
+    }
+
+    /// A segment with these flags and data at `sequence`, with the acknowledgement and the options of
+    /// the connection; it may be changed before it is sent with [`Connection::send`].
+    pub fn probe(&self, bits: u8, sequence: u32, data: &[u8]) -> Probe {
+        let blocks = self.blocks();
+        let probe = Probe::tcp_ack(self.port, sequence, self.received.expected())
+            .flags(bits | self.extra_flags)
+            .window(self.window)
+            .ttl(self.ttl)
+            .payload(data);
+        let mut options = Vec::new();
+        if self.agreed.timestamps {
+            options.extend([TcpOption::NoOperation, TcpOption::NoOperation]);
+            let value = clock(self.ctx.now());
+            options.push(TcpOption::Timestamps { value, echo: self.recent });
+        }
+        let edges: Vec<u8> = blocks
+            .iter()
+            .flat_map(|(first, behind)| [first.to_be_bytes(), behind.to_be_bytes()])
+            .flatten()
+            .collect();
+        if !edges.is_empty() {
+            options.extend([TcpOption::NoOperation, TcpOption::NoOperation]);
+            options.push(TcpOption::Sack(&edges));
+        }
+        if options.is_empty() { probe } else { probe.tcp_options(&TcpOption::list(&options)) }
+    }
+
+    /// Blocks of our next acknowledgement: three with timestamps, else four, where they were agreed.
+    fn blocks(&self) -> Vec<(u32, u32)> {
+        match (self.agreed.sack, self.agreed.timestamps) {
+            (false, _) => Vec::new(),
+            (true, true) => self.received.blocks(3),
+            (true, false) => self.received.blocks(4),
+        }
+    }
+
+    /// Sends a segment that [`Connection::probe`] made of the same arguments, at once.
+    pub fn send(&self, probe: Probe, bits: u8, sequence: u32, octets: usize, tos: u8) {
+        if let Some(record) = self.record {
+            record(Passage::Sent {
+                at: self.ctx.now(),
+                sequence,
+                acknowledgement: self.received.expected(),
+                flags: bits | self.extra_flags,
+                octets,
+                tos,
+                blocks: &self.blocks(),
+            });
+        }
+        self.flow.send(probe.immediate());
+    }
+
+    /// Acknowledges what is here, at once, with blocks where that was agreed.
+    pub fn acknowledge(&self) {
+        let sequence = self.sending.next();
+        self.send(self.probe(flags::ACK, sequence, &[]), flags::ACK, sequence, 0, 0);
+    }
+
+    /// Sends data as far as the peer's window lets it; it is sent again until it is acknowledged.
+    pub fn write(&mut self, data: &[u8]) {
+        self.sending.append(data);
+        self.transmit();
+    }
+
+    /// Sends what waits and fits.
+    pub fn transmit(&mut self) {
+        let now = self.ctx.now();
+        while let Some((sequence, data, fin)) = self.sending.take(self.mss(), self.peer_window, now)
+        {
+            self.send_data(sequence, &data, fin);
+        }
+    }
+
+    fn send_data(&self, sequence: u32, data: &[u8], fin: bool) {
+        let end = if fin { flags::FIN } else { 0 };
+        let bits = flags::ACK | if data.is_empty() { 0 } else { flags::PSH } | end;
+        self.send(self.probe(bits, sequence, data), bits, sequence, data.len(), 0);
+    }
+
+    /// The next segment of the peer, or `None` after `wait`, or when our data was sent again in vain
+    /// (see [`Connection::is_given_up`]). What it acknowledges is noted; its data is not taken: that is
+    /// [`Connection::take`].
+    pub async fn next(&mut self, wait: Duration) -> Option<Segment> {
+        let end = self.ctx.now() + wait;
+        loop {
+            let due = self.sending.due().filter(|_| !self.is_given_up());
+            let mut timer = self.ctx.sleep_until(due.map_or(end, |due| due.min(end)));
+            match hear(self.flow, &mut timer).await {
+                Some(Heard::Segment(segment)) if segment.port == self.port => {
+                    if let Some(record) = self.record {
+                        record(Passage::Received(&segment));
+                    }
+                    self.note(&segment);
+                    return Some(segment);
+                }
+                Some(_) => {}
+                None if self.ctx.now() >= end => return None,
+                None if self.sending.repeats() >= self.most_repeats => {
+                    self.sending.give_up();
+                    return None;
+                }
+                None => {
+                    let again = self.sending.take_again(self.mss(), self.ctx.now());
+                    if let Some((sequence, data, fin)) = again {
+                        self.send_data(sequence, &data, fin);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Our oldest data was sent so often as may be and not acknowledged.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.sending.is_given_up()
+    }
+
+    fn note(&mut self, segment: &Segment) {
+        if segment.has(flags::RST) {
+            // In the window, else somebody guesses (RFC 5961).
+            let offset = segment.sequence.wrapping_sub(self.received.expected());
+            self.is_reset |= offset <= u32::from(u16::MAX);
+            return;
+        }
+        if segment.has(flags::ACK) && !segment.has(flags::SYN) {
+            let is_known = self.sending.acknowledge(segment.acknowledgement, segment.at);
+            if is_known {
+                self.peer_window = u32::from(segment.window) << self.scale;
+                self.transmit();
+            }
+        }
+        if let Some((value, _)) = segment.options.timestamps
+            && segment.sequence == self.received.expected()
+        {
+            self.recent = value;
+        }
+    }
+
+    /// Takes the data of a segment, without acknowledging it.
+    pub fn take(&mut self, segment: &Segment) -> Arrival {
+        let first = segment.sequence.wrapping_add(u32::from(segment.has(flags::SYN)));
+        self.received.insert(first, &segment.data, segment.has(flags::FIN))
+    }
+
+    /// The next segment, taken and acknowledged where it holds data or an end or comes again.
+    pub async fn receive(&mut self, wait: Duration) -> Option<(Segment, Arrival)> {
+        let segment = self.next(wait).await?;
+        if segment.has(flags::RST) {
+            return Some((segment, Arrival::Empty));
+        }
+        let arrival = self.take(&segment);
+        if arrival != Arrival::Empty || segment.has(flags::SYN) {
+            self.acknowledge();
+        }
+        Some((segment, arrival))
+    }
+
+    /// Ends the connection: our FIN, and whatever the peer still says until its own; a reset where that
+    /// takes longer than `wait`. Nothing is sent to a peer that has reset it.
+    pub async fn close(&mut self, wait: Duration) {
+        let end = self.ctx.now() + wait;
+        self.sending.end();
+        self.transmit();
+        while !(self.is_reset || self.sending.is_finished() && self.received.is_finished()) {
+            let left = end.since(self.ctx.now());
+            if left.is_zero() || self.receive(left).await.is_none() {
+                self.reset().await;
+            }
+        }
+    }
+
+    /// Ends the connection at once, with one packet: the one that is allowed after an interrupt.
+    pub async fn reset(&mut self) {
+        if std::mem::replace(&mut self.is_reset, true) {
+            return;
+        }
+        let sequence = self.sending.next();
+        let reset = self.probe(flags::RST | flags::ACK, sequence, &[]);
+        if let Some(record) = self.record {
+            record(Passage::Sent {
+                at: self.ctx.now(),
+                sequence,
+                acknowledgement: self.received.expected(),
+                flags: flags::RST | flags::ACK,
+                octets: 0,
+                tos: 0,
+                blocks: &[],
+            });
+        }
+        // Awaited: what still waits for its turn when the flow is closed is not sent.
+        let _ = self.flow.send_stamped(reset.immediate()).await;
+    }
+}
+
+/// Something about the connection.
+enum Heard {
+    Segment(Segment),
+    /// Who sent an ICMP error, its type and code.
+    Error(std::net::IpAddr, u8, u8),
+}
+
+/// The next segment or error on the flow; `None` when the timer ran out.
+async fn hear(flow: &Flow, timer: &mut crate::author::Sleep<'_>) -> Option<Heard> {
+    loop {
+        let next = flow.next_with(|heard, packet| match &heard.outcome {
+            Outcome::Reply(reply) => of(reply, packet),
+            _ => None,
+        });
+        match select(next, &mut *timer).await {
+            Either::First(Some(heard)) => return Some(heard),
+            Either::First(None) => {}
+            Either::Second(()) => return None,
+        }
+    }
+}
+
+fn of(reply: &Reply, packet: &[u8]) -> Option<Heard> {
+    match reply.class() {
+        Class::Tcp => Segment::parse(reply, packet).map(Heard::Segment),
+        Class::Unreachable => {
+            Some(Heard::Error(reply.from(), reply.icmp_type(), reply.icmp_code()))
+        }
+        _ => None,
+    }
+}
