@@ -1,0 +1,192 @@
+//! The two phases of a conversation: samples behind a hole, and the filling of the hole.
+//!
+//! Source: Savage 1999, section 3.1.
+
+use std::{cell::RefCell, pin::pin};
+
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    prelude::*,
+    tcp::{Connection, Segment},
+};
+
+use crate::{
+    hole::{Hole, Step},
+    rows::{Ending, StingRow},
+    tally::{Sample, Tally},
+};
+
+/// From the acknowledgement of the handshake to the first sample.
+const SETTLING: Duration = Duration::from_millis(50);
+/// How long a filling waits for its acknowledgement, and how often it is sent.
+const FILL_WAIT: Duration = Duration::from_secs(2);
+const FILL_TRIES: u8 = 5;
+/// Longer than any phase: what ends it is something else.
+const LONG: Duration = Duration::from_secs(86_400);
+
+/// Why a phase ended before its time.
+pub(crate) enum Early {
+    Ending(Ending),
+    Failed(Fail),
+}
+
+/// What a conversation is about; its numbers stay the same.
+pub(crate) struct Wire<'a> {
+    pub(crate) flow: &'a Flow,
+    pub(crate) port: u16,
+    pub(crate) ttl: u8,
+    /// Number of the first octet of the request, which is left out.
+    pub(crate) first: u32,
+    /// What is acknowledged all the time: the server's first octet, which it may not send.
+    pub(crate) theirs: u32,
+    pub(crate) request: &'a [u8],
+    pub(crate) hole: usize,
+}
+
+impl Wire<'_> {
+    /// The octets at `offsets` of the request, in a window of 0.
+    fn octets(&self, offsets: std::ops::Range<usize>) -> Probe {
+        let sequence = self.first.wrapping_add(offsets.start as u32);
+        Probe::tcp_ack(self.port, sequence, self.theirs)
+            .flags(flags::PSH | flags::ACK)
+            .window(0)
+            .ttl(self.ttl)
+            .payload(&self.request[offsets])
+    }
+
+    /// The last word, at the number that the server expects.
+    pub(crate) fn reset(&self, sequence: u32) -> Probe {
+        Probe::tcp_rst(self.port, sequence)
+            .flags(flags::RST | flags::ACK)
+            .acknowledgement(self.theirs)
+            .window(0)
+            .ttl(self.ttl)
+            .immediate()
+    }
+}
+
+/// Sends a sample after each of `gaps` and counts what is acknowledged, up to `pause` after the last.
+/// What left is in `samples`, even where this is dropped on the way.
+pub(crate) async fn seed(
+    ctx: &Ctx<StingRow>,
+    wire: &Wire<'_>,
+    connection: &mut Connection<'_, StingRow>,
+    gaps: &[Duration],
+    pause: Duration,
+    (samples, tally): (&RefCell<Vec<Sample>>, &mut Tally),
+) -> Result<(), Early> {
+    let sending = async {
+        ctx.sleep(SETTLING).await;
+        let mut due = ctx.now();
+        for (number, gap) in gaps.iter().enumerate() {
+            due = due + *gap;
+            ctx.sleep_until(due).await;
+            let at = wire.hole + number;
+            let sent = match wire.flow.send_stamped(wire.octets(at..at + 1)).await {
+                Ok(departure) => Some(departure.at),
+                Err(reason) if reason.refused_by_policy => return Err(Fail::from(reason)),
+                Err(reason) => {
+                    ctx.warn(&format!("sample {}: {reason}", number + 1));
+                    None
+                }
+            };
+            samples.borrow_mut().push(Sample { sent, ..Sample::default() });
+        }
+        ctx.sleep(pause).await;
+        Ok(())
+    };
+    let mut sending = pin!(sending);
+    loop {
+        match select(&mut sending, connection.next(LONG)).await {
+            Either::First(Ok(())) => return Ok(()),
+            Either::First(Err(fail)) => return Err(Early::Failed(fail)),
+            Either::Second(Some(segment)) => {
+                count(wire, connection, &segment, tally).map_err(Early::Ending)?;
+            }
+            Either::Second(None) => {}
+        }
+    }
+}
+
+/// A segment among the samples.
+fn count(
+    wire: &Wire<'_>,
+    connection: &Connection<'_, StingRow>,
+    segment: &Segment,
+    tally: &mut Tally,
+) -> Result<(), Ending> {
+    if segment.has(flags::RST) {
+        return if connection.is_reset() { Err(Ending::Reset) } else { Ok(()) };
+    }
+    if segment.has(flags::SYN) {
+        // Our acknowledgement of the handshake was lost: the server asks for it again.
+        connection.acknowledge();
+        return Ok(());
+    }
+    if segment.has(flags::FIN) {
+        return Err(Ending::Fin);
+    }
+    if !segment.has(flags::ACK) {
+        return Ok(());
+    }
+    if segment.acknowledgement != wire.first {
+        return Err(Ending::UnexpectedAck);
+    }
+    if segment.has_data() {
+        tally.data += 1;
+    } else if segment.sequence == wire.theirs {
+        tally.acks.push(segment.at);
+    }
+    // Any other number is that of a server which asks whether our window is still shut.
+    Ok(())
+}
+
+/// Fills the hole, and then whatever the server says is missing.
+pub(crate) async fn fill(
+    ctx: &Ctx<StingRow>,
+    wire: &Wire<'_>,
+    connection: &mut Connection<'_, StingRow>,
+    hole: &mut Hole,
+    tally: &mut Tally,
+) -> Result<(), Ending> {
+    let mut tries = 0;
+    loop {
+        if tries == FILL_TRIES {
+            return Err(Ending::Timeout);
+        }
+        tally.retransmissions += u32::from(tries > 0);
+        tries += 1;
+        wire.flow.send(wire.octets(hole.missing()).immediate());
+        let end = ctx.now() + FILL_WAIT;
+        while let Some(segment) = connection.next(end.since(ctx.now())).await {
+            if segment.has(flags::RST) {
+                if connection.is_reset() {
+                    return Err(Ending::Reset);
+                }
+                continue;
+            }
+            if segment.has(flags::SYN) || !segment.has(flags::ACK) {
+                continue;
+            }
+            tally.data += u32::from(segment.has_data());
+            match hole.acknowledged(segment.acknowledgement) {
+                Step::Full => return Ok(()),
+                _ if segment.has(flags::FIN) => return Err(Ending::Fin),
+                Step::Absurd => return Err(Ending::UnexpectedAck),
+                Step::Missing => {
+                    tries = 0;
+                    break;
+                }
+                Step::Old => {
+                    let is_sample = segment.acknowledgement == wire.first
+                        && segment.sequence == wire.theirs
+                        && !segment.has_data();
+                    if is_sample {
+                        tally.acks.push(segment.at);
+                        tally.late += 1;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is known of every sample, and what it says of both ways.
+//!
+//! Every acknowledgement of a sample says the same, so which sample it is for is an estimate unless
+//! all of them came: they are credited in order, each to the sample whose turn it most likely is.
+//!
+//! Source: Savage 1999, section 3.1; Wilson, "Probable inference", 1927 (the interval).
+
+use sonde_plugin_api::prelude::*;
+
+/// Standard normal quantile of a two-sided 95 % interval.
+const Z95: f64 = 1.959_963_984_540_054;
+
+/// One sample.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Sample {
+    /// When it left; `None` where it did not.
+    pub(crate) sent: Option<Time>,
+    /// When the acknowledgement came that was credited to it.
+    pub(crate) acknowledged: Option<Time>,
+    /// The server says that it never came.
+    pub(crate) is_hole: bool,
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) samples: Vec<Sample>,
+    /// Acknowledgements of samples as they came.
+    pub(crate) acks: Vec<Time>,
+    /// Those of them that came while the hole was filled.
+    pub(crate) late: u32,
+    /// Segments with data, in spite of our window of 0.
+    pub(crate) data: u32,
+    pub(crate) retransmissions: u32,
+    /// The server listed all that it missed.
+    pub(crate) is_complete: bool,
+}
+
+impl Tally {
+    /// Samples that left.
+    pub(crate) fn sent(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.sent.is_some()).count()
+    }
+
+    /// Samples that left and never arrived.
+    pub(crate) fn holes(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.sent.is_some() && sample.is_hole).count()
+    }
+
+    /// Samples that arrived.
+    pub(crate) fn arrived(&self) -> usize {
+        self.sent() - self.holes()
+    }
+
+    /// Acknowledgements that were lost on the way back: never fewer than none, where the network
+    /// doubled some.
+    pub(crate) fn lost_back(&self) -> usize {
+        self.arrived().saturating_sub(self.acks.len())
+    }
+
+    /// Lengths of the runs of lost samples, in their order.
+    pub(crate) fn bursts(&self) -> Vec<u32> {
+        let sent: Vec<bool> =
+            self.samples.iter().filter(|it| it.sent.is_some()).map(|it| it.is_hole).collect();
+        let runs = sent.chunk_by(|one, other| one == other);
+        runs.filter(|run| run[0]).map(|run| run.len() as u32).collect()
+    }
+
+    /// Credits each acknowledgement to a sample that arrived, in order; `rtt` is what one is expected
+    /// to take.
+    pub(crate) fn credit(&mut self, rtt: Duration) {
+        let arrived: Vec<usize> = (0..self.samples.len())
+            .filter(|at| self.samples[*at].sent.is_some() && !self.samples[*at].is_hole)
+            .collect();
+        let acks = &self.acks[..self.acks.len().min(arrived.len())];
+        let mut next = 0;
+        for (number, ack) in acks.iter().enumerate() {
+            // As many samples must stay as there are acknowledgements to come.
+            let last = arrived.len() - (acks.len() - number);
+            let off = |at: &usize| {
+                let sent = self.samples[arrived[*at]].sent.unwrap_or_default();
+                let due = sent + rtt;
+                if *ack > due { ack.since(due) } else { due.since(*ack) }
+            };
+            let Some(best) = (next..=last).min_by_key(off) else { break };
+            self.samples[arrived[best]].acknowledged = Some(*ack);
+            next = best + 1;
+        }
+    }
+}
+
+/// Lower and upper end of the 95 % interval of a ratio; `None` of nothing.
+pub(crate) fn interval(part: usize, whole: usize) -> Option<[f64; 2]> {
+    if whole == 0 {
+        return None;
+    }
+    let (n, p) = (whole as f64, part as f64 / whole as f64);
+    let spread = Z95 * Z95 / n;
+    let middle = (p + spread / 2.0) / (1.0 + spread);
+    let half = Z95 * (p * (1.0 - p) / n + spread / (4.0 * n)).sqrt() / (1.0 + spread);
+    // At the ends exactly: rounding leaves a little more or less.
+    let low = if part == 0 { 0.0 } else { (middle - half).max(0.0) };
+    let high = if part == whole { 1.0 } else { (middle + half).min(1.0) };
+    Some([low, high])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(holes: &[usize], acks_ms: &[u64]) -> Tally {
+        let ms = |ms: u64| Time(ms * 1_000_000);
+        let sample = |at: usize| Sample {
+            sent: Some(ms(100 * at as u64)),
+            is_hole: holes.contains(&at),
+            ..Sample::default()
+        };
+        Tally {
+            samples: (0..8).map(sample).collect(),
+            acks: acks_ms.iter().map(|at| ms(*at)).collect(),
+            is_complete: true,
+            ..Tally::default()
+        }
+    }
+
+    fn credited(tally: &mut Tally) -> Vec<usize> {
+        tally.credit(Duration::from_millis(10));
+        (0..8).filter(|at| tally.samples[*at].acknowledged.is_some()).collect()
+    }
+
+    #[test]
+    fn acknowledgements_are_credited_to_whom_they_most_likely_are_for() {
+        assert_eq!(credited(&mut tally(&[2], &[10, 110, 310, 410, 510, 610, 710])).len(), 7);
+        assert_eq!(credited(&mut tally(&[2], &[110, 315, 710])), [1, 3, 7]);
+        // Far too late for each: as many samples as acknowledgements all the same.
+        assert_eq!(credited(&mut tally(&[], &[2000, 2001, 2002])), [5, 6, 7]);
+        assert_eq!(credited(&mut tally(&[0, 1, 2, 3, 4, 5, 6], &[5, 6, 7])), [7]);
+        assert!(credited(&mut tally(&[0, 1, 2, 3, 4, 5, 6, 7], &[5])).is_empty());
+    }
+
+    #[test]
+    fn counts_and_bursts_leave_out_what_never_left() {
+        let mut tally = tally(&[1, 2, 4, 7], &[1, 2, 3]);
+        assert_eq!((tally.sent(), tally.holes(), tally.arrived(), tally.lost_back()), (8, 4, 4, 1));
+        assert_eq!(tally.bursts(), [2, 1, 1]);
+        tally.samples[2].sent = None;
+        assert_eq!((tally.sent(), tally.holes(), tally.arrived()), (7, 3, 4));
+        assert_eq!(tally.bursts(), [1, 1, 1]);
+        tally.acks.resize(9, Time(0));
+        assert_eq!(tally.lost_back(), 0);
+    }
+
+    #[test]
+    fn the_interval_is_that_of_wilson() {
+        let near = |found: Option<[f64; 2]>, wanted: [f64; 2]| {
+            let found = found.unwrap();
+            found.iter().zip(wanted).all(|(one, other)| (one - other).abs() < 5e-5)
+        };
+        assert!(near(interval(0, 20), [0.0, 0.16113]));
+        assert!(near(interval(5, 50), [0.04347, 0.21361]));
+        assert!(near(interval(20, 20), [0.83887, 1.0]));
+        assert_eq!(interval(0, 0), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Runs in the simulated network.
+
+use std::{cell::RefCell, rc::Rc};
+
+use sonde_plugin_api::{
+    packet::{
+        Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol,
+        tcp::{TcpView, flags},
+    },
+    prelude::*,
+};
+use sonde_testkit::{Host, Net, Outbox, Run, Sim, Status};
+
+use crate::{
+    Sting,
+    params::StingParams,
+    rows::{Ending, Flag, SampleRow, SummaryRow},
+};
+
+mod endings;
+mod losses;
+mod servers;
+
+const SEED: u64 = 1;
+const TARGET4: &str = "198.51.100.9";
+const TARGET6: &str = "2001:db8:9::9";
+
+fn sting(target: &str, count: u16) -> StingParams {
+    StingParams { count, ..StingParams::with(target.parse().unwrap()) }
+}
+
+/// Two links of 1 ms each way.
+fn net() -> Net {
+    Net::draw(
+        "vantage - r1 - target
+         r1 192.0.2.254 2001:db8:1::1
+         target 198.51.100.9 2001:db8:9::9 open-tcp",
+    )
+}
+
+fn run_in(net: Net, params: StingParams) -> Run {
+    let run = Sim::new(net, SEED).run::<Sting>(params);
+    run.expect_done();
+    run
+}
+
+fn summary(run: &Run) -> SummaryRow {
+    let mut rows = run.typed::<SummaryRow>("summary");
+    assert_eq!(rows.len(), 1, "{run}");
+    rows.remove(0)
+}
+
+/// Numbers of the packets of samples on the way there: the handshake takes two.
+fn there(samples: &[u64]) -> Vec<u64> {
+    samples.iter().map(|sample| sample + 2).collect()
+}
+
+/// Numbers of the acknowledgements on the way back, from 1: the handshake takes one.
+fn back(acks: &[u64]) -> Vec<u64> {
+    acks.iter().map(|ack| ack + 1).collect()
+}
