@@ -74,7 +74,7 @@ permit = ["ip_option"]
 "#;
     let mistakes = read(text, &[]).unwrap_err();
     let expected = [
-        "host.toml:18: limit: unknown key, accepted: host, limits, policy, methods; did you mean limits?",
+        "host.toml:18: limit: unknown key, accepted: host, limits, policy, methods, component; did you mean limits?",
         "host.toml:3: host.stamp: unknown key, accepted: plugins, isolation, stamps; did you mean stamps?",
         "host.toml:2: host.isolation: is \"proces\", accepted: process, inline",
         "host.toml:6: limits.packets_per_second: is -5, accepted: a number from 0.001 to 100000000",
