@@ -276,14 +276,40 @@ impl Relay {
         (self.answer(number), changes)
     }
 
+    /// Whether a client has a job of this token.
+    #[must_use]
+    pub fn knows(&self, client: &str, token: &str) -> bool {
+        self.by_client.contains_key(&(client.to_owned(), token.to_owned()))
+    }
+
+    /// Changes that could not be made durable did not happen: whoever caused them tries again.
+    pub fn revert(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Started(stored) => self.remove(stored.number),
+                Change::Ended { number, .. } => {
+                    if let Some(job) = self.jobs.get_mut(number) {
+                        job.progress = Progress::Accepted;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(job) = self.jobs.remove(&number) {
+            self.by_client.remove(&(job.client, job.specification.token()));
+            self.by_host.remove(&(job.host, job.forwarded.token()));
+        }
+    }
+
     /// The outcome is on its way to the client: the job is over. That of a failed one may be asked for again.
     pub fn forget(&mut self, number: u64) -> Vec<Change> {
-        let Some(job) = self.jobs.get(&number).filter(|job| !job.is_exception) else {
+        if self.jobs.get(&number).is_none_or(|job| job.is_exception) {
             return Vec::new();
-        };
-        self.by_client.remove(&(job.client.clone(), job.specification.token()));
-        self.by_host.remove(&(job.host.clone(), job.forwarded.token()));
-        self.jobs.remove(&number);
+        }
+        self.remove(number);
         vec![Change::Redeemed { number }]
     }
 

@@ -20,6 +20,7 @@ pub struct Offer {
     pub capability: Capability,
     /// As clients see it.
     pub published: Capability,
+    schema: String,
 }
 
 impl Offer {
@@ -87,7 +88,8 @@ impl Roster {
         };
         let at = self.offers.iter().position(is_it);
         let published = self.published(host, &capability, at);
-        let offer = Offer { host: host.to_owned(), capability, published };
+        let schema = capability.schema_hash();
+        let offer = Offer { host: host.to_owned(), capability, published, schema };
         match at {
             Some(at) => self.offers[at] = offer,
             None => self.offers.push(offer),
@@ -190,7 +192,7 @@ impl Roster {
         let label = specification.head.label();
         let (mut first, mut nearest) = (None, None);
         for offer in self.offers(now).filter(|offer| may(offer)) {
-            if offer.capability.schema_hash() != schema {
+            if offer.schema != schema {
                 continue;
             }
             match specification.fulfils(&offer.capability, Strictness::Constraints, now) {

@@ -240,3 +240,21 @@ fn every_receipt_is_worth_the_same_after_a_restart() {
     assert_eq!(text(&scene.relay.redeem(CLIENT, "told")), "outcome 0");
     assert_eq!(scene.relay.unfinished(), 1);
 }
+
+#[test]
+fn what_could_not_be_stored_did_not_happen_and_may_be_tried_again() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let started = std::mem::take(&mut scene.changes);
+    scene.relay.revert(&started);
+    assert!(!scene.relay.knows(CLIENT, "mine"));
+    assert_eq!(scene.poll(), []);
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    let result = measured(specification(&polled[0]));
+    let ended = scene.relay.deliver(HOST, result.clone(), at(9));
+    scene.relay.revert(&ended);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "receipt");
+    scene.deliver(result);
+    assert_eq!(scene.outcomes().len(), 1);
+}

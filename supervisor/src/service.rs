@@ -1,0 +1,311 @@
+//! Both ports of a supervisor: hosts register, poll and deliver on one, clients ask on the other.
+//!
+//! Nobody is answered before what the answer says is durable.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sonde_mplane::{
+    Capability, Message, MessageError, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
+};
+use sonde_mplane_http::{ClientPort, ComponentPort, Identity, Peer, Refusal, Shared, Work};
+use tokio::sync::oneshot;
+
+use crate::{
+    relay::{Answer, Relay},
+    roster::Roster,
+    store::{Change, Store, StoreError, StoredCapability, Writer},
+};
+
+/// How old the list of capabilities that clients see may be.
+const LIST_AGE: Duration = Duration::from_secs(1);
+
+/// What an operator decides about a supervisor, beyond addresses and certificates.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Where hosts deliver results, as they reach us; stands in every specification.
+    pub result_link: String,
+    /// Hosts that are silent for so long are hidden from clients; `None`: never.
+    pub expiry: Option<Duration>,
+    /// An unknown host that polls is told to register (RI `sdk`); else it gets nothing to do (RI 0.9.0).
+    pub unknown_must_register: bool,
+    /// Outcomes that nobody asked for are let go after this time.
+    pub retention: Duration,
+    /// Polls a second of all hosts together; beyond, hosts are asked to poll less often.
+    pub polls_per_second: f64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            result_link: String::new(),
+            expiry: Some(Duration::from_secs(60)),
+            unknown_must_register: false,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            polls_per_second: 200.0,
+        }
+    }
+}
+
+/// Why a supervisor cannot go on where it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored message is none that this version reads.
+    #[error("a message in the store: {0}")]
+    Message(#[from] MessageError),
+    /// No thread for the store.
+    #[error("the store's thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What is known at the moment.
+struct State {
+    roster: Roster,
+    relay: Relay,
+    /// For the pages, and when it was made; none after a change.
+    list: Option<(Time, Arc<Vec<Capability>>)>,
+}
+
+/// A supervisor behind its ports.
+pub struct Service {
+    state: Mutex<State>,
+    writer: Writer,
+    policy: Policy,
+    registries: Arc<Shared<Registries>>,
+    clock: fn() -> Time,
+}
+
+impl Service {
+    /// With everything that the store remembers. Hosts that it knows count as just heard of.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: rather no supervisor than one that forgot.
+    pub fn open(
+        mut store: Box<dyn Store>,
+        policy: Policy,
+        registries: Arc<Shared<Registries>>,
+        clock: fn() -> Time,
+    ) -> Result<Self, OpenError> {
+        let stored = store.load()?;
+        let known = registries.get();
+        let mut roster = Roster::new(policy.expiry);
+        for StoredCapability { host, message, .. } in &stored.capabilities {
+            if let Message::Capability(capability) =
+                Message::from_json(message.as_bytes(), &known)?
+            {
+                roster.offer(host, capability, clock());
+            }
+        }
+        let relay = Relay::restore(stored.jobs, stored.next_number, &known)?;
+        let writer = Writer::start(store)?;
+        let state = Mutex::new(State { roster, relay, list: None });
+        Ok(Self { state, writer, policy, registries, clock })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked did so between two whole changes, or not at all.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hosts with the time since they were heard of, and their unfinished jobs.
+    pub fn hosts(&self) -> Vec<(String, Option<Duration>, usize)> {
+        let (state, now) = (self.state(), (self.clock)());
+        let hosts = state.roster.hosts().map(|(host, heard)| {
+            let silent = heard.map(|heard| now.since(heard));
+            (host.to_owned(), silent, state.relay.unfinished_of(host))
+        });
+        hosts.collect()
+    }
+
+    /// Jobs that have not come to their end.
+    pub fn unfinished(&self) -> usize {
+        self.state().relay.unfinished()
+    }
+
+    /// Lets go what nobody asked for in time.
+    ///
+    /// # Errors
+    ///
+    /// Where the store does not take it.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let changes = self.state().relay.sweep((self.clock)(), self.policy.retention);
+        self.commit(changes).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (told, tells) = oneshot::channel();
+        let copy = changes.clone();
+        // Nobody waits where the connection has gone in the meantime.
+        self.writer.commit(changes, Box::new(move |done| drop(told.send(done))));
+        let done = tells.await.unwrap_or(Err(StoreError::Gone));
+        if done.is_err() {
+            self.state().relay.revert(&copy);
+        }
+        done
+    }
+
+    /// The message of an answer; that of an outcome comes from the store and is over with it.
+    async fn message_of(&self, answer: Answer) -> Message {
+        let number = match answer {
+            Answer::Message(message) => return *message,
+            Answer::Outcome { number } => number,
+        };
+        let (told, tells) = oneshot::channel();
+        self.writer.outcome(number, move |outcome| drop(told.send(outcome)));
+        let text = match tells.await.unwrap_or(Err(StoreError::Gone)) {
+            Ok(Some(text)) => text,
+            Ok(None) => return failed("the outcome is not in the store"),
+            Err(error) => return failed(&error),
+        };
+        let message = match Message::from_json(text.as_bytes(), &self.registries.get()) {
+            Ok(message) => message,
+            Err(error) => return failed(&error),
+        };
+        let changes = self.state().relay.forget(number);
+        match self.commit(changes).await {
+            Ok(()) => message,
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// What tells a host to poll less often, where all of them together poll too often.
+    fn callback(&self, state: &State, host: &str) -> Option<Message> {
+        /// Poll interval that hosts have of themselves, seconds.
+        const USUAL_S: f64 = 5.0;
+        let hosts = state.roster.hosts().count() as f64;
+        let interval = (hosts / self.policy.polls_per_second).ceil();
+        if interval <= USUAL_S || !state.roster.has_callback(host) {
+            return None;
+        }
+        let when: When = format!("now + {interval}s").parse().ok()?;
+        let callback = Capability::build(sonde_mplane::CALLBACK, "now ... future")
+            .finish(&self.registries.get())
+            .ok()?;
+        Some(callback.specification(sonde_mplane::CALLBACK, when).into())
+    }
+}
+
+fn failed(reason: &(impl std::fmt::Display + ?Sized)) -> Message {
+    sonde_mplane_http::exception(None, format!("the supervisor cannot do it now: {reason}"))
+}
+
+impl ComponentPort for Service {
+    async fn register(&self, peer: &Peer, messages: Vec<Message>) -> Result<Outcomes, Refusal> {
+        let host = peer.identity.as_str();
+        let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
+        {
+            let (mut state, now) = (self.state(), (self.clock)());
+            state.list = None;
+            for message in messages {
+                let label = message.label().unwrap_or_default().to_owned();
+                let outcome = match message {
+                    Message::Capability(capability) => {
+                        if !capability.head.is_callback() {
+                            changes.push(Change::Offered(StoredCapability {
+                                host: host.to_owned(),
+                                token: capability.token(),
+                                message: Message::from(capability.clone()).to_json(),
+                            }));
+                        }
+                        state.roster.offer(host, capability, now)
+                    }
+                    Message::Withdrawal(capability) => {
+                        if let Some(token) = state.roster.withdraw(host, &capability) {
+                            changes.push(Change::Withdrawn { host: host.to_owned(), token });
+                        }
+                        Outcome::Refused { reason: "Withdrawn".to_owned() }
+                    }
+                    _ => Outcome::Refused { reason: "Not a capability".to_owned() },
+                };
+                outcomes.push((label, outcome));
+            }
+        }
+        self.commit(changes).await.map_err(|error| Refusal::Later(error.to_string()))?;
+        Ok(Outcomes(outcomes))
+    }
+
+    async fn poll(&self, peer: &Peer) -> Work {
+        let host = peer.identity.as_str();
+        let (mut state, now) = (self.state(), (self.clock)());
+        if !state.roster.hear(host, now) && self.policy.unknown_must_register {
+            return Work::Register;
+        }
+        let mut messages = state.relay.poll(host, now);
+        messages.extend(self.callback(&state, host));
+        Work::Messages(messages)
+    }
+
+    async fn deliver(&self, peer: &Peer, message: Message) -> Result<(), Refusal> {
+        let host = peer.identity.as_str();
+        let changes = {
+            let (mut state, now) = (self.state(), (self.clock)());
+            state.roster.hear(host, now);
+            state.relay.deliver(host, message, now)
+        };
+        self.commit(changes).await.map_err(|error| Refusal::Later(error.to_string()))
+    }
+}
+
+impl ClientPort for Service {
+    fn capabilities(&self) -> Arc<Vec<Capability>> {
+        let (mut state, now) = (self.state(), (self.clock)());
+        if let Some((made, list)) = &state.list
+            && now.since(*made) < LIST_AGE
+        {
+            return Arc::clone(list);
+        }
+        let offers = state.roster.offers(now).map(|offer| offer.published.clone());
+        let list = Arc::new(offers.collect::<Vec<_>>());
+        state.list = Some((now, Arc::clone(&list)));
+        list
+    }
+
+    fn owns(&self, peer: &Peer, token: &str) -> bool {
+        self.state().relay.knows(peer.identity.as_str(), token)
+    }
+
+    async fn specification(&self, peer: &Peer, specification: Specification) -> Message {
+        let token = specification.token();
+        let client = peer.identity.as_str();
+        let taken = {
+            let mut state = self.state();
+            let now = (self.clock)();
+            let State { roster, relay, .. } = &mut *state;
+            let may = |offer: &crate::roster::Offer| peer.may_use(offer.capability.head.label());
+            let choose = |wanted: &Specification| roster.choose(wanted, now, may);
+            relay.take_on(client, specification, &self.policy.result_link, now, choose)
+        };
+        let (answer, changes) = match taken {
+            Ok(taken) => taken,
+            Err(error) => return sonde_mplane_http::exception(Some(&token), error.to_string()),
+        };
+        match self.commit(changes).await {
+            Ok(()) => self.message_of(answer).await,
+            Err(error) => sonde_mplane_http::exception(Some(&token), error.to_string()),
+        }
+    }
+
+    async fn redemption(&self, peer: &Peer, redemption: Reference) -> Message {
+        let token = redemption.head.token.unwrap_or_default();
+        let answer = self.state().relay.redeem(peer.identity.as_str(), &token);
+        self.message_of(answer).await
+    }
+
+    async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Message {
+        let token = interrupt.head.token.unwrap_or_default();
+        let (answer, changes) = self.state().relay.interrupt(peer.identity.as_str(), &token);
+        match self.commit(changes).await {
+            Ok(()) => self.message_of(answer).await,
+            Err(error) => failed(&error),
+        }
+    }
+}
