@@ -4,4 +4,5 @@
 mod fixtures;
 pub mod relay;
 pub mod roster;
+pub mod service;
 pub mod store;

@@ -176,6 +176,18 @@ impl Roster {
         self.offers(now).find(|offer| offer.token() == token)
     }
 
+    /// One capability of a schema for each label that hosts gave it.
+    #[must_use]
+    pub fn of_schema(&self, schema: &str, now: Time) -> Vec<Capability> {
+        let mut found: Vec<Capability> = Vec::new();
+        for offer in self.offers(now).filter(|offer| offer.schema == schema) {
+            if found.iter().all(|known| known.head.label() != offer.capability.head.label()) {
+                found.push(offer.capability.clone());
+            }
+        }
+        found
+    }
+
     /// The offer that a specification is for: of those whose schema, scope and constraints fit, the one that the label names,
     /// else the first.
     ///

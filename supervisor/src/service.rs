@@ -8,9 +8,10 @@ use std::{
 };
 
 use sonde_mplane::{
-    Capability, Message, MessageError, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
+    Capability, Message, MessageError, Outcome, Outcomes, Reference, Registries, Specification,
+    Time, When,
 };
-use sonde_mplane_http::{ClientPort, ComponentPort, Identity, Peer, Refusal, Shared, Work};
+use sonde_mplane_http::{ClientPort, ComponentPort, Peer, Refusal, Shared, Work};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -96,8 +97,7 @@ impl Service {
         let known = registries.get();
         let mut roster = Roster::new(policy.expiry);
         for StoredCapability { host, message, .. } in &stored.capabilities {
-            if let Message::Capability(capability) =
-                Message::from_json(message.as_bytes(), &known)?
+            if let Message::Capability(capability) = Message::from_json(message.as_bytes(), &known)?
             {
                 roster.offer(host, capability, clock());
             }
@@ -269,11 +269,20 @@ impl ClientPort for Service {
         list
     }
 
+    fn of_schema(&self, schema: &str) -> Vec<Capability> {
+        self.state().roster.of_schema(schema, (self.clock)())
+    }
+
     fn owns(&self, peer: &Peer, token: &str) -> bool {
         self.state().relay.knows(peer.identity.as_str(), token)
     }
 
-    async fn specification(&self, peer: &Peer, specification: Specification) -> Message {
+    async fn specification(
+        &self,
+        peer: &Peer,
+        specification: Specification,
+        _: Vec<Capability>,
+    ) -> Message {
         let token = specification.token();
         let client = peer.identity.as_str();
         let taken = {

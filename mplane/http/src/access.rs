@@ -133,12 +133,14 @@ impl Access {
         self
     }
 
-    /// Whether an identity may use the capability with this label.
+    /// Whether an identity may use the capability with this label. Where a supervisor names the host behind
+    /// an `@`, because several offer the same, what is before it counts.
     #[must_use]
     pub fn allows(&self, identity: &Identity, label: &str) -> bool {
         if self.open {
             return true;
         }
+        let label = label.split('@').next().unwrap_or_default();
         let Some(own) = self.roles.get(identity) else { return false };
         let mut entries = self.authorizations.iter().filter(|(pattern, _)| pattern.matches(label));
         if self.seed {
@@ -206,6 +208,14 @@ mod tests {
         ] {
             assert_eq!(Pattern::Glob(glob.to_owned()).matches(text), expected, "{glob} {text}");
         }
+    }
+
+    #[test]
+    fn the_host_behind_a_label_changes_nothing() {
+        let access = Access::closed().role("org.a", &["guest"]).authorize("ping", &["guest"]);
+        let allows = |label: &str| access.allows(&Identity::new("org.a"), label);
+        assert!(allows("ping@org.mplane.Components.One"));
+        assert!(!allows("trace@ping") && !allows("@ping"));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use axum::response::Response;
 use axum::routing::get;
 use sonde_mplane::{Capability, Message, MessageError, Reference, Registries, Specification};
 
-use crate::identity::Identity;
 use crate::serve::{Peer, Shared};
 use crate::{NO_SERVICE, NOT_PERMITTED, UNEXPECTED_TYPE, UNKNOWN_JOB, body, exception, pages};
 
@@ -24,8 +23,16 @@ pub trait ClientPort: Send + Sync + 'static {
     /// Everything that is offered to anybody, in order.
     fn capabilities(&self) -> Arc<Vec<Capability>>;
 
-    /// Who sent the specification with this token; none if there is no such job.
-    fn owner(&self, token: &str) -> Option<Identity>;
+    /// Offered capabilities of a schema, for the check whether the peer may use one of them. Those that
+    /// differ only in the host behind an `@` in their labels may be left out.
+    fn of_schema(&self, schema: &str) -> Vec<Capability> {
+        let capabilities = self.capabilities();
+        capabilities.iter().filter(|offered| offered.schema_hash() == schema).cloned().collect()
+    }
+
+    /// Whether the peer sent a specification with this token. Tokens of absolute scopes are computed,
+    /// so two peers may have jobs with the same one.
+    fn owns(&self, peer: &Peer, token: &str) -> bool;
 
     /// Accepts a specification: a receipt, a result, an exception or a withdrawal.
     ///
@@ -150,17 +157,11 @@ impl<H: ClientPort> Port<H> {
     }
 
     async fn specification(&self, peer: &Peer, specification: Specification) -> Message {
-        let schema = specification.schema_hash();
-        let capabilities = self.handler.capabilities();
-        let fitting: Vec<_> =
-            capabilities.iter().filter(|offered| offered.schema_hash() == schema).collect();
-        let allowed: Vec<_> = fitting
-            .iter()
-            .filter(|offered| peer.may_use(offered.head.label()))
-            .map(|&offered| offered.clone())
-            .collect();
+        let mut allowed = self.handler.of_schema(&specification.schema_hash());
+        let is_offered = !allowed.is_empty();
+        allowed.retain(|offered| peer.may_use(offered.head.label()));
         if allowed.is_empty() {
-            let text = if fitting.is_empty() { NO_SERVICE } else { NOT_PERMITTED };
+            let text = if is_offered { NOT_PERMITTED } else { NO_SERVICE };
             return Message::Exception(specification.exception(text));
         }
         self.handler.specification(peer, specification, allowed).await
@@ -169,7 +170,7 @@ impl<H: ClientPort> Port<H> {
     /// What is said about the token of nobody's job, or of another one's.
     fn stranger(&self, peer: &Peer, reference: &Reference) -> Option<Message> {
         let token = reference.head.token.as_deref();
-        let owner = token.and_then(|token| self.handler.owner(token));
-        (owner.as_ref() != Some(&peer.identity)).then(|| exception(token, UNKNOWN_JOB))
+        let is_own = token.is_some_and(|token| self.handler.owns(peer, token));
+        (!is_own).then(|| exception(token, UNKNOWN_JOB))
     }
 }

@@ -162,8 +162,9 @@ impl ClientPort for Supervisor {
         Arc::clone(&self.offered.lock().unwrap())
     }
 
-    fn owner(&self, token: &str) -> Option<Identity> {
-        self.jobs.lock().unwrap().get(token).map(|(owner, _)| owner.clone())
+    fn owns(&self, peer: &Peer, token: &str) -> bool {
+        let jobs = self.jobs.lock().unwrap();
+        jobs.get(token).is_some_and(|(owner, _)| *owner == peer.identity)
     }
 
     async fn specification(
