@@ -1,0 +1,205 @@
+//! A supervisor between a host and clients, over real connections and a real store.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use sonde_mplane::{Capability, Kind, Message, Reference, Registries, Specification, Time, When};
+use sonde_mplane_http::{
+    Access, Client, ComponentPaths, Limits, Polled, Shared, Timeouts, client_port, component_port,
+    serve,
+};
+use sonde_supervisor::{
+    service::{Policy, Service},
+    store::Sqlite,
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+fn clock() -> Time {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Time::from_unix_us(now.as_micros() as i64)
+}
+
+/// A supervisor in this process; ends its connections when it is stopped.
+struct Running {
+    components: SocketAddr,
+    clients: SocketAddr,
+    stops: Vec<oneshot::Sender<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    async fn start(store: &Path) -> Self {
+        let registries = Shared::new(Registries::built_in());
+        let store = Box::new(Sqlite::open(store).unwrap());
+        let listeners = [
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        ];
+        let [components, clients] = [0, 1].map(|at: usize| listeners[at].local_addr().unwrap());
+        let result_link = format!("http://{components}/register/result");
+        let policy = Policy { result_link, ..Policy::default() };
+        let service = Arc::new(Service::open(store, policy, registries.clone(), clock).unwrap());
+        let routers = [
+            component_port(service.clone(), registries.clone(), ComponentPaths::default()),
+            client_port(service, registries),
+        ];
+        let (mut stops, mut tasks) = (Vec::new(), Vec::new());
+        for (listener, router) in listeners.into_iter().zip(routers) {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let access = Shared::new(Access::open());
+            let shutdown = async move { drop(stopped.await) };
+            let limits = Limits::default();
+            tasks.push(tokio::spawn(serve(listener, router, None, access, limits, shutdown)));
+            stops.push(stop);
+        }
+        Self { components, clients, stops, tasks }
+    }
+
+    async fn stop(self) {
+        drop(self.stops);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+
+    fn client_url(&self) -> String {
+        format!("http://{}/", self.clients)
+    }
+
+    fn component_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.components)
+    }
+}
+
+fn connection() -> Client {
+    let registries = Shared::new(Registries::built_in());
+    Client::new(None, registries, Timeouts::default()).unwrap()
+}
+
+fn average() -> Capability {
+    Capability::build("ping-average-ip4", "now ... future / 1s")
+        .parameter("source.ip4", "192.0.2.1")
+        .parameter("destination.ip4", "*")
+        .result("delay.twoway.icmp.us.min")
+        .finish(&Registries::built_in())
+        .unwrap()
+}
+
+fn wanted(token: &str) -> Specification {
+    let when = "now + 3s / 1s".parse().unwrap();
+    let mut specification = average().specification("ping-average-ip4-0", when);
+    specification.set("destination.ip4", "198.51.100.9").unwrap();
+    specification.head.token = Some(token.to_owned());
+    specification
+}
+
+async fn poll(host: &Client, supervisor: &Running) -> Vec<Message> {
+    let url = supervisor.component_url("/show/specification");
+    match host.poll(&url).await.unwrap() {
+        Polled::Messages(messages) => messages,
+        Polled::Register => panic!("not registered"),
+    }
+}
+
+async fn redeem(client: &Client, supervisor: &Running, token: &str) -> Message {
+    let redemption = Message::Redemption(Reference::to_token("measure", token));
+    client.post(&supervisor.client_url(), &redemption).await.unwrap()
+}
+
+fn text(message: &Message) -> String {
+    match message {
+        Message::Exception(exception) => exception.message.clone(),
+        other => other.kind().to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_measurement_goes_from_client_to_host_and_back_and_survives_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("supervisor.db");
+    let (host, client) = (connection(), connection());
+
+    let supervisor = Running::start(&store).await;
+    let url = supervisor.component_url("/register/capability");
+    let outcomes = host.register(&url, vec![average().into()]).await.unwrap();
+    assert_eq!(outcomes.0.len(), 1);
+    let offered = client.discover(&supervisor.client_url()).await.unwrap();
+    let tokens: Vec<String> = offered.iter().map(Capability::token).collect();
+    assert_eq!(tokens, [average().token()]);
+    let message = Message::from(wanted("mine"));
+    let answer = client.post(&supervisor.client_url(), &message).await.unwrap();
+    assert_eq!(answer.kind(), Kind::Receipt);
+    supervisor.stop().await;
+
+    // The host needs not register again, nor the client ask again.
+    let supervisor = Running::start(&store).await;
+    let polled = poll(&host, &supervisor).await;
+    let [Message::Specification(forwarded)] = &polled[..] else { panic!("{polled:?}") };
+    assert_ne!(forwarded.token(), "mine");
+    let result = forwarded.result(When::measured(clock(), clock()), Vec::new());
+    let url = supervisor.component_url("/register/result");
+    host.deliver(&url, &forwarded.receipt()).await.unwrap();
+    host.deliver(&url, &result.into()).await.unwrap();
+    supervisor.stop().await;
+
+    let supervisor = Running::start(&store).await;
+    let outcome = redeem(&client, &supervisor, "mine").await;
+    assert_eq!((outcome.kind(), outcome.token()), (Kind::Result, Some("mine")));
+    assert_eq!(outcome.label(), Some("ping-average-ip4-0"));
+    assert_eq!(text(&redeem(&client, &supervisor, "mine").await), "Unknown job");
+    supervisor.stop().await;
+
+    let supervisor = Running::start(&store).await;
+    assert_eq!(text(&redeem(&client, &supervisor, "mine").await), "Unknown job");
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_specification_that_nobody_can_do_is_answered_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Running::start(&folder.path().join("supervisor.db")).await;
+    let (host, client) = (connection(), connection());
+    let ask = |specification: Specification| {
+        let (client, url) = (&client, supervisor.client_url());
+        async move { text(&client.post(&url, &specification.into()).await.unwrap()) }
+    };
+    assert_eq!(ask(wanted("a")).await, "No service registered for specification");
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into()]).await.unwrap();
+    let mut elsewhere = wanted("b");
+    elsewhere.set("source.ip4", "192.0.2.2").unwrap();
+    let refused = ask(elsewhere).await;
+    assert!(refused.contains("source.ip4 is 192.0.2.2, accepted: 192.0.2.1"), "{refused}");
+    assert_eq!(ask(wanted("c")).await, "receipt");
+    let withdrawal = average().withdrawal();
+    let outcomes = host.register(&url, vec![withdrawal]).await.unwrap();
+    assert!(outcomes.to_json().contains("Withdrawn"), "{}", outcomes.to_json());
+    assert_eq!(ask(wanted("d")).await, "No service registered for specification");
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn every_one_of_many_specifications_comes_to_its_host_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Running::start(&folder.path().join("supervisor.db")).await;
+    let (host, client) = (Arc::new(connection()), Arc::new(connection()));
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into()]).await.unwrap();
+    let url = supervisor.client_url();
+    let asked = (0..100).map(|number| {
+        let (client, url) = (client.clone(), url.clone());
+        tokio::spawn(async move {
+            let message = Message::from(wanted(&format!("job-{number}")));
+            client.post(&url, &message).await.unwrap().kind()
+        })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        assert_eq!(asked.await.unwrap(), Kind::Receipt);
+    }
+    let polled = poll(&host, &supervisor).await;
+    let tokens: std::collections::BTreeSet<&str> =
+        polled.iter().filter_map(Message::token).collect();
+    assert_eq!((polled.len(), tokens.len()), (100, 100));
+    assert_eq!(poll(&host, &supervisor).await, []);
+    supervisor.stop().await;
+}
