@@ -80,6 +80,7 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
                 .help("What the operator allows: limits, lists, methods"),
         )
         .subcommand(run(catalogue))
+        .subcommand(crate::ca::command())
         .subcommand(Command::new("check").about(
             "Find all mistakes in a configuration: that of --config, or else /etc/sonde/host.toml",
         ))

@@ -4,6 +4,7 @@
 //! from the plugins.
 
 mod arguments;
+mod ca;
 mod campaign;
 mod check;
 mod host;
@@ -109,6 +110,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
             Some(("new", matches)) => scaffold::create(matches),
             _ => Err(Stop::usage("sonde plugin new NAME")),
         },
+        Some(("ca", matches)) => ca::run(matches),
         Some(("check", _)) => check::check(&settings, &catalogue),
         Some(("completions", matches)) => Ok(pages::completions(matches, &catalogue)),
         Some(("man", _)) => pages::manual(&catalogue),

@@ -191,7 +191,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// As the RI writes it: two blanks of indentation, everything outside ASCII as `\uXXXX`.
+/// As the RI writes it: two blanks of indentation, everything outside ASCII escaped as `\u` and four digits.
 ///
 /// Keys are written in the order of the object.
 pub(crate) fn write(json: &Json) -> String {

@@ -12,12 +12,18 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").into()
 }
 
+/// What sonde is built for: packages for other systems alone are never linked.
+const PLATFORMS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
 /// `cargo metadata`, with or without the packages that are not ours.
 pub(crate) fn load(with_dependencies: bool) -> Result<Value, String> {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     command.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root());
     if !with_dependencies {
         command.arg("--no-deps");
+    }
+    for platform in PLATFORMS {
+        command.args(["--filter-platform", platform]);
     }
     let output = command.output().map_err(|error| format!("cargo metadata: {error}"))?;
     if !output.status.success() {

@@ -1,0 +1,77 @@
+//! `sonde ca show`: what a certificate says, and whether an authority signed it.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sonde_mplane_http::Identity;
+use x509_parser::{
+    pem::Pem,
+    prelude::{ASN1Time, GeneralName, X509Certificate},
+};
+
+use crate::{Exit, Stop};
+
+/// Prints it; [`Exit::NoAnswer`] where a named authority did not sign it, or it is out of date.
+pub(super) fn show(file: &Path, authority: Option<&PathBuf>, now: Duration) -> Result<Exit, Stop> {
+    let read = read(file)?;
+    let certificate = parse(file, &read)?;
+    let identity = Identity::of_certificate(&read.contents)
+        .map_err(|error| Stop::usage(format!("{}: {error}", file.display())))?;
+    let now = ASN1Time::from_timestamp(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let now = now.map_err(|error| Stop::usage(format!("the clock: {error}")))?;
+    let validity = certificate.validity();
+    let state = match (now < validity.not_before, now > validity.not_after) {
+        (true, _) => "not yet valid",
+        (_, true) => "expired",
+        _ => "valid",
+    };
+    println!("identity   {identity}");
+    println!("subject    {}", certificate.subject());
+    println!("issuer     {}", certificate.issuer());
+    println!("from       {}", validity.not_before);
+    println!("until      {} ({state})", validity.not_after);
+    println!("addresses  {}", addresses(&certificate).join(", "));
+    let Some(authority) = authority else { return Ok(Exit::Done) };
+    let signer = self::read(authority)?;
+    let signer = parse(authority, &signer)?;
+    let is_signed = certificate.issuer().as_raw() == signer.subject().as_raw()
+        && certificate.verify_signature(Some(signer.public_key())).is_ok();
+    println!("signed by  {}{}", if is_signed { "" } else { "not " }, authority.display());
+    Ok(if is_signed && state == "valid" { Exit::Done } else { Exit::NoAnswer })
+}
+
+fn read(file: &Path) -> Result<Pem, Stop> {
+    let octets =
+        fs::read(file).map_err(|error| Stop::usage(format!("{}: {error}", file.display())))?;
+    let pem = x509_parser::pem::parse_x509_pem(&octets);
+    pem.map(|(_, pem)| pem).map_err(|error| Stop::usage(format!("{}: {error}", file.display())))
+}
+
+fn parse<'a>(file: &Path, pem: &'a Pem) -> Result<X509Certificate<'a>, Stop> {
+    pem.parse_x509()
+        .map_err(|error| Stop::usage(format!("{}: no certificate: {error}", file.display())))
+}
+
+fn addresses(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::IPAddress(octets) => address(octets),
+        other => other.to_string(),
+    };
+    names.value.general_names.iter().map(text).collect()
+}
+
+fn address(octets: &[u8]) -> String {
+    if let Ok(four) = <[u8; 4]>::try_from(octets) {
+        return IpAddr::from(four).to_string();
+    }
+    match <[u8; 16]>::try_from(octets) {
+        Ok(sixteen) => IpAddr::from(sixteen).to_string(),
+        Err(_) => format!("an address of {} octets", octets.len()),
+    }
+}
