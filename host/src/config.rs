@@ -4,47 +4,19 @@
 //! key, value and what is accepted. What a method's section says is checked against the descriptor of
 //! the plugin that is installed, and becomes part of it: whoever reads the descriptor obeys.
 
-mod document;
 mod method;
 mod schema;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
 };
 
+use sonde_config::{Form, Mistake, Place, Table};
 use sonde_engine::{Limits, Stamps};
 use sonde_plugin_api::descriptor::Need;
 
-use self::document::{Place, Table};
 use crate::Isolation;
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Mistake {
-    /// File and line, or the variable of the environment.
-    pub place: String,
-    /// The key, with the sections that it is in; empty where it is not about one.
-    pub key: String,
-    /// Value, what is accepted, and a hint.
-    pub problem: String,
-}
-
-impl Mistake {
-    pub(crate) fn new(place: &Place, key: &str, problem: String) -> Self {
-        Self { place: place.to_string(), key: key.to_owned(), problem }
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key.is_empty() {
-            true => write!(formatter, "{}: {}", self.place, self.problem),
-            false => write!(formatter, "{}: {}: {}", self.place, self.key, self.problem),
-        }
-    }
-}
 
 /// What an operator's file says.
 #[derive(Clone, Debug)]
@@ -65,6 +37,12 @@ pub struct Configuration {
     pub(crate) deny: Vec<PathBuf>,
     pub(crate) allow: Vec<PathBuf>,
     pub(crate) methods: BTreeMap<String, Method>,
+    /// The seed's form knows no sections of methods: all are enabled, with what they may need.
+    pub(crate) enables_all: bool,
+    /// Whether it says for whom the host measures.
+    has_component: bool,
+    /// Of the environment, to read the file again with.
+    variables: Vec<(String, String)>,
 }
 
 /// What is said of one method.
@@ -91,9 +69,15 @@ impl Configuration {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let mut table = document::read(file, &mut mistakes);
-        document::overlay(&mut table, variables, &mut mistakes);
-        let configuration = schema::read(file, &table, &mut mistakes);
+        let variables: Vec<(String, String)> = variables.collect();
+        let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
+        let enables_all = form == Form::Ini;
+        let has_component = table.contains_key("component");
+        let table = if enables_all { Table::new() } else { table };
+        let mut configuration = schema::read(file, &table, &mut mistakes);
+        configuration.enables_all = enables_all;
+        configuration.has_component = has_component;
+        configuration.variables = variables;
         if mistakes.is_empty() { Ok(configuration) } else { Err(mistakes) }
     }
 
@@ -103,11 +87,26 @@ impl Configuration {
         &self.file
     }
 
+    /// Whether it says for whom the host measures.
+    pub(crate) fn has_component(&self) -> bool {
+        self.has_component
+    }
+
+    /// Variables of the environment that it was read with.
+    pub(crate) fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
     /// Why a method may not be used, if so: it has no section, is switched off, or needs something
     /// that is not permitted.
     pub(crate) fn forbids(&self, name: &str, needs: &[Need]) -> Option<String> {
         let file = self.file.display();
         let Some(method) = self.methods.get(name) else {
+            let usual = [Need::QuietKernel, Need::IpOptions];
+            if self.enables_all {
+                let more = needs.iter().find(|need| !usual.contains(need))?;
+                return Some(format!("{name} needs {more}, which {file} does not permit"));
+            }
             return Some(format!("{name} is not enabled: {file} has no section [methods.{name}]"));
         };
         if !method.enabled {

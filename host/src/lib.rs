@@ -13,11 +13,12 @@ pub mod record;
 mod settings;
 
 pub use catalogue::{Catalogue, Offer, Refusal};
-pub use config::{Configuration, Mistake};
+pub use config::Configuration;
 pub use lists::Lists;
 pub use measure::{Host, HostError, Notice, Status};
 pub use prepared::Prepared;
 pub use settings::{Isolation, Settings, StoreError};
+pub use sonde_config::Mistake;
 pub use sonde_engine::{Limits, ListError, OpenError, Rate, RunId, Stamps, Statistics};
 
 /// The hidden command of a worker process; never returns.

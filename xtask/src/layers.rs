@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sonde-spool", &[]),
     ("sonde-mplane", &[]),
     ("sonde-mplane-http", &["sonde-mplane"]),
+    ("sonde-config", &["sonde-mplane", "sonde-mplane-http"]),
     (
         "sonde-host",
         &[
@@ -21,13 +22,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sonde-engine",
             "sonde-worker",
             "sonde-spool",
+            "sonde-config",
             "sonde-mplane",
             "sonde-mplane-http",
         ],
     ),
-    ("sonde-supervisor", &["sonde-mplane", "sonde-mplane-http"]),
-    ("sonde-client", &["sonde-mplane", "sonde-mplane-http"]),
-    ("sonde-cli", &["sonde-host", "sonde-supervisor", "sonde-client", "sonde-plugin-api"]),
+    ("sonde-supervisor", &["sonde-config", "sonde-mplane", "sonde-mplane-http"]),
+    ("sonde-client", &["sonde-config", "sonde-mplane", "sonde-mplane-http"]),
+    (
+        "sonde-cli",
+        &[
+            "sonde-host",
+            "sonde-supervisor",
+            "sonde-client",
+            "sonde-config",
+            "sonde-mplane",
+            "sonde-mplane-http",
+            "sonde-plugin-api",
+        ],
+    ),
     ("sonde-tests", &[]),
     ("xtask", &["sonde-tests"]),
 ];

@@ -1,18 +1,23 @@
-//! The section `[component]` of the host's file.
+//! What the host's file says of the component: the section `[component]`, or the whole file in the form of the
+//! reference implementation (RI).
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use serde::Deserialize;
+use sonde_config::{Form, Mistake, Peers, Place, Section, Table};
 use sonde_mplane_http::{Access, TlsFiles};
 use sonde_spool::Options;
 
-use super::settings::{Limits, Offering, Override, SupervisorAddress};
+use super::{
+    seed,
+    settings::{Limits, Offering, Override, SupervisorAddress},
+};
 
 /// Everything that an operator says about the component.
 #[derive(Clone, Debug)]
@@ -35,254 +40,231 @@ pub struct ComponentFile {
     pub tls: Option<TlsFiles>,
     /// Who may use what; everything is open without TLS.
     pub access: Access,
+    /// What is there and does nothing here.
+    pub ignored: Vec<String>,
 }
 
-/// The file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// It cannot be read.
-    #[error("{}: {cause}", file.display())]
-    Read {
-        /// Which file.
-        file: PathBuf,
-        /// The kernel's reason.
-        cause: std::io::Error,
-    },
-    /// It is not TOML, or a key has another form; the text has line and key.
-    #[error("{}: {cause}", file.display())]
-    Form {
-        /// Which file.
-        file: PathBuf,
-        /// With line and key.
-        cause: Box<toml::de::Error>,
-    },
-    /// A value means nothing.
-    #[error("{}: component.{key} is {value:?}, accepted: {accepted}", file.display())]
-    Value {
-        /// Which file.
-        file: PathBuf,
-        /// Which key.
-        key: String,
-        /// As written.
-        value: String,
-        /// What can stand there.
-        accepted: &'static str,
-    },
-}
+/// The file cannot be used: all mistakes, with file, line and key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileError(pub Vec<Mistake>);
 
-/// Other sections belong to others.
-#[derive(Deserialize)]
-struct Document {
-    component: Section,
-}
-
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Section {
-    registry_uri: String,
-    label_prefix: String,
-    ip4addr: Option<Ipv4Addr>,
-    ip6addr: Option<Ipv6Addr>,
-    overrides: BTreeMap<String, BTreeMap<String, ParameterSection>>,
-    spool: PathBuf,
-    spool_mebibytes: u64,
-    specifications: usize,
-    measurements: usize,
-    repetitions: usize,
-    remember_s: u64,
-    listen: Option<SocketAddr>,
-    immediate_ms: u64,
-    supervisors: Vec<SupervisorSection>,
-    tls: Option<TlsSection>,
-    roles: BTreeMap<String, Vec<String>>,
-    authorizations: BTreeMap<String, Vec<String>>,
-}
-
-impl Default for Section {
-    fn default() -> Self {
-        let limits = Limits::default();
-        Self {
-            registry_uri: sonde_mplane::CORE_URI.to_owned(),
-            label_prefix: String::new(),
-            ip4addr: None,
-            ip6addr: None,
-            overrides: BTreeMap::new(),
-            spool: PathBuf::from("spool"),
-            spool_mebibytes: 1024,
-            specifications: limits.specifications,
-            measurements: limits.measurements,
-            repetitions: limits.repetitions,
-            remember_s: limits.memory.as_secs(),
-            listen: None,
-            immediate_ms: 5000,
-            supervisors: Vec::new(),
-            tls: None,
-            roles: BTreeMap::new(),
-            authorizations: BTreeMap::new(),
-        }
+impl fmt::Display for FileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&lines.join("\n"))
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ParameterSection {
-    constraint: Option<String>,
-    default: Option<String>,
-}
+impl std::error::Error for FileError {}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SupervisorSection {
-    name: String,
-    url: String,
-    #[serde(default = "registration_path")]
-    registration_path: String,
-    #[serde(default = "specification_path")]
-    specification_path: String,
-    #[serde(default = "result_path")]
-    result_path: String,
-    #[serde(default = "poll_s")]
-    poll_s: u64,
-}
+const KEYS: [&str; 16] = [
+    "registry_uri",
+    "label_prefix",
+    "ip4addr",
+    "ip6addr",
+    "overrides",
+    "spool",
+    "spool_mebibytes",
+    "specifications",
+    "measurements",
+    "repetitions",
+    "remember_s",
+    "listen",
+    "immediate_ms",
+    "supervisors",
+    "tls",
+    "roles",
+];
 
-fn registration_path() -> String {
-    "/register/capability".to_owned()
-}
+const SUPERVISOR_KEYS: [&str; 6] =
+    ["name", "url", "registration_path", "specification_path", "result_path", "poll_s"];
 
-fn specification_path() -> String {
-    "/show/specification".to_owned()
-}
-
-fn result_path() -> String {
-    "/register/result".to_owned()
-}
-
-fn poll_s() -> u64 {
-    5
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsSection {
-    certificate: PathBuf,
-    key: PathBuf,
-    authority: PathBuf,
+impl Default for ComponentFile {
+    /// What is not said: nobody to talk to, plain HTTP.
+    fn default() -> Self {
+        Self {
+            offering: Offering {
+                registry_uri: sonde_mplane::CORE_URI.to_owned(),
+                ..Offering::default()
+            },
+            limits: Limits::default(),
+            spool: PathBuf::from("spool"),
+            spool_options: Options { cap_octets: 1024 << 20, ..Options::default() },
+            supervisors: Vec::new(),
+            listen: None,
+            immediate: Duration::from_millis(5000),
+            tls: None,
+            access: Access::open(),
+            ignored: Vec::new(),
+        }
+    }
 }
 
 impl ComponentFile {
-    /// Reads the section. Paths are relative to the folder of the file.
+    /// Reads a file in either form, and the variables of the environment that overlay it. In our form paths are
+    /// relative to the folder of the file.
     ///
     /// # Errors
     ///
-    /// [`FileError`] names the file, and line or key.
-    pub fn read(file: &Path) -> Result<Self, FileError> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|cause| FileError::Read { file: file.to_owned(), cause })?;
-        Self::parse(file, &text)
-    }
-
-    fn parse(file: &Path, text: &str) -> Result<Self, FileError> {
-        let document: Document = toml::from_str(text)
-            .map_err(|cause| FileError::Form { file: file.to_owned(), cause: Box::new(cause) })?;
-        let section = document.component;
-        let folder = file.parent().unwrap_or_else(|| Path::new("."));
-        let value = |key: &str, value: &str, accepted| FileError::Value {
-            file: file.to_owned(),
-            key: key.to_owned(),
-            value: value.to_owned(),
-            accepted,
+    /// [`FileError`] with every mistake.
+    pub fn read(file: &Path, variables: &[(String, String)]) -> Result<Self, FileError> {
+        let mut mistakes = Vec::new();
+        let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
+        let read = match form {
+            Form::Toml => toml(file, &table, &mut mistakes),
+            Form::Ini => seed::read(file, &table, &mut mistakes),
         };
-        let mut supervisors: Vec<SupervisorAddress> = Vec::new();
-        for said in section.supervisors {
+        if mistakes.is_empty() { Ok(read) } else { Err(FileError(mistakes)) }
+    }
+}
+
+fn toml(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> ComponentFile {
+    if !table.contains_key("component") {
+        let problem = "is missing: the section [component] says for whom the host measures";
+        mistakes.push(Mistake::new(&Place::file(file), "component", problem.to_owned()));
+    }
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let mut top = Section::top(file, table, folder, mistakes);
+    let mut section = top.section("component", &[&KEYS[..], &["authorizations"]].concat());
+    let usual = ComponentFile::default();
+    let offering = Offering {
+        registry_uri: section.any_text("registry_uri").unwrap_or(usual.offering.registry_uri),
+        label_prefix: section.any_text("label_prefix").unwrap_or_default(),
+        ip4addr: section.parsed("ip4addr", "an IPv4 address"),
+        ip6addr: section.parsed("ip6addr", "an IPv6 address"),
+        overrides: overrides(&mut section),
+    };
+    let count = |section: &mut Section<'_, '_>, key: &str, usual: usize| {
+        let read = section.whole(key, 1..=10_000_000);
+        read.and_then(|number| usize::try_from(number).ok()).unwrap_or(usual)
+    };
+    let limits = Limits {
+        specifications: count(&mut section, "specifications", usual.limits.specifications),
+        measurements: count(&mut section, "measurements", usual.limits.measurements),
+        repetitions: count(&mut section, "repetitions", usual.limits.repetitions),
+        memory: section
+            .whole("remember_s", 0..=31_536_000)
+            .map_or(usual.limits.memory, Duration::from_secs),
+    };
+    let mebibytes = section.whole("spool_mebibytes", 1..=1 << 20).unwrap_or(1024);
+    let immediate = section.whole("immediate_ms", 0..=20_000);
+    let peers = Peers::read(Form::Toml, &mut section, &[]);
+    ComponentFile {
+        offering,
+        limits,
+        spool: section.path("spool").unwrap_or_else(|| folder.join(usual.spool)),
+        spool_options: Options { cap_octets: mebibytes << 20, ..usual.spool_options },
+        supervisors: supervisors(&mut section),
+        listen: section.parsed("listen", "ADDRESS:PORT, as 192.0.2.1:1228 or [::]:1228"),
+        immediate: immediate.map_or(usual.immediate, Duration::from_millis),
+        tls: peers.tls,
+        access: peers.access,
+        ignored: Vec::new(),
+    }
+}
+
+fn overrides(section: &mut Section<'_, '_>) -> BTreeMap<String, BTreeMap<String, Override>> {
+    let mut methods = section.section("overrides", &[]);
+    let mut all = BTreeMap::new();
+    for method in methods.names() {
+        let mut elements = methods.section(&method, &[]);
+        let mut said = BTreeMap::new();
+        for element in elements.names() {
+            let mut one = elements.section(&element, &["constraint", "default"]);
+            let constraint = one.text("constraint");
+            said.insert(element, Override { constraint, default: one.any_text("default") });
+        }
+        all.insert(method, said);
+    }
+    all
+}
+
+fn supervisors(section: &mut Section<'_, '_>) -> Vec<SupervisorAddress> {
+    let mut names: Vec<String> = Vec::new();
+    section.each("supervisors", &SUPERVISOR_KEYS, |one| {
+        let accepted = "letters, digits, - _ . (the name of a folder), each name once, not clients";
+        let name = one.value("name", accepted, |data| {
+            let text = data.to_json()?.as_str()?.to_owned();
             let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            let usable = !said.name.starts_with('.') && said.name != "clients";
-            if said.name.is_empty() || !said.name.chars().all(is_plain) || !usable {
-                let accepted = "letters, digits, - _ . (the name of a folder), not clients";
-                return Err(value("supervisors.name", &said.name, accepted));
-            }
-            if supervisors.iter().any(|other| *other.name == *said.name) {
-                return Err(value("supervisors.name", &said.name, "each name once"));
-            }
-            if !(1..=3600).contains(&said.poll_s) {
-                let poll = said.poll_s.to_string();
-                return Err(value("supervisors.poll_s", &poll, "1 ... 3600"));
-            }
-            let base = said.url.trim_end_matches('/');
-            let url = |path: &str| format!("{base}/{}", path.trim_start_matches('/'));
-            supervisors.push(SupervisorAddress {
-                name: Arc::from(said.name.as_str()),
-                registration: url(&said.registration_path),
-                specification: url(&said.specification_path),
-                result: url(&said.result_path),
-                poll: Duration::from_secs(said.poll_s),
-            });
-        }
-        if section.immediate_ms > 20_000 {
-            let immediate = section.immediate_ms.to_string();
-            return Err(value("immediate_ms", &immediate, "0 ... 20000"));
-        }
-        if !(1..=1 << 20).contains(&section.spool_mebibytes) {
-            let size = section.spool_mebibytes.to_string();
-            return Err(value("spool_mebibytes", &size, "1 ... 1048576"));
-        }
-        let overrides = section.overrides.into_iter().map(|(method, parameters)| {
-            let said = parameters.into_iter().map(|(element, said)| {
-                (element, Override { constraint: said.constraint, default: said.default })
-            });
-            (method, said.collect())
+            let is_usable = !text.is_empty()
+                && text.chars().all(is_plain)
+                && !text.starts_with('.')
+                && text != "clients"
+                && !names.contains(&text);
+            is_usable.then_some(text)
         });
-        let mut access = if section.tls.is_some() { Access::closed() } else { Access::open() };
-        for (identity, roles) in &section.roles {
-            access = access.role(identity, &roles.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        for (label, roles) in &section.authorizations {
-            access = access.authorize(label, &roles.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        Ok(Self {
-            offering: Offering {
-                registry_uri: section.registry_uri,
-                label_prefix: section.label_prefix,
-                ip4addr: section.ip4addr,
-                ip6addr: section.ip6addr,
-                overrides: overrides.collect(),
-            },
-            limits: Limits {
-                specifications: section.specifications,
-                measurements: section.measurements.max(1),
-                repetitions: section.repetitions,
-                memory: Duration::from_secs(section.remember_s),
-            },
-            spool: folder.join(section.spool),
-            spool_options: Options {
-                cap_octets: section.spool_mebibytes << 20,
-                ..Options::default()
-            },
-            supervisors,
-            listen: section.listen,
-            immediate: Duration::from_millis(section.immediate_ms),
-            tls: section.tls.map(|tls| TlsFiles {
-                certificate: folder.join(tls.certificate),
-                key: folder.join(tls.key),
-                authority: folder.join(tls.authority),
-            }),
-            access,
-        })
+        let name = one.require("name", name, accepted);
+        names.extend(name.clone());
+        let url = one.text("url");
+        let url = one.require("url", url, "http://HOST:PORT or https://HOST:PORT");
+        let mut path = |key: &str, usual: &str| one.text(key).unwrap_or_else(|| usual.to_owned());
+        let registration = path("registration_path", REGISTRATION);
+        let specification = path("specification_path", SPECIFICATION);
+        let result = path("result_path", RESULT);
+        let poll = one.whole("poll_s", 1..=3600).map_or(POLL, Duration::from_secs);
+        let (name, base) = (name?, url?);
+        Some(address(&name, &base, [&registration, &specification, &result], poll))
+    })
+}
+
+/// Paths of a supervisor's port for hosts.
+pub(super) const REGISTRATION: &str = "/register/capability";
+pub(super) const SPECIFICATION: &str = "/show/specification";
+pub(super) const RESULT: &str = "/register/result";
+/// From one poll to the next. RI supervisors of the branch `sdk` forget who is silent for 10 s.
+pub(super) const POLL: Duration = Duration::from_secs(5);
+
+/// The URLs of a supervisor.
+pub(super) fn address(
+    name: &str,
+    base: &str,
+    [registration, specification, result]: [&str; 3],
+    poll: Duration,
+) -> SupervisorAddress {
+    let base = base.trim_end_matches('/');
+    let url = |path: &str| format!("{base}/{}", path.trim_start_matches('/'));
+    SupervisorAddress {
+        name: Arc::from(name),
+        registration: url(registration),
+        specification: url(specification),
+        result: url(result),
+        poll,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn parse(text: &str) -> Result<ComponentFile, String> {
-        ComponentFile::parse(Path::new("/etc/sonde/host.toml"), text)
-            .map_err(|error| error.to_string())
+        parse_with(text, &[])
+    }
+
+    /// Mistakes without the folder's name.
+    fn parse_with(text: &str, variables: &[(String, String)]) -> Result<ComponentFile, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["host.crt", "host.key", "root-ca.crt"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        let file = folder.path().join("host.toml");
+        std::fs::write(&file, text).unwrap();
+        let folder = format!("{}/", folder.path().display());
+        match ComponentFile::read(&file, variables) {
+            Ok(mut said) => {
+                let spool = said.spool.display().to_string();
+                said.spool = PathBuf::from(spool.replace(&folder, "/etc/sonde/"));
+                Ok(said)
+            }
+            Err(error) => Err(error.to_string().replace(&folder, "")),
+        }
     }
 
     #[test]
     fn what_is_not_said_has_its_default_and_paths_begin_at_the_file() {
         let file = parse(
-            "[host]\nanything = 1\n[component]\nip4addr = '1.2.3.4'\n\
+            "[host]\nisolation = 'process'\n[component]\nip4addr = '1.2.3.4'\n\
              [[component.supervisors]]\nname = 'top'\nurl = 'http://127.0.0.1:8889/'\n",
         )
         .unwrap();
@@ -313,19 +295,37 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_file_and_key() {
-        for (text, part) in [
-            ("[component]\nregistry_url = ''", "unknown field `registry_url`"),
-            ("[component]\nimmediate_ms = 60000", "component.immediate_ms is \"60000\""),
-            ("[host]", "missing field `component`"),
+    fn mistakes_are_told_with_file_line_key_and_what_is_accepted() {
+        let two = "[component]\n[[component.supervisors]]\nname = 'a'\nurl = 'http://h'\n\
+                   [[component.supervisors]]\nname = 'a'\npoll_s = 0\n";
+        for (text, expected) in [
+            ("[component]\nregistry_url = ''", "host.toml:2: component.registry_url: unknown key"),
+            ("[component]\nregistry_url = ''", "did you mean registry_uri?"),
+            ("[component]\nimmediate_ms = 60000", "host.toml:2: component.immediate_ms: is 60000"),
+            ("[host]", "host.toml: component: is missing"),
             (
                 "[component]\n[[component.supervisors]]\nname = '../up'\nurl = 'http://h'",
-                "component.supervisors.name is \"../up\"",
+                "host.toml:3: component.supervisors.name: is \"../up\", accepted: letters",
             ),
-            ("[component]\nip4addr = '::1'", "line 2"),
+            (two, "host.toml:6: component.supervisors.name: is \"a\""),
+            (two, "host.toml:5: component.supervisors.url: is missing"),
+            (two, "host.toml:7: component.supervisors.poll_s: is 0"),
+            ("[component]\nip4addr = '::1'", "host.toml:2: component.ip4addr: is \"::1\""),
+            ("[component]\nsupervisors = 'a'", "accepted: tables, [[component.supervisors]]"),
+            (
+                "[component.overrides.ping.'a.b']\nconstrain = '1'",
+                "component.overrides.ping.a.b.constrain: unknown key",
+            ),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.starts_with("/etc/sonde/host.toml: ") && error.contains(part), "{error}");
+            assert!(error.contains(expected), "{expected}\n{error}");
         }
+    }
+
+    #[test]
+    fn a_variable_of_the_environment_has_the_last_word() {
+        let variables = [("SONDE_COMPONENT__LISTEN".to_owned(), "127.0.0.1:7".to_owned())];
+        let file = parse_with("[component]\nlisten = '[::]:8'\n", &variables).unwrap();
+        assert_eq!(file.listen.unwrap().to_string(), "127.0.0.1:7");
     }
 }

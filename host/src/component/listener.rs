@@ -69,8 +69,9 @@ impl ClientPort for Listener {
         self.capabilities.get()
     }
 
-    fn owner(&self, token: &str) -> Option<Identity> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    fn owns(&self, peer: &Peer, token: &str) -> bool {
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.get(token) == Some(&peer.identity)
     }
 
     async fn specification(

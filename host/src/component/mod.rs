@@ -16,6 +16,7 @@ mod offered;
 mod reception;
 mod run;
 mod schedule;
+mod seed;
 mod settings;
 
 pub use desk::{Desk, Measurer, Reply, Request, client};
@@ -24,5 +25,5 @@ pub use jobs::{JobId, Outcome};
 pub use ledger::Delivery;
 pub use measuring::Measuring;
 pub use offered::{Addresses, Offered, Offers};
-pub use run::{ComponentError, preview, run};
+pub use run::{ComponentError, preview, run, warnings};
 pub use settings::{Limits, Offering, Override, SupervisorAddress};

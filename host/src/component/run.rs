@@ -88,7 +88,25 @@ pub fn preview(settings: &Settings) -> Result<Offers, ComponentError> {
 fn configured(settings: &Settings) -> Result<(PathBuf, ComponentFile), ComponentError> {
     let configuration = settings.configuration.as_ref().ok_or(ComponentError::NoFile)?;
     let file = configuration.file();
-    Ok((file.to_owned(), ComponentFile::read(file)?))
+    Ok((file.to_owned(), ComponentFile::read(file, configuration.variables())?))
+}
+
+/// What an operator probably did not mean, for `sonde check` and the start; nothing where the file does not
+/// speak of supervisors and clients.
+///
+/// # Errors
+///
+/// Where the file cannot be used.
+pub fn warnings(settings: &Settings) -> Result<Vec<String>, ComponentError> {
+    if !settings.configuration.as_ref().is_some_and(|it| it.has_component()) {
+        return Ok(Vec::new());
+    }
+    let (file, said) = configured(settings)?;
+    let offers = offers(&said, &Catalogue::scan(settings), settings);
+    let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
+    let of_access = said.access.warnings(&labels).into_iter();
+    let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
+    Ok(said.ignored.into_iter().chain(offers.problems).chain(of_access).collect())
 }
 
 fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
@@ -127,6 +145,9 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let catalogue = Catalogue::scan(&settings);
     let offers = Arc::new(offers(&said, &catalogue, &settings));
     report(&offers, &catalogue);
+    for warning in said.ignored.iter().cloned().chain(said.access.warnings(&[])) {
+        tracing::warn!("{warning}");
+    }
     // Privileges go before any other thread is there.
     let host = Host::open(settings.clone())?;
     let ends: Arc<HashMap<Arc<str>, Arc<Notify>>> = Arc::new(
@@ -272,7 +293,9 @@ impl Component {
 
     /// What cannot be used is told, and what was before stays in force.
     fn reload(&mut self) {
-        let configuration = match Configuration::read(&self.file, std::env::vars()) {
+        let variables = self.settings.configuration.as_ref().map(|it| it.variables().to_vec());
+        let variables = variables.unwrap_or_default();
+        let configuration = match Configuration::read(&self.file, variables.iter().cloned()) {
             Ok(configuration) => Arc::new(configuration),
             Err(mistakes) => {
                 for mistake in mistakes {
@@ -281,7 +304,7 @@ impl Component {
                 return;
             }
         };
-        let said = match ComponentFile::read(&self.file) {
+        let said = match ComponentFile::read(&self.file, &variables) {
             Ok(said) => said,
             Err(error) => {
                 tracing::error!(%error, "not reloaded");

@@ -5,6 +5,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde_json::Value as Json;
+use sonde_config::{Data, Item, Mistake, Table, unknown};
 use sonde_plugin_api::{
     descriptor::{MethodDescriptor, Parameter},
     packet::Family,
@@ -12,11 +13,7 @@ use sonde_plugin_api::{
     text::nearest,
 };
 
-use super::{
-    Configuration, Method, Mistake,
-    document::{Data, Item, Table},
-    schema::unknown,
-};
+use super::{Configuration, Method};
 
 impl Configuration {
     /// Makes the descriptor say what the operator says.

@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
+use sonde_config::{Data, Item, Mistake, Section, Table};
 use sonde_engine::{Limits, Prefixes, Rate, Stamps};
-use sonde_plugin_api::{descriptor::Need, text::nearest};
+use sonde_plugin_api::descriptor::Need;
 
-use super::{
-    Configuration, Method, Mistake,
-    document::{Data, Item, Place, Table},
-};
+use super::{Configuration, Method};
 use crate::{Isolation, Settings};
 
 /// Packets a second that may be said.
@@ -22,8 +20,8 @@ const MOST: f64 = 1000.0;
 /// Reads the whole document; what is wrong is told and has its default.
 pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Configuration {
     let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut top = Section { path: String::new(), table: Some(root), folder: &folder, mistakes };
-    // The section of the component is read by `component::ComponentFile`.
+    let mut top = Section::top(file, root, &folder, mistakes);
+    // What [component] says is read by itself, see `component`.
     top.keys(&["host", "limits", "policy", "methods", "component"]);
 
     let mut host = top.section("host", &["plugins", "isolation", "stamps"]);
@@ -71,7 +69,8 @@ pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Co
     let allow = policy.lists("allow");
 
     let mut methods = top.section("methods", &[]);
-    let names: Vec<String> = methods.table.into_iter().flat_map(|it| it.keys().cloned()).collect();
+    let names: Vec<String> =
+        methods.table().into_iter().flat_map(|it| it.keys().cloned()).collect();
     let methods = names
         .into_iter()
         .filter_map(|name| methods.method(&name).map(|method| (name, method)))
@@ -96,112 +95,22 @@ pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Co
         deny: deny.unwrap_or_default(),
         allow: allow.unwrap_or_default(),
         methods,
+        enables_all: false,
+        has_component: false,
+        variables: Vec::new(),
     }
 }
 
-/// A table with its name, and where mistakes go.
-struct Section<'a, 'm> {
-    path: String,
-    /// None where it is not there.
-    table: Option<&'a Table>,
-    /// What paths are relative to.
-    folder: &'a Path,
-    mistakes: &'m mut Vec<Mistake>,
+/// What only the host's file says.
+trait HostSection {
+    fn isolation(&mut self) -> Option<Isolation>;
+    fn rate(&mut self, key: &str, default: Option<Rate>, more: &[&str]) -> Option<Rate>;
+    fn lists(&mut self, key: &str) -> Option<Vec<PathBuf>>;
+    fn method(&mut self, name: &str) -> Option<Method>;
+    fn permit(&mut self) -> Vec<Need>;
 }
 
-impl<'a> Section<'a, '_> {
-    fn get(&self, key: &str) -> Option<&'a Item> {
-        self.table?.get(key)
-    }
-
-    fn name(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    fn tell(&mut self, place: &Place, key: &str, problem: String) {
-        let name = self.name(key);
-        self.mistakes.push(Mistake::new(place, &name, problem));
-    }
-
-    /// Refuses the keys that are not among these.
-    fn keys(&mut self, known: &[&str]) {
-        for (key, item) in self.table.into_iter().flatten() {
-            if !known.contains(&key.as_str()) {
-                let problem = unknown(key, known.iter().copied());
-                self.tell(&item.place, key, problem);
-            }
-        }
-    }
-
-    /// Refuses the value of a key.
-    fn refuse(&mut self, key: &str, accepted: &str) {
-        if let Some(item) = self.get(key) {
-            let problem = format!("is {}, accepted: {accepted}", item.data.shown());
-            self.tell(&item.place, key, problem);
-        }
-    }
-
-    /// A table within; `known` are its keys, none where they are checked elsewhere.
-    fn section(&mut self, key: &str, known: &[&str]) -> Section<'a, '_> {
-        let table = match self.get(key).map(|item| &item.data) {
-            Some(Data::Table(table)) => Some(table),
-            Some(_) => {
-                self.refuse(key, &format!("a table, [{}]", self.name(key)));
-                None
-            }
-            None => None,
-        };
-        let (path, folder) = (self.name(key), self.folder);
-        let mut section = Section { path, table, folder, mistakes: &mut *self.mistakes };
-        if !known.is_empty() {
-            section.keys(known);
-        }
-        section
-    }
-
-    fn value<T>(
-        &mut self,
-        key: &str,
-        accepted: &str,
-        read: impl Fn(&Data) -> Option<T>,
-    ) -> Option<T> {
-        let value = read(&self.get(key)?.data);
-        if value.is_none() {
-            self.refuse(key, accepted);
-        }
-        value
-    }
-
-    fn number(&mut self, key: &str, range: std::ops::RangeInclusive<f64>) -> Option<f64> {
-        let accepted = format!("a number from {} to {}", range.start(), range.end());
-        self.value(key, &accepted, |data| match data {
-            Data::Scalar(json) => json.as_f64().filter(|number| range.contains(number)),
-            _ => None,
-        })
-    }
-
-    fn count(&mut self, key: &str) -> Option<u64> {
-        self.value(key, "a whole number from 1 on", |data| match data {
-            Data::Scalar(json) => json.as_u64().filter(|number| *number > 0),
-            _ => None,
-        })
-    }
-
-    fn flag(&mut self, key: &str) -> Option<bool> {
-        self.value(key, "true or false", |data| match data {
-            Data::Scalar(json) => json.as_bool(),
-            _ => None,
-        })
-    }
-
-    fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let accepted = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        self.value(key, &accepted, |data| {
-            let Data::Scalar(Json::String(text)) = data else { return None };
-            words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning)
-        })
-    }
-
+impl HostSection for Section<'_, '_> {
     fn isolation(&mut self) -> Option<Isolation> {
         self.word("isolation", &[("process", Isolation::Process), ("inline", Isolation::Inline)])
     }
@@ -218,18 +127,6 @@ impl<'a> Section<'a, '_> {
         let packets_per_second = rate.or(default.map(|it| it.packets_per_second))?;
         let usual = default.map_or(packets_per_second.clamp(1.0, 20.0), |it| it.burst);
         Some(Rate { packets_per_second, burst: burst.unwrap_or(usual) })
-    }
-
-    fn paths(&mut self, key: &str) -> Option<Vec<PathBuf>> {
-        let folder = self.folder;
-        self.value(key, "a list of paths, [\"…\"]", |data| {
-            let Data::List(items) = data else { return None };
-            let path = |item: &Item| match &item.data {
-                Data::Scalar(Json::String(text)) if !text.is_empty() => Some(folder.join(text)),
-                _ => None,
-            };
-            items.iter().map(path).collect()
-        })
     }
 
     /// Files with prefixes, read once to see whether they can be.
@@ -255,7 +152,7 @@ impl<'a> Section<'a, '_> {
             "constraints",
         ];
         let mut section = self.section(name, &known);
-        section.table?;
+        section.table()?;
         let permit = section.permit();
         Some(Method {
             place,
@@ -263,8 +160,8 @@ impl<'a> Section<'a, '_> {
             isolation: section.isolation(),
             permit,
             packet_budget: section.count("packets_per_measurement"),
-            defaults: section.section("defaults", &[]).table.cloned().unwrap_or_default(),
-            constraints: section.section("constraints", &[]).table.cloned().unwrap_or_default(),
+            defaults: section.section("defaults", &[]).table().cloned().unwrap_or_default(),
+            constraints: section.section("constraints", &[]).table().cloned().unwrap_or_default(),
         })
     }
 
@@ -284,11 +181,4 @@ impl<'a> Section<'a, '_> {
         });
         read.unwrap_or_default()
     }
-}
-
-/// What to say of a key that means nothing.
-pub(super) fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let hint = nearest(key, known.clone()).map(|near| format!("; did you mean {near}?"));
-    let known = known.collect::<Vec<_>>().join(", ");
-    format!("unknown key, accepted: {known}{}", hint.unwrap_or_default())
 }

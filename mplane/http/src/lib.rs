@@ -20,6 +20,8 @@ mod tls;
 
 use sonde_mplane::Message;
 
+pub use axum::Router;
+
 pub use self::access::{Access, Pattern};
 pub use self::client::{Client, ClientError, Polled, Timeouts};
 pub use self::client_port::{ClientPort, client_port};

@@ -1,14 +1,14 @@
-//! A TOML document whose every entry knows where it stands.
+//! A document whose every entry knows where it stands, and its TOML form.
 //!
 //! Variables of the environment overlay it: `SONDE_LIMITS__PACKETS_PER_SECOND=5` is
-//! `limits.packets_per_second = 5`. What the entries mean is in `schema`.
+//! `limits.packets_per_second = 5`.
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use serde_json::{Number, Value as Json};
 use toml::de::{DeTable, DeValue};
 
-use super::Mistake;
+use crate::{Form, Mistake};
 
 /// Octets of a configuration file.
 const MAX_OCTETS: u64 = 1 << 20;
@@ -19,25 +19,31 @@ const SHOWN: usize = 64;
 
 /// File and line, or a variable of the environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Place {
+pub struct Place {
     origin: Arc<str>,
     line: Option<usize>,
 }
 
 /// Entries by key.
-pub(crate) type Table = BTreeMap<String, Item>;
+pub type Table = BTreeMap<String, Item>;
 
 /// What stands behind a key.
 #[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) place: Place,
-    pub(crate) data: Data,
+pub struct Item {
+    /// Where it stands.
+    pub place: Place,
+    /// Its value.
+    pub data: Data,
 }
 
+/// A value, or more entries.
 #[derive(Clone, Debug)]
-pub(crate) enum Data {
+pub enum Data {
+    /// A text, number or flag.
     Scalar(Json),
+    /// In this order.
     List(Vec<Item>),
+    /// A section.
     Table(Table),
     /// A date, which no key takes.
     Other(String),
@@ -54,14 +60,28 @@ impl fmt::Display for Place {
 
 impl Place {
     /// A whole file.
-    pub(crate) fn file(file: &Path) -> Self {
+    #[must_use]
+    pub fn file(file: &Path) -> Self {
         Self { origin: file.display().to_string().into(), line: None }
+    }
+
+    /// A line of a file.
+    #[must_use]
+    pub fn line(file: &str, line: usize) -> Self {
+        Self { origin: file.into(), line: Some(line) }
+    }
+
+    /// For sorting: entries of the environment come last.
+    #[must_use]
+    pub fn order(&self) -> usize {
+        self.line.unwrap_or(usize::MAX)
     }
 }
 
 impl Data {
     /// As JSON; none where a date is in it.
-    pub(crate) fn to_json(&self) -> Option<Json> {
+    #[must_use]
+    pub fn to_json(&self) -> Option<Json> {
         match self {
             Self::Scalar(json) => Some(json.clone()),
             Self::List(items) => items.iter().map(|item| item.data.to_json()).collect(),
@@ -75,7 +95,8 @@ impl Data {
     }
 
     /// As an error repeats it.
-    pub(crate) fn shown(&self) -> String {
+    #[must_use]
+    pub fn shown(&self) -> String {
         let text = match self {
             Self::Other(text) => text.clone(),
             Self::Table(_) => "a table".to_owned(),
@@ -86,11 +107,11 @@ impl Data {
     }
 }
 
-/// Reads a file.
-pub(crate) fn read(file: &Path, mistakes: &mut Vec<Mistake>) -> Table {
+/// The text of a file, if it can be read and is not too long.
+pub(crate) fn text(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
     let mut fail = |problem: String| {
         mistakes.push(Mistake::new(&Place::file(file), "", problem));
-        Table::new()
+        None
     };
     match std::fs::metadata(file) {
         Err(error) => return fail(format!("cannot read the configuration: {error}")),
@@ -100,7 +121,7 @@ pub(crate) fn read(file: &Path, mistakes: &mut Vec<Mistake>) -> Table {
         Ok(_) => {}
     }
     match std::fs::read_to_string(file) {
-        Ok(text) => parse(&text, &file.display().to_string(), true, mistakes),
+        Ok(text) => Some(text),
         Err(error) => fail(format!("cannot read the configuration: {error}")),
     }
 }
@@ -124,6 +145,7 @@ pub(crate) fn parse(
 /// Lays what the environment says over the document.
 pub(crate) fn overlay(
     table: &mut Table,
+    form: Form,
     variables: impl Iterator<Item = (String, String)>,
     mistakes: &mut Vec<Mistake>,
 ) {
@@ -136,7 +158,8 @@ pub(crate) fn overlay(
         let origin = format!("variable {name}");
         let mut read = parse(&format!("value = {value}"), &origin, false, &mut ignored);
         let place = Place { origin: origin.into(), line: None };
-        let item = match read.remove("value").filter(|_| ignored.is_empty() && read.is_empty()) {
+        let is_value = form == Form::Toml && ignored.is_empty();
+        let item = match read.remove("value").filter(|_| is_value && read.is_empty()) {
             Some(item) => item,
             None => Item { place: place.clone(), data: Data::Scalar(value.into()) },
         };

@@ -1,0 +1,97 @@
+//! Operators' files: TOML, and the INI form of the reference implementation (RI), read into one tree in which
+//! every entry knows its file and line.
+//!
+//! What the entries mean is said by each program, with [`Section`]; what concerns peers (certificates, roles,
+//! authorizations) is the same for all and in [`Peers`]. Mistakes are collected, so that all are told at once.
+
+mod document;
+mod ini;
+mod peers;
+mod program;
+mod registries;
+mod section;
+
+use std::{fmt, path::Path};
+
+pub use self::{
+    document::{Data, Item, Place, Table},
+    peers::Peers,
+    program::Program,
+    registries::registries,
+    section::{Section, unknown},
+};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistake {
+    /// File and line, or the variable of the environment.
+    pub place: String,
+    /// The key, with the sections that it is in; empty where it is not about one.
+    pub key: String,
+    /// Value, what is accepted, and a hint.
+    pub problem: String,
+}
+
+impl Mistake {
+    /// At a place.
+    #[must_use]
+    pub fn new(place: &Place, key: &str, problem: String) -> Self {
+        Self { place: place.to_string(), key: key.to_owned(), problem }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.is_empty() {
+            true => write!(formatter, "{}: {}", self.place, self.problem),
+            false => write!(formatter, "{}: {}: {}", self.place, self.key, self.problem),
+        }
+    }
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// Ours.
+    Toml,
+    /// The RI's: case-sensitive keys, values without quotes.
+    Ini,
+}
+
+/// Reads a file, and the variables of the environment that overlay it.
+///
+/// A name that ends with `.toml` is TOML. Any other is INI if it has a section that only the RI's files have, or
+/// if it is not TOML.
+pub fn read(
+    file: &Path,
+    variables: impl Iterator<Item = (String, String)>,
+    mistakes: &mut Vec<Mistake>,
+) -> (Form, Table) {
+    let Some(text) = document::text(file, mistakes) else { return (Form::Toml, Table::new()) };
+    let origin = file.display().to_string();
+    let form = form(file, &text);
+    let mut table = match form {
+        Form::Toml => document::parse(&text, &origin, true, mistakes),
+        Form::Ini => ini::parse(&text, &origin, mistakes),
+    };
+    document::overlay(&mut table, form, variables, mistakes);
+    (form, table)
+}
+
+fn form(file: &Path, text: &str) -> Form {
+    if file.extension().is_some_and(|ending| ending == "toml") {
+        return Form::Toml;
+    }
+    let is_seed = |line: &str| {
+        let name = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        name.is_some_and(|name| {
+            ["TLS", "Roles", "Authorizations"].contains(&name) || name.starts_with("module_")
+        })
+    };
+    if text.lines().any(is_seed) {
+        return Form::Ini;
+    }
+    let mut mistakes = Vec::new();
+    document::parse(text, "", true, &mut mistakes);
+    if mistakes.is_empty() { Form::Toml } else { Form::Ini }
+}
