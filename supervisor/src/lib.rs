@@ -4,5 +4,12 @@
 mod fixtures;
 pub mod relay;
 pub mod roster;
+mod run;
 pub mod service;
+mod settings;
 pub mod store;
+
+pub use self::{
+    run::{Listening, RunError, run},
+    settings::Settings,
+};

@@ -1,0 +1,222 @@
+//! The shell as a program: at a terminal, or with commands from a script.
+
+use std::{io::Write, path::PathBuf, sync::Arc};
+
+use sonde_mplane::{Registries, Time};
+use sonde_mplane_http::{Client, ClientError, ClientTls, NOT_PERMITTED, Shared, TlsError};
+
+use crate::{
+    connection::CarryError,
+    http::Http,
+    session::Session,
+    settings::Settings,
+    shell::{Form, Said, Shell, ShellError, Terminal},
+};
+
+/// As the RI greets.
+const INTRO: &str = "mPlane client shell\nType help or ? to list commands. ^D to exit.";
+
+/// What is typed on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Commands; with none somebody types them.
+    pub commands: Vec<String>,
+    /// How output reads.
+    pub form: Form,
+    /// Where typed lines are kept, if the settings do not say.
+    pub history: Option<PathBuf>,
+}
+
+/// How the last command that went wrong ended, or that none did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// All is well.
+    Done,
+    /// A result came, and there is nothing in it.
+    NoAnswer,
+    /// A command was not typed as it has to be, or asks for what cannot be.
+    Usage,
+    /// The server lets us not use it.
+    Refused,
+    /// A measurement failed, or the server cannot be reached.
+    Failed,
+}
+
+/// Why the shell cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] CarryError),
+    /// Threads.
+    #[error("cannot begin: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A client with its connection, as `settings` say.
+///
+/// # Errors
+///
+/// [`RunError`] where certificates or address cannot be used.
+pub fn connect(settings: &Settings) -> Result<Http, RunError> {
+    let tls = settings.tls.clone().map(ClientTls::load).transpose()?;
+    let registries: Arc<Shared<Registries>> = Shared::new(settings.registries.clone());
+    let client = Client::new(tls, registries, settings.timeouts)?;
+    Ok(Http::new(client, &settings.url)?)
+}
+
+/// Runs the shell until its commands are done, or somebody leaves it. `clock` is the wall clock.
+///
+/// # Errors
+///
+/// [`RunError`] where it cannot begin.
+pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<Ended, RunError> {
+    for line in &settings.ignored {
+        tracing::warn!("{line}");
+    }
+    let http = connect(&settings)?;
+    let is_script = !options.commands.is_empty();
+    let history = settings.history.or(options.history).filter(|_| !is_script);
+    let mut session = Session::default();
+    session.defaults = settings.defaults;
+    let terminal = Terminal::open(history.as_deref());
+    let mut shell = Shell::new(session, http, terminal, clock);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let mut ended = Ended::Done;
+        if !is_script {
+            println!("{INTRO}");
+        }
+        // The RI looks for capabilities at its start, too.
+        let first = match &settings.capability_url {
+            Some(url) => format!("getcap {url}"),
+            None => "getcap".to_owned(),
+        };
+        let found = shell.execute(&first).await;
+        if is_script {
+            if let Err(error) = found {
+                return failure(&error, options.form);
+            }
+            shell.wait_for_results();
+            for command in &options.commands {
+                match shell.execute(command).await {
+                    Ok(said) => {
+                        print(&said, options.form);
+                        ended = worse(ended, judged(&said));
+                        if said.is_end {
+                            break;
+                        }
+                    }
+                    Err(error) => return failure(&error, options.form),
+                }
+            }
+            return ended;
+        }
+        tell(found, options.form);
+        loop {
+            let session = std::mem::take(&mut shell.session);
+            shell.person().learn(&session);
+            shell.session = session;
+            let Some(line) = shell.person().command() else {
+                println!("Ciao!");
+                return Ended::Done;
+            };
+            let said = shell.execute(&line).await;
+            let is_end = said.as_ref().is_ok_and(|said| said.is_end);
+            tell(said, options.form);
+            if is_end {
+                return Ended::Done;
+            }
+        }
+    });
+    shell.person().close(history.as_deref());
+    Ok(ended)
+}
+
+/// For somebody at a terminal.
+fn tell(said: Result<Said, ShellError>, form: Form) {
+    match said {
+        Ok(said) => print(&said, form),
+        Err(error) => println!("An exception occurred:\n{error}\nYou can go on."),
+    }
+}
+
+fn print(said: &Said, form: Form) {
+    match (form, &said.json) {
+        (Form::Text, _) => print!("{}", said.text),
+        (Form::Json, Some(json)) => println!("{json}"),
+        (Form::Json, None) => {}
+    }
+    // A pipe that nobody reads any more is no reason to stop measuring.
+    let _ = std::io::stdout().flush();
+}
+
+/// For a script: on standard error, and the exit code.
+fn failure(error: &ShellError, form: Form) -> Ended {
+    if form == Form::Json {
+        println!("{}", serde_json::json!({ "error": error.to_string() }));
+    }
+    eprintln!("sonde: {error}");
+    match error {
+        ShellError::Carry(_) => Ended::Failed,
+        _ => Ended::Usage,
+    }
+}
+
+/// What a message that came says of its measurement.
+#[must_use]
+pub fn judged(said: &Said) -> Ended {
+    let text = |key: &str| said.json.as_ref().and_then(|json| json.get(key));
+    if said.is_exception {
+        let message = text("message").and_then(|it| it.as_str()).unwrap_or_default();
+        return if message.contains(NOT_PERMITTED) { Ended::Refused } else { Ended::Failed };
+    }
+    if text("result").is_none() {
+        return Ended::Done;
+    }
+    let rows = text("resultvalues").and_then(|rows| rows.as_array());
+    let is_empty = |row: &serde_json::Value| {
+        row.as_array().is_none_or(|cells| cells.iter().all(|cell| cell.is_null()))
+    };
+    match rows {
+        Some(rows) if !rows.iter().all(is_empty) => Ended::Done,
+        _ => Ended::NoAnswer,
+    }
+}
+
+fn worse(one: Ended, other: Ended) -> Ended {
+    if one == Ended::Done { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(json: serde_json::Value) -> Said {
+        let is_exception = json.get("exception").is_some();
+        Said { json: Some(json), is_exception, ..Said::default() }
+    }
+
+    #[test]
+    fn the_end_of_a_script_tells_what_came_of_it() {
+        for (json, expected) in [
+            (json!({"result": "measure", "resultvalues": [["1"]]}), Ended::Done),
+            (json!({"result": "measure", "resultvalues": [[null]]}), Ended::NoAnswer),
+            (json!({"result": "measure", "resultvalues": []}), Ended::NoAnswer),
+            (json!({"exception": "t", "message": NOT_PERMITTED}), Ended::Refused),
+            (json!({"exception": "t", "message": "no route"}), Ended::Failed),
+            (json!([{"label": "ping"}]), Ended::Done),
+        ] {
+            assert_eq!(judged(&said(json.clone())), expected, "{json}");
+        }
+        assert_eq!(worse(Ended::Failed, Ended::Done), Ended::Failed);
+    }
+}

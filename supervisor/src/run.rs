@@ -1,0 +1,211 @@
+//! A supervisor from its start to its end: both ports, the store, signals.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use sonde_config::Mistake;
+use sonde_mplane::Time;
+use sonde_mplane_http::{
+    Access, Limits, Router, ServerTls, Shared, TlsError, client_port, component_port, serve,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    service::{OpenError, Service},
+    settings::Settings,
+    store::{Sqlite, StoreError},
+};
+
+/// From one look for outcomes that nobody asked for to the next.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Why a supervisor cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its file; one mistake a line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Configuration(Vec<Mistake>),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in its database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A port.
+    #[error("cannot listen at {address}: {cause}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// The kernel's reason.
+        cause: io::Error,
+    },
+    /// Threads or signals.
+    #[error("cannot begin: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Where a supervisor listens, once it does: ports that were 0 are those that the kernel chose.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listening {
+    /// Where clients connect to.
+    pub clients: SocketAddr,
+    /// Where hosts connect to.
+    pub hosts: SocketAddr,
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads file and certificates again. `variables` are those of the
+/// environment, `clock` the wall clock; `on_listening` is told where clients and hosts may connect.
+///
+/// # Errors
+///
+/// [`RunError`] where it cannot begin.
+pub fn run(
+    settings: Settings,
+    variables: fn() -> Vec<(String, String)>,
+    clock: fn() -> Time,
+    on_listening: impl FnOnce(Listening),
+) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let supervisor = Supervisor::open(settings, variables, clock)?;
+    runtime.block_on(supervisor.work(on_listening))
+}
+
+struct Supervisor {
+    settings: Settings,
+    variables: fn() -> Vec<(String, String)>,
+    service: Arc<Service>,
+    tls: Option<Arc<ServerTls>>,
+    access: Arc<Shared<Access>>,
+    registries: Arc<Shared<sonde_mplane::Registries>>,
+}
+
+impl Supervisor {
+    fn open(
+        settings: Settings,
+        variables: fn() -> Vec<(String, String)>,
+        clock: fn() -> Time,
+    ) -> Result<Self, RunError> {
+        for line in &settings.ignored {
+            tracing::warn!("{line}");
+        }
+        for warning in settings.peers.access.warnings(&[]) {
+            tracing::warn!("{}: {warning}", settings.file.display());
+        }
+        let tls = settings.peers.tls.clone().map(ServerTls::load).transpose()?;
+        let registries = Shared::new(settings.registries.clone());
+        let store = Sqlite::open(&settings.store)?;
+        let (policy, known) = (settings.policy.clone(), Arc::clone(&registries));
+        let service = Service::open(Box::new(store), policy, known, clock)?;
+        let access = Shared::new(settings.peers.access.clone());
+        Ok(Self { settings, variables, service: Arc::new(service), tls, access, registries })
+    }
+
+    async fn work(mut self, on_listening: impl FnOnce(Listening)) -> Result<(), RunError> {
+        let mut reload = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let clients = listen(self.settings.clients).await?;
+        let hosts = listen(self.settings.hosts).await?;
+        let listening = Listening { clients: clients.local_addr()?, hosts: hosts.local_addr()? };
+        tracing::info!(clients = %listening.clients, hosts = %listening.hosts, "listening");
+        let stop = watch::Sender::new(false);
+        let clients_router = client_port(Arc::clone(&self.service), Arc::clone(&self.registries));
+        let hosts_router = component_port(
+            Arc::clone(&self.service),
+            Arc::clone(&self.registries),
+            self.settings.paths.clone(),
+        );
+        // Hosts poll, so what one client may ask for is no measure for them.
+        let of_hosts = Limits::default();
+        let served = [
+            tokio::spawn(self.serve(clients, clients_router, self.settings.limits, &stop)),
+            tokio::spawn(self.serve(hosts, hosts_router, of_hosts, &stop)),
+        ];
+        on_listening(listening);
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = reload.recv() => self.reload(),
+                _ = sweep.tick() => {
+                    if let Err(error) = self.service.sweep().await {
+                        tracing::error!(%error, "old outcomes stay");
+                    }
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tracing::info!("finishing");
+        let _ = stop.send(true);
+        for port in served {
+            if let Err(error) = port.await {
+                tracing::error!(%error, "a port ended unexpectedly");
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        limits: Limits,
+        stop: &watch::Sender<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (tls, access) = (self.tls.clone(), Arc::clone(&self.access));
+        let mut stop = stop.subscribe();
+        async move {
+            let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+            serve(listener, router, tls, access, limits, stopped).await;
+        }
+    }
+
+    /// What cannot be used is told, and what was before stays in force.
+    fn reload(&mut self) {
+        let said = match Settings::read(&self.settings.file, (self.variables)().into_iter()) {
+            Ok(said) => said,
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!("not reloaded: {mistake}");
+                }
+                return;
+            }
+        };
+        if said.peers.tls.is_some() != self.settings.peers.tls.is_some() {
+            // Roles without certificates would open everything to everybody.
+            tracing::error!("not reloaded: tls begins or ends with the next start");
+            return;
+        }
+        if said.clients != self.settings.clients
+            || said.hosts != self.settings.hosts
+            || said.paths != self.settings.paths
+            || said.store != self.settings.store
+            || said.peers.tls != self.settings.peers.tls
+        {
+            tracing::warn!(
+                "ports, paths, store and names of certificates change with the next start"
+            );
+        }
+        if let Some(tls) = &self.tls
+            && let Err(error) = tls.reload()
+        {
+            tracing::error!(%error, "certificates are not reloaded");
+        }
+        self.access.set(said.peers.access.clone());
+        self.registries.set(said.registries);
+        self.settings.peers.access = said.peers.access;
+        tracing::info!("roles and certificates are read again");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|cause| RunError::Listen { address, cause })
+}
