@@ -46,6 +46,16 @@ impl Common {
         self.command == "check"
     }
 
+    /// The file of `--config`.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(PathBuf::from)
+    }
+
+    /// Whether `--config` names a file of the host, and not one of another program.
+    pub(crate) fn is_of_host(&self) -> bool {
+        !["supervisor", "shell", "demo", "ca"].contains(&self.command.as_str())
+    }
+
     /// False where no plugin has to be asked, which takes some milliseconds each.
     pub(crate) fn needs_catalogue(&self) -> bool {
         ["run", "methods", "check", "completions", "man", "help"].contains(&self.command.as_str())
@@ -77,12 +87,15 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
                 .value_name("FILE")
                 .global(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("What the operator allows: limits, lists, methods"),
+                .help("The program's file: of the host, also for run, else of the supervisor or the shell"),
         )
         .subcommand(run(catalogue))
         .subcommand(crate::ca::command())
+        .subcommand(crate::demo::command())
+        .subcommand(crate::shell::command())
+        .subcommand(crate::supervisor::command())
         .subcommand(Command::new("check").about(
-            "Find all mistakes in a configuration: that of --config, or else /etc/sonde/host.toml",
+            "Find all mistakes in a file of the host, supervisor or client: that of --config, or else those in /etc/sonde",
         ))
         .subcommand(crate::host::command())
         .subcommand(

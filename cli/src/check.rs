@@ -1,18 +1,39 @@
 //! `sonde check`: is the configuration fit to be used, and what is wrong with it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use sonde_host::{Catalogue, Configuration, Mistake, Settings};
+use sonde_config::Program;
+use sonde_host::{Catalogue, Configuration, Settings, component};
 
-use crate::{Exit, Stop, arguments::Common};
+use crate::{Exit, Stop, arguments::Common, surroundings};
 
 /// Where the configuration is where nothing is said.
 const USUAL: &str = "/etc/sonde/host.toml";
+/// Those of the other programs, checked with it where they are there.
+const OTHERS: [&str; 2] = ["/etc/sonde/supervisor.toml", "/etc/sonde/client.toml"];
 
-/// The operator's file, where one is named; `check` looks in the usual place too.
+/// The host's file, where one is named; `check` looks in the usual place too.
 pub(crate) fn file(common: &Common) -> Option<PathBuf> {
-    let usual = || common.is_check().then(|| PathBuf::from(USUAL));
-    common.config.as_ref().map(PathBuf::from).or_else(usual)
+    if !common.is_of_host() {
+        return None;
+    }
+    match common.file() {
+        Some(file) if common.is_check() && Program::of(&file) != Program::Host => None,
+        Some(file) => Some(file),
+        None => common.is_check().then(|| PathBuf::from(USUAL)),
+    }
+}
+
+/// Files of the other programs that are to be checked.
+fn others(common: &Common) -> Vec<PathBuf> {
+    match common.file() {
+        Some(file) if Program::of(&file) == Program::Host => Vec::new(),
+        Some(file) => vec![file],
+        None => OTHERS.into_iter().map(PathBuf::from).filter(|file| file.is_file()).collect(),
+    }
 }
 
 /// Reads it.
@@ -20,12 +41,9 @@ pub(crate) fn file(common: &Common) -> Option<PathBuf> {
 /// # Errors
 ///
 /// With every mistake in it, one a line.
-pub(crate) fn read(file: &std::path::Path) -> Result<Arc<Configuration>, Stop> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let variables = std::env::vars_os().filter_map(text);
-    Configuration::read(file, variables).map(Arc::new).map_err(|mistakes| stop_of(&mistakes))
+pub(crate) fn read(file: &Path) -> Result<Arc<Configuration>, Stop> {
+    let variables = surroundings::variables().into_iter();
+    Configuration::read(file, variables).map(Arc::new).map_err(|mistakes| Stop::mistakes(&mistakes))
 }
 
 /// Whether what the file says of methods fits the plugins that are installed.
@@ -35,16 +53,24 @@ pub(crate) fn read(file: &std::path::Path) -> Result<Arc<Configuration>, Stop> {
 /// As [`read`].
 pub(crate) fn fits(catalogue: &Catalogue) -> Result<(), Stop> {
     let mistakes = catalogue.mistakes();
-    if mistakes.is_empty() { Ok(()) } else { Err(stop_of(mistakes)) }
+    if mistakes.is_empty() { Ok(()) } else { Err(Stop::mistakes(mistakes)) }
 }
 
 /// The command.
-pub(crate) fn check(settings: &Settings, catalogue: &Catalogue) -> Result<Exit, Stop> {
+pub(crate) fn check(
+    common: &Common,
+    settings: &Settings,
+    catalogue: &Catalogue,
+) -> Result<Exit, Stop> {
+    for file in others(common) {
+        check_other(&file, &labels(catalogue))?;
+    }
     for refusal in catalogue.refusals() {
         eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
     }
     fits(catalogue)?;
     if let Some(configuration) = &settings.configuration {
+        let warnings = component::warnings(settings).map_err(Stop::usage)?;
         println!("{}: no mistakes", configuration.file().display());
         for offer in catalogue.offers() {
             match offer.forbidden(settings) {
@@ -52,11 +78,48 @@ pub(crate) fn check(settings: &Settings, catalogue: &Catalogue) -> Result<Exit, 
                 None => println!("  {} is enabled", offer.method().name),
             }
         }
+        for warning in warnings {
+            println!("  warning: {warning}");
+        }
     }
     Ok(Exit::Done)
 }
 
-fn stop_of(mistakes: &[Mistake]) -> Stop {
-    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    Stop::usage(lines.join("\nsonde: "))
+/// A supervisor's or a client's.
+fn check_other(file: &Path, labels: &[String]) -> Result<(), Stop> {
+    let variables = surroundings::variables().into_iter();
+    let (mut warnings, access) = match Program::of(file) {
+        Program::Client => {
+            let read = sonde_client::Settings::read(file, variables);
+            (read.map_err(|mistakes| Stop::mistakes(&mistakes))?.ignored, None)
+        }
+        _ => {
+            let read = sonde_supervisor::Settings::read(file, variables);
+            let read = read.map_err(|mistakes| Stop::mistakes(&mistakes))?;
+            (read.ignored, Some(read.peers.access))
+        }
+    };
+    println!("{}: no mistakes", file.display());
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let of_access = access.iter().flat_map(|access| access.warnings(&labels));
+    warnings.extend(of_access.map(|text| format!("{}: {text}", file.display())));
+    for warning in warnings {
+        println!("  warning: {warning}");
+    }
+    Ok(())
+}
+
+/// What hosts with the plugins of this machine offer.
+fn labels(catalogue: &Catalogue) -> Vec<String> {
+    let both = |label: &String| ["ip4", "ip6"].map(|family| label.replace("{ip}", family));
+    let mut labels: Vec<String> = catalogue
+        .offers()
+        .flat_map(|offer| {
+            offer.method().capabilities.iter().map(|it| it.label.clone()).collect::<Vec<_>>()
+        })
+        .flat_map(|label| both(&label))
+        .collect();
+    labels.sort();
+    labels.dedup();
+    labels
 }

@@ -7,11 +7,15 @@ mod arguments;
 mod ca;
 mod campaign;
 mod check;
+mod demo;
 mod host;
 mod methods;
 mod output;
 mod pages;
 mod scaffold;
+mod shell;
+mod supervisor;
+mod surroundings;
 mod targets;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -48,6 +52,12 @@ impl Stop {
     #[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
     pub(crate) fn usage(text: impl ToString) -> Self {
         Self { exit: Exit::Usage, text: text.to_string() }
+    }
+
+    /// For whoever wrote a file: one mistake a line.
+    pub(crate) fn mistakes(mistakes: &[sonde_host::Mistake]) -> Self {
+        let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        Self::usage(lines.join("\nsonde: "))
     }
 }
 
@@ -111,7 +121,10 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
             _ => Err(Stop::usage("sonde plugin new NAME")),
         },
         Some(("ca", matches)) => ca::run(matches),
-        Some(("check", _)) => check::check(&settings, &catalogue),
+        Some(("check", _)) => check::check(&common, &settings, &catalogue),
+        Some(("demo", matches)) => demo::run(matches, &settings),
+        Some(("shell", matches)) => shell::run(matches, common.file()),
+        Some(("supervisor", _)) => supervisor::run(common.file()),
         Some(("completions", matches)) => Ok(pages::completions(matches, &catalogue)),
         Some(("man", _)) => pages::manual(&catalogue),
         _ => Err(Stop::usage("nothing to do; see `sonde --help`")),

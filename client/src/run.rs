@@ -182,7 +182,7 @@ pub fn judged(said: &Said) -> Ended {
     }
     let rows = text("resultvalues").and_then(|rows| rows.as_array());
     let is_empty = |row: &serde_json::Value| {
-        row.as_array().is_none_or(|cells| cells.iter().all(|cell| cell.is_null()))
+        row.as_array().is_none_or(|cells| cells.iter().all(serde_json::Value::is_null))
     };
     match rows {
         Some(rows) if !rows.iter().all(is_empty) => Ended::Done,

@@ -1,0 +1,310 @@
+//! `sonde demo`: supervisor, host and client on this machine, over mutual TLS, and a first measurement through all
+//! of them.
+//!
+//! The programs are those of `sonde supervisor` and `sonde host`, started as anybody would start them. What is measured
+//! stands in `demo/commands.txt`, for no method has a name here.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::{Child, Command as Process, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use sonde_client::{
+    Session,
+    shell::{Person, Said, Shell, ShellError},
+};
+use sonde_host::Settings;
+
+use crate::{
+    Exit, Stop,
+    ca::{self, Asked, Unit},
+    surroundings,
+};
+
+const ORGANISATION: &str = "Demo";
+/// Days that the certificates count.
+const DAYS: u32 = 1;
+/// The host opens its sockets, describes its plugins and registers in a second, on a busy machine later.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// From one look for capabilities to the next.
+const LOOK: Duration = Duration::from_millis(200);
+
+const SUPERVISOR: &str = include_str!("../demo/supervisor.toml.in");
+const HOST: &str = include_str!("../demo/host.toml.in");
+const CLIENT: &str = include_str!("../demo/client.toml.in");
+const COMMANDS: &str = include_str!("../demo/commands.txt");
+
+pub(crate) fn command() -> Command {
+    Command::new("demo")
+        .about("Start a supervisor and a host here, and measure through both of them")
+        .arg(
+            Arg::new("keep")
+                .long("keep")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Leave certificates and configuration in this new folder"),
+        )
+}
+
+pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Stop> {
+    let folder = Folder::new(matches.get_one::<PathBuf>("keep"))?;
+    step("certificates", &folder.path.display().to_string());
+    certificates(&folder.path)?;
+
+    let supervisor_file = folder.write("supervisor.toml", SUPERVISOR)?;
+    let mut supervisor = Running::start(settings, "supervisor", &supervisor_file)?;
+    let clients = supervisor.says("clients ")?;
+    let hosts = supervisor.says("hosts ")?;
+    step("supervisor", &format!("for clients {clients}, for hosts {hosts}"));
+
+    let plugins: Vec<String> = settings
+        .plugins
+        .iter()
+        .map(|folder| format!("{:?}", folder.display().to_string()))
+        .collect();
+    let text = HOST.replace("@hosts@", &hosts);
+    let text = text.replace("@plugins@", &format!("[{}]", plugins.join(", ")));
+    // Where a machine has no IPv6, nothing is offered for it.
+    let has_ip6 = UdpSocket::bind("[::1]:0").is_ok();
+    let text = text.replace("@ip6addr@", if has_ip6 { "ip6addr = \"::1\"" } else { "" });
+    let host_file = folder.write("host.toml", &text)?;
+    let mut host = Running::start(settings, "host", &host_file)?;
+    step("host", &format!("registers at {hosts}"));
+
+    let client_file = folder.write("client.toml", &CLIENT.replace("@clients@", &clients))?;
+    let client = sonde_client::Settings::read(&client_file, std::iter::empty())
+        .map_err(|mistakes| Stop::mistakes(&mistakes))?;
+    let connection = sonde_client::connect(&client).map_err(Stop::usage)?;
+    let mut shell = Shell::new(Session::default(), connection, Nobody, surroundings::now);
+    shell.wait_for_results();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Stop::usage)?;
+    let exit = runtime.block_on(async {
+        tokio::select! {
+            exit = measure(&mut shell, &mut supervisor, &mut host) => exit,
+            _ = tokio::signal::ctrl_c() => {
+                Err(Stop { exit: Exit::Failed, text: "interrupted".to_owned() })
+            }
+        }
+    });
+    drop((host, supervisor));
+    let exit = exit?;
+    if folder.is_kept {
+        println!("\nKept in {}: certificates and configuration.", folder.path.display());
+    }
+    Ok(exit)
+}
+
+type Client = Shell<sonde_client::Http, Nobody>;
+
+/// Everything that the commands ask for; the first one must have a result.
+async fn measure(
+    shell: &mut Client,
+    supervisor: &mut Running,
+    host: &mut Running,
+) -> Result<Exit, Stop> {
+    let begin = Instant::now();
+    loop {
+        supervisor.must_run()?;
+        host.must_run()?;
+        shell.execute("getcap").await.map_err(failed)?;
+        if !shell.session.capabilities().is_empty() {
+            break;
+        }
+        if begin.elapsed() > PATIENCE {
+            let text = format!("no capabilities after {} s", PATIENCE.as_secs());
+            return Err(Stop { exit: Exit::Failed, text });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    step("client", "sees these capabilities");
+    print!("{}", shell.execute("listcap").await.map_err(failed)?.text);
+    let commands = COMMANDS.lines().filter(|line| !line.starts_with('#'));
+    let mut results = 0;
+    for (label, command) in commands.filter_map(|line| line.split_once(' ')) {
+        if shell.session.capability(label).is_err() {
+            step(label, "is not offered here: the machine has no address of its family");
+            continue;
+        }
+        step("client", command);
+        let said: Said = tokio::select! {
+            said = shell.execute(command) => said.map_err(failed)?,
+            () = tokio::time::sleep(PATIENCE) => {
+                let text = format!("{label}: no result after {} s", PATIENCE.as_secs());
+                return Err(Stop { exit: Exit::Failed, text });
+            }
+        };
+        print!("{}", said.text);
+        match sonde_client::judged(&said) {
+            sonde_client::Ended::Done => results += 1,
+            _ => return Err(Stop { exit: Exit::Failed, text: format!("{label}: no result") }),
+        }
+    }
+    let plural = if results == 1 { "" } else { "s" };
+    println!("{results} measurement{plural} from client to supervisor to host to plugin and back.");
+    Ok(if results > 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn step(who: &str, what: &str) {
+    println!("* {who}: {what}");
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
+fn failed(error: ShellError) -> Stop {
+    Stop { exit: Exit::Failed, text: error.to_string() }
+}
+
+fn certificates(folder: &Path) -> Result<(), Stop> {
+    let folder = folder.join("certificates");
+    ca::init(&folder, ORGANISATION, DAYS)?;
+    for (unit, name) in [
+        (Unit::Supervisors, "supervisor-1"),
+        (Unit::Components, "host-1"),
+        (Unit::Clients, "client-1"),
+    ] {
+        let asked = Asked { unit, name, organisation: None, addresses: Vec::new(), days: DAYS };
+        let identity = ca::issue(&folder, asked)?;
+        println!("  {identity}");
+    }
+    Ok(())
+}
+
+/// Nobody is there to be asked: every value stands in the command.
+struct Nobody;
+
+impl Person for Nobody {
+    fn ask(&mut self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn tell(&mut self, text: &str) {
+        println!("{text}");
+    }
+
+    fn wait(&mut self, _: &str, _: Duration) {}
+
+    fn waited(&mut self) {}
+}
+
+/// Where everything lies; removed at the end unless somebody wants to keep it.
+struct Folder {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Folder {
+    fn new(keep: Option<&PathBuf>) -> Result<Self, Stop> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = match keep {
+            Some(folder) => folder.clone(),
+            None => std::env::temp_dir().join(format!("sonde-demo-{}", std::process::id())),
+        };
+        // Never one that is there: somebody else might own it.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+        let path = path.canonicalize().map_err(Stop::usage)?;
+        Ok(Self { path, is_kept: keep.is_some() })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Stop> {
+        let file = self.path.join(name);
+        fs::write(&file, text)
+            .map_err(|error| Stop::usage(format!("{}: {error}", file.display())))?;
+        Ok(file)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            eprintln!("sonde: {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// A program of ours; ended with the demo.
+struct Running {
+    name: &'static str,
+    child: Child,
+    output: Box<dyn BufRead>,
+}
+
+impl Running {
+    fn start(settings: &Settings, name: &'static str, file: &Path) -> Result<Self, Stop> {
+        let mut child = Process::new(&settings.program)
+            .arg(name)
+            .arg("--config")
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| Stop::usage(format!("sonde {name}: {error}")))?;
+        let output: Box<dyn BufRead> = match child.stdout.take() {
+            Some(output) => Box::new(BufReader::new(output)),
+            None => Box::new(std::io::empty()),
+        };
+        Ok(Self { name, child, output })
+    }
+
+    /// The rest of the next line, which begins so.
+    fn says(&mut self, begin: &str) -> Result<String, Stop> {
+        let mut line = String::new();
+        let read = self.output.by_ref().take(4096).read_line(&mut line);
+        match line.trim_end().strip_prefix(begin) {
+            Some(rest) if read.is_ok() => Ok(rest.to_owned()),
+            _ => {
+                self.must_run()?;
+                Err(Stop::usage(format!("sonde {} says {line:?}, not {begin}…", self.name)))
+            }
+        }
+    }
+
+    /// It told the reason itself, on standard error; its exit code is ours.
+    fn must_run(&mut self) -> Result<(), Stop> {
+        let Some(status) = self.child.try_wait().map_err(Stop::usage)? else { return Ok(()) };
+        let exit = match status.code() {
+            Some(2) => Exit::Usage,
+            Some(3) => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Err(Stop { exit, text: format!("sonde {} has ended: {status}", self.name) })
+    }
+}
+
+impl Drop for Running {
+    /// Politely, then not.
+    fn drop(&mut self) {
+        let Ok(id) = i32::try_from(self.child.id()) else { return };
+        if let Ok(None) = self.child.try_wait() {
+            terminate(id);
+        }
+        let begin = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if begin.elapsed() > PATIENCE / 3 {
+                // It may have ended in this moment.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn terminate(id: i32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    if let Some(process) = Pid::from_raw(id) {
+        // It may have ended in this moment.
+        let _ = kill_process(process, Signal::TERM);
+    }
+}

@@ -1,0 +1,47 @@
+//! The demo: certificates, supervisor, host and client, and a measurement through all of them.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
+use std::{fs, path::Path, process::Command};
+
+use sonde_tests::{Finished, sonde};
+
+fn demo(temporary: &Path, words: &[&str]) -> Finished {
+    let mut command = Command::new(sonde());
+    command.arg("demo").args(words).env("TMPDIR", temporary);
+    Finished::of(&mut command)
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_measurement_comes_back_through_supervisor_and_host_and_nothing_is_left() {
+    let temporary = tempfile::tempdir().unwrap();
+    let finished = demo(temporary.path(), &[]);
+    assert_eq!(finished.code, 0, "{}\n{}", finished.output, finished.errors);
+    for part in [
+        "org.mplane.Demo.Components.host-1",
+        "* supervisor: for clients https://127.0.0.1:",
+        "Capability ping-average-ip4 (token ",
+        "result: measure",
+        "delay.twoway.icmp.count: 3",
+        " from client to supervisor to host to plugin and back.",
+    ] {
+        assert!(finished.output.contains(part), "{part} is not in\n{}", finished.output);
+    }
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the folder is removed");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn what_is_kept_can_be_used_again_and_is_not_written_over() {
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = temporary.path().join("kept");
+    let words = ["--keep", &kept.display().to_string()];
+    let finished = demo(temporary.path(), &words);
+    assert_eq!(finished.code, 0, "{}\n{}", finished.output, finished.errors);
+    for file in ["supervisor.toml", "host.toml", "client.toml"] {
+        let file = kept.join(file).display().to_string();
+        let checked = Finished::of(Command::new(sonde()).args(["check", "--config", &file]));
+        assert_eq!(checked.code, 0, "{file}: {}", checked.errors);
+    }
+    assert_eq!(demo(temporary.path(), &words).code, 2, "it is there");
+}
