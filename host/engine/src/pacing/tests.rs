@@ -154,3 +154,26 @@ proptest! {
         }
     }
 }
+
+/// Run with `cargo test --release -p sonde-engine --lib costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "needs root: a measurement, run by hand"]
+fn costs_of_a_packet_in_one_scope_and_in_five() {
+    let rate = Some(Rate { packets_per_second: 1e8, burst: 1e6 });
+    let all = Limits { plugin: rate, client: rate, prefix: rate, address: rate, ..Limits::NONE };
+    for (name, limits) in [("the host", Limits::NONE), ("all five", all)] {
+        let mut best = u64::MAX;
+        for _ in 0..5 {
+            let mut pacer = Pacer::new(1e8, &limits, 0);
+            let begin = crate::sys::lab::cpu_time();
+            for number in 0..1_000_000u32 {
+                let destination = std::net::Ipv4Addr::from(number % 65_536).into();
+                let now = 1_000_000_000_000 + u64::from(number) * 1000;
+                let verdict = pacer.take(now, &Scope { destination, ..SCOPE }, LANE, false);
+                assert_eq!(verdict, Verdict::Go);
+            }
+            best = best.min((crate::sys::lab::cpu_time() - begin) / 1_000_000);
+        }
+        println!("pacing, {name}: {best} ns a packet");
+    }
+}
