@@ -66,8 +66,7 @@ impl Supervisor {
 
     /// Asks for a ping with a token.
     fn ask(&self, label: &str, when: &str, token: &str) {
-        let capability = self.until(|books| books.capabilities.get(label).cloned());
-        let mut specification = capability.clone();
+        let mut specification = self.until(|books| books.capabilities.get(label).cloned());
         let object = specification.as_object_mut().unwrap();
         object.remove("capability");
         object.insert("specification".into(), "measure".into());
