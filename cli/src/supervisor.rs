@@ -23,10 +23,11 @@ pub(crate) fn run(file: Option<PathBuf>) -> Result<Exit, Stop> {
         .map_err(Stop::usage)?;
     let scheme = if settings.peers.tls.is_some() { "https" } else { "http" };
     let tell = |listening: Listening| {
-        println!("clients {scheme}://{}/", listening.clients);
-        println!("hosts {scheme}://{}/", listening.hosts);
-        // Whoever started it may wait for these two lines.
-        let _ = std::io::stdout().flush();
+        // Whoever started it may wait for these two lines, or not want them.
+        let Listening { clients, hosts } = listening;
+        let mut output = std::io::stdout().lock();
+        let _ = writeln!(output, "clients {scheme}://{clients}/\nhosts {scheme}://{hosts}/")
+            .and_then(|()| output.flush());
     };
     sonde_supervisor::run(settings, surroundings::variables, surroundings::now, tell)
         .map_err(Stop::usage)?;

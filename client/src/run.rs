@@ -91,7 +91,7 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
     let ended = runtime.block_on(async {
         let mut ended = Ended::Done;
         if !is_script {
-            println!("{INTRO}");
+            say(&format!("{INTRO}\n"));
         }
         // The RI looks for capabilities at its start, too.
         let first = match &settings.capability_url {
@@ -124,7 +124,7 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
             shell.person().learn(&session);
             shell.session = session;
             let Some(line) = shell.person().command() else {
-                println!("Ciao!");
+                say("Ciao!\n");
                 return Ended::Done;
             };
             let said = shell.execute(&line).await;
@@ -143,24 +143,28 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
 fn tell(said: Result<Said, ShellError>, form: Form) {
     match said {
         Ok(said) => print(&said, form),
-        Err(error) => println!("An exception occurred:\n{error}\nYou can go on."),
+        Err(error) => say(&format!("An exception occurred:\n{error}\nYou can go on.\n")),
     }
 }
 
 fn print(said: &Said, form: Form) {
     match (form, &said.json) {
-        (Form::Text, _) => print!("{}", said.text),
-        (Form::Json, Some(json)) => println!("{json}"),
+        (Form::Text, _) => say(&said.text),
+        (Form::Json, Some(json)) => say(&format!("{json}\n")),
         (Form::Json, None) => {}
     }
-    // A pipe that nobody reads any more is no reason to stop measuring.
-    let _ = std::io::stdout().flush();
+}
+
+/// A pipe that nobody reads any more is no reason to stop measuring.
+fn say(text: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
 /// For a script: on standard error, and the exit code.
 fn failure(error: &ShellError, form: Form) -> Ended {
     if form == Form::Json {
-        println!("{}", serde_json::json!({ "error": error.to_string() }));
+        say(&format!("{}\n", serde_json::json!({ "error": error.to_string() })));
     }
     eprintln!("sonde: {error}");
     match error {
