@@ -81,7 +81,9 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
     let client = sonde_client::Settings::read(&client_file, std::iter::empty())
         .map_err(|mistakes| Stop::mistakes(&mistakes))?;
     let connection = sonde_client::connect(&client).map_err(Stop::usage)?;
-    let mut shell = Shell::new(Session::default(), connection, Nobody, surroundings::now);
+    let mut session = Session::default();
+    session.defaults = client.defaults;
+    let mut shell = Shell::new(session, connection, Nobody, surroundings::now);
     shell.wait_for_results();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Stop::usage)?;

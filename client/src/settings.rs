@@ -94,7 +94,8 @@ fn toml(top: &mut Section<'_, '_>) -> Settings {
         let text = section.value(&name, "a text or a number", |data| match data.to_json()? {
             serde_json::Value::String(text) => Some(text),
             serde_json::Value::Number(number) => Some(number.to_string()),
-            serde_json::Value::Bool(flag) => Some(flag.to_string()),
+            // As mPlane writes it.
+            serde_json::Value::Bool(flag) => Some(if flag { "True" } else { "False" }.to_owned()),
             _ => None,
         });
         defaults.extend(text.map(|text| (name, text)));

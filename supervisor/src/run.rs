@@ -197,7 +197,8 @@ impl Supervisor {
         if let Some(tls) = &self.tls
             && let Err(error) = tls.reload()
         {
-            tracing::error!(%error, "certificates are not reloaded");
+            tracing::error!(%error, "not reloaded: certificates");
+            return;
         }
         self.access.set(said.peers.access.clone());
         self.registries.set(said.registries);

@@ -7,11 +7,19 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 use sonde_tests::{Finished, sonde};
 use tempfile::TempDir;
+
+/// A section with the certificate of this name.
+fn tls(name: &str) -> String {
+    format!(
+        "[tls]\ncertificate = 'certificates/{name}.crt'\nkey = 'certificates/{name}.key'\n\
+         authority = 'certificates/ca.crt'\n"
+    )
+}
 
 fn run(folder: &Path, words: &[&str]) -> Finished {
     Finished::of(Command::new(sonde()).args(words).current_dir(folder))
@@ -38,6 +46,7 @@ fn certificates() -> TempDir {
 struct Supervisor {
     child: Child,
     clients: String,
+    log: BufReader<ChildStderr>,
 }
 
 impl Supervisor {
@@ -50,20 +59,37 @@ impl Supervisor {
         let mut child = Command::new(sonde())
             .args(["supervisor", "--config"])
             .arg(&file)
+            .env("SONDE_LOG", "info")
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let clients = line.trim().strip_prefix("clients ").unwrap().to_owned();
-        Self { child, clients }
+        Self { child, clients, log }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     fn terminate(&mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(kill.success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
+    }
+
+    /// Reads its log until a line has this in it; the line.
+    fn logs(&mut self, part: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "it ended without {part}");
+            if line.contains(part) {
+                return line;
+            }
+        }
     }
 }
 
@@ -120,12 +146,6 @@ fn no_certificate_is_written_over() {
 #[test]
 fn the_shell_sees_what_its_role_may_see_and_nobody_else_gets_in() {
     let folder = certificates();
-    let tls = |name: &str| {
-        format!(
-            "[tls]\ncertificate = 'certificates/{name}.crt'\nkey = 'certificates/{name}.key'\n\
-             authority = 'certificates/ca.crt'\n"
-        )
-    };
     let rights =
         "[roles]\n'org.mplane.SSB.Clients.c-1' = ['guest']\n[authorizations]\n'*' = ['guest']\n";
     let mut supervisor = Supervisor::start(folder.path(), &(tls("s-1") + rights));
@@ -150,6 +170,40 @@ fn the_shell_sees_what_its_role_may_see_and_nobody_else_gets_in() {
     let plain = supervisor.clients.replace("https", "http");
     assert_eq!(run(folder.path(), &["shell", &plain, "-c", "listcap"]).code, 5);
     assert_eq!(supervisor.terminate(), Some(0), "SIGTERM is no failure");
+}
+
+#[test]
+fn certificates_are_read_again_on_sighup_unless_the_new_ones_cannot_be_used() {
+    let folder = certificates();
+    fs::write(folder.path().join("client.toml"), tls("c-1")).unwrap();
+    let mut supervisor = Supervisor::start(folder.path(), &tls("s-1"));
+    let url = supervisor.clients.clone();
+    let list = || run(folder.path(), &["shell", "--config", "client.toml", &url, "-c", "listcap"]);
+    assert_eq!(list().code, 0);
+    // A key of another certificate.
+    let own = folder.path().join("certificates");
+    fs::rename(own.join("s-1.key"), own.join("kept.key")).unwrap();
+    fs::copy(own.join("c-1.key"), own.join("s-1.key")).unwrap();
+    supervisor.signal("-HUP");
+    supervisor.logs("not reloaded: certificates");
+    assert_eq!(list().code, 0, "the old ones stay in force");
+    // Another authority and what it signed.
+    fs::rename(&own, folder.path().join("before")).unwrap();
+    done(folder.path(), &["ca", "init", "--organisation", "SSB"]);
+    done(folder.path(), &["ca", "issue", "supervisor", "s-1"]);
+    done(folder.path(), &["ca", "issue", "client", "c-1"]);
+    assert_eq!(list().code, 5, "the supervisor has the old one");
+    supervisor.signal("-HUP");
+    supervisor.logs("are read again");
+    let listed = list();
+    assert_eq!(listed.code, 0, "{}", listed.errors);
+    // Without certificates everybody might do everything.
+    let file = folder.path().join("supervisor.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.split("[tls]").next().unwrap()).unwrap();
+    supervisor.signal("-HUP");
+    supervisor.logs("not reloaded: tls begins or ends with the next start");
+    assert_eq!(list().code, 0);
 }
 
 #[test]
@@ -200,6 +254,14 @@ fn files_of_the_reference_implementation_are_checked_with_their_odd_roles() {
     fs::write(folder.path().join("client.conf"), client).unwrap();
     let text = done(folder.path(), &["check", "--config", "client.conf"]);
     assert!(text.contains("warning: client.conf:4: x does nothing here"), "{text}");
+    let host = "[module_scamper]\nmodule = x\nip4addr = 192.0.2.1\n[component]\nworkflow = \
+                client-initiated\nregistry_uri =\n";
+    fs::write(folder.path().join("scamper.conf"), common.to_owned() + host).unwrap();
+    let text = done(folder.path(), &["check", "--config", "scamper.conf"]);
+    assert!(text.contains("ping is enabled"), "{text}");
+    assert!(text.contains("ping: matches more than one label: ping-average-ip4"), "{text}");
+    let text = done(folder.path(), &["host", "--capabilities", "--config", "scamper.conf"]);
+    assert!(text.contains("\"source.ip4\": \"192.0.2.1\""), "{text}");
     let broken = common.replace("s-1.key", "s-2.key") + supervisor;
     fs::write(folder.path().join("supervisor.conf"), broken).unwrap();
     let finished = run(folder.path(), &["check", "--config", "supervisor.conf"]);
