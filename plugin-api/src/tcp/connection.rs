@@ -123,6 +123,8 @@ pub struct Connection<'a, R> {
     pub extra_flags: u8,
     /// Of the next segments, not scaled.
     pub window: u16,
+    /// ToS or traffic class of data that is sent for the first time.
+    pub tos: u8,
     /// How often the oldest octets are sent again before the connection is given up.
     pub most_repeats: u8,
     ttl: u8,
@@ -282,6 +284,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             sending,
             extra_flags: 0,
             window: opening.window,
+            tos: 0,
             most_repeats: 3,
             ttl: opening.ttl,
             scale: if agreed.window_scale { window_scale.unwrap_or(0) } else { 0 },
@@ -385,14 +388,16 @@ impl<'a, R: Rows> Connection<'a, R> {
         let now = self.ctx.now();
         while let Some((sequence, data, fin)) = self.sending.take(self.mss(), self.peer_window, now)
         {
-            self.send_data(sequence, &data, fin);
+            self.send_data(sequence, &data, fin, self.tos);
         }
     }
 
-    fn send_data(&self, sequence: u32, data: &[u8], fin: bool) {
+    fn send_data(&self, sequence: u32, data: &[u8], fin: bool, tos: u8) {
         let end = if fin { flags::FIN } else { 0 };
         let bits = flags::ACK | if data.is_empty() { 0 } else { flags::PSH } | end;
-        self.send(self.probe(bits, sequence, data), bits, sequence, data.len(), 0);
+        let probe = self.probe(bits, sequence, data);
+        let probe = if tos == 0 { probe } else { probe.tos(tos) };
+        self.send(probe, bits, sequence, data.len(), tos);
     }
 
     /// The next segment of the peer, or `None` after `wait`, or when our data was sent again in vain
@@ -420,7 +425,7 @@ impl<'a, R: Rows> Connection<'a, R> {
                 None => {
                     let again = self.sending.take_again(self.mss(), self.ctx.now());
                     if let Some((sequence, data, fin)) = again {
-                        self.send_data(sequence, &data, fin);
+                        self.send_data(sequence, &data, fin, 0);
                     }
                 }
             }

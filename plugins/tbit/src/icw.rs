@@ -1,0 +1,68 @@
+//! icw: how much does the server send before the first acknowledgement?
+//!
+//! Nothing is acknowledged until the first segment comes again; then it must go on, or the answer and
+//! not the window was the limit.
+//!
+//! Source: Padhye and Floyd 2001, section 3.1; RFC 6928.
+
+use std::time::Duration;
+
+use sonde_plugin_api::tcp::distance;
+
+use crate::{
+    rows::Verdict,
+    session::{SILENCE, Session},
+};
+
+/// How long the server has to go on once all is acknowledged.
+const MORE: Duration = Duration::from_secs(10);
+
+/// Withholds acknowledgements.
+pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
+    session.connection.write(&session.params.request());
+    let start = session.connection.received.expected();
+    let mss = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
+    let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);
+    let mut seen = std::collections::BTreeSet::new();
+    loop {
+        let Some(segment) = session.connection.next(SILENCE).await else {
+            return Ok(Verdict::None);
+        };
+        session.ends(&segment)?;
+        if segment.sequence == start && seen.contains(&0) && segment.has_data() {
+            session.take(&segment);
+            break;
+        }
+        is_ended |= segment.has(sonde_plugin_api::packet::tcp::flags::FIN);
+        if segment.has_data() && distance(start, segment.sequence) >= 0 {
+            let offset = distance(start, segment.sequence);
+            if seen.insert(offset) {
+                segments += segment.pieces(mss).count() as u32;
+            }
+            let end = segment.sequence.wrapping_add(segment.data.len() as u32);
+            if distance(behind, end) > 0 {
+                behind = end;
+            }
+        }
+        session.take(&segment);
+    }
+    session.summary.icw_octets = Some(behind.wrapping_sub(start));
+    session.summary.icw_segments = Some(segments);
+    if is_ended {
+        return Ok(Verdict::IcwTooShort);
+    }
+    session.connection.acknowledge();
+    let end = session.ctx.now() + MORE;
+    while let Some(segment) = session.connection.next(end.since(session.ctx.now())).await {
+        session.ends(&segment)?;
+        session.accept(&segment);
+        let last = segment.sequence.wrapping_add(segment.data.len() as u32);
+        if segment.has_data() && distance(behind, last) > 0 {
+            return Ok(Verdict::IcwSuccess);
+        }
+        if session.connection.received.is_finished() {
+            break;
+        }
+    }
+    Ok(Verdict::IcwTooShort)
+}

@@ -1,0 +1,156 @@
+//! What can be chosen of a tbit.
+
+use sonde_plugin_api::{prelude::*, tcp::Offer};
+
+choices! {
+    /// What is tested.
+    pub enum Test {
+        /// Fetches; which options are granted.
+        Null = "null",
+        /// Path MTU discovery.
+        Pmtud = "pmtud",
+        /// Explicit congestion notification.
+        Ecn = "ecn",
+        /// Selective acknowledgements of the server.
+        SackRcvr = "sack-rcvr",
+        /// Initial congestion window.
+        Icw = "icw",
+        /// Resets in the window, but not exact.
+        BlindRst = "blind-rst",
+        /// SYNs in the window.
+        BlindSyn = "blind-syn",
+    }
+}
+
+params! {
+    pub struct TbitParams {
+        /// Address of the server.
+        destination: IpAddr => "destination.{ip}",
+        /// Address to send from, one of the host's; the route decides where it is not given.
+        source: Option<IpAddr> => "scamper.tbit.srcaddr" { short: 'S' },
+        /// What is tested.
+        test: Test = Test::Null => "scamper.tbit.type" { short: 't', alias: "test" },
+        /// Port of the server; 0 is that of the URL, or 80.
+        dport: u16 = 0 => "scamper.tbit.dport" { alias: "destination-port", short: 'd' },
+        /// Source port; 0 lets the host choose.
+        sport: u16 = 0 => "scamper.tbit.sport" { alias: "source-port", short: 's' },
+        /// Largest segment that we offer; 0 is what the route takes.
+        mss: u16 = 0 => "scamper.tbit.mss" { unit: "octets", short: 'm' },
+        /// MTU that "packet too big" tells; 0 is 1280.
+        mtu: u16 = 0 => "scamper.tbit.mtu" { unit: "octets", short: 'M' },
+        /// Any of tcpts, sack, fo, fo-exp, blackhole, with commas between them.
+        option: Option<String> => "scamper.tbit.option" { max_length: 60, short: 'O' },
+        /// What is asked for: a path, or http://HOST:PORT/PATH.
+        url: String = "/".to_owned() => "scamper.tbit.url" { max_length: 1000, short: 'u' },
+        /// Packets-too-big, or blind segments, at most; 0 is 4 and 3.
+        attempts: u8 = 0 => "scamper.tbit.attempts" { range: 0..=4, short: 'q' },
+        /// How far blind segments are from the number that the server expects.
+        offset: i32 = 10 => "scamper.tbit.offset" { short: 'o' },
+        /// Fast open cookie, hexadecimal, of 4 to 16 octets.
+        cookie: Option<Hex> => "scamper.tbit.cookie" { max_length: 16, short: 'f' },
+        /// Window scale that is offered; 0 offers none.
+        wscale: u8 = 0 => "scamper.tbit.wscale" { range: 0..=14, short: 'w' },
+        /// TTL or hop limit of what is sent.
+        ttl: u8 = 255 => "scamper.tbit.ttl" { range: 1..=255, unit: "hops", short: 'T' },
+    }
+}
+
+const OPTIONS: [&str; 5] = ["tcpts", "sack", "fo", "fo-exp", "blackhole"];
+
+impl TbitParams {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let text = self.option.as_deref().unwrap_or_default();
+        text.split(',').any(|option| option.trim() == name)
+    }
+
+    /// What a range cannot say.
+    ///
+    /// # Errors
+    ///
+    /// Names the element, the value and what is accepted.
+    pub(crate) fn check(&self) -> Result<(), Fail> {
+        let text = self.option.as_deref().unwrap_or_default();
+        let given = text.split(',').map(str::trim).filter(|option| !option.is_empty());
+        for option in given {
+            if !OPTIONS.contains(&option) {
+                return Err(Fail::bad_params(format!(
+                    "scamper.tbit.option has {option:?}, accepted: {}",
+                    OPTIONS.join(", ")
+                )));
+            }
+        }
+        let octets = self.cookie.as_ref().map_or(4, |cookie| cookie.0.len());
+        if !(4..=16).contains(&octets) || !octets.is_multiple_of(4) {
+            return Err(Fail::bad_params(format!(
+                "scamper.tbit.cookie has {octets} octets, accepted: 4, 8, 12 or 16"
+            )));
+        }
+        if !self.url.starts_with('/') && !self.url.starts_with("http://") {
+            return Err(Fail::bad_params(format!(
+                "scamper.tbit.url is {:?}, accepted: a path from / on, or http://HOST:PORT/PATH",
+                self.url
+            )));
+        }
+        if self.url.chars().any(|one| one.is_control() || one == ' ') {
+            return Err(Fail::bad_params(
+                "scamper.tbit.url has blanks or control characters, accepted: none of them",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Host and port of the URL, and its path.
+    fn parts(&self) -> (Option<&str>, Option<u16>, &str) {
+        let Some(rest) = self.url.strip_prefix("http://") else { return (None, None, &self.url) };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        (Some(authority), port, path)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        if self.dport == 0 { self.parts().1.unwrap_or(80) } else { self.dport }
+    }
+
+    /// The request (RFC 1945): the server closes the connection behind its answer.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        let (host, _, path) = self.parts();
+        let host = host.map(|host| format!("Host: {host}\r\n")).unwrap_or_default();
+        format!("GET {path} HTTP/1.0\r\n{host}Accept: */*\r\nUser-Agent: sonde\r\n\r\n")
+            .into_bytes()
+    }
+
+    pub(crate) fn mtu(&self) -> u16 {
+        if self.mtu == 0 { 1280 } else { self.mtu }
+    }
+
+    pub(crate) fn tries(&self, usual: u8) -> u8 {
+        if self.attempts == 0 { usual } else { self.attempts }
+    }
+
+    /// Options of the SYN; `mtu` is that of the route.
+    pub(crate) fn offer(&self, mtu: u32) -> Offer {
+        let headers = if self.destination.is_ipv4() { 40 } else { 60 };
+        let mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        let cookie = self.cookie.as_ref().map(|cookie| cookie.0.clone());
+        let asks = self.has("fo") || self.has("fo-exp");
+        Offer {
+            mss: Some(if self.mss == 0 { mss } else { self.mss }),
+            window_scale: (self.wscale != 0).then_some(self.wscale),
+            sack: self.has("sack") || self.test == Test::SackRcvr,
+            timestamps: self.has("tcpts"),
+            fast_open: cookie.or_else(|| asks.then(Vec::new)),
+            fast_open_experimental: self.has("fo-exp"),
+        }
+    }
+
+    pub(crate) fn flow(&self) -> FlowSpec {
+        let spec = FlowSpec::tcp(self.destination).key(Key::None).hear_all().local(self.sport);
+        match self.source {
+            Some(source) => spec.source(source),
+            None => spec,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! pmtud: does the server send smaller segments when it is told that large ones do not fit?
+//!
+//! Large segments are treated as lost, and the first of them is answered with "packet too big". Segments
+//! that the network card put together tell no size; they are treated as lost too, for what a server
+//! sends again after its timer it sends alone.
+//!
+//! Source: Medina, Allman, Floyd 2005; Luckie and Stasiewicz 2010; RFC 1191, RFC 8201.
+
+use std::time::Duration;
+
+use sonde_plugin_api::{prelude::*, tcp::Segment};
+
+use crate::{
+    rows::{PacketRow, Verdict, Way},
+    session::{SILENCE, Session},
+};
+
+const TRIES: u8 = 4;
+/// How long a server may take to send the segment again that it was told about.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Fetches, as if there were a link with a small MTU.
+pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
+    session.connection.write(&session.params.request());
+    let is_black_hole = session.params.has("blackhole");
+    let (mtu, tries) = (u32::from(session.params.mtu()), session.params.tries(TRIES));
+    let (mut told, mut has_large, mut may_be_cut) = (0, false, false);
+    // Where segments that were put together were not taken; and whether what came alone there was small.
+    let (mut untaken, mut are_small) = (None, false);
+    while !session.connection.received.is_finished() {
+        let wait = if told > 0 { AGAIN } else { SILENCE };
+        let Some(segment) = session.connection.next(wait).await else { break };
+        if let Err(verdict) = session.ends(&segment) {
+            let is_fail = verdict == Verdict::Reset && told >= 2;
+            return Err(if is_fail { Verdict::PmtudFail } else { verdict });
+        }
+        let (size, is_data) = (segment.octets as u32, segment.has_data());
+        let is_next = segment.sequence == session.connection.received.expected();
+        let is_over = is_data && size > mtu && !segment.is_fragmented;
+        if segment.is_merged && is_over && !are_small {
+            if is_next {
+                untaken = Some(segment.sequence);
+            }
+            continue;
+        }
+        are_small |= is_data && !is_over && untaken == Some(segment.sequence);
+        if is_over && !segment.is_merged && segment.dont_fragment {
+            // As if it had been lost. Only the one that is due is worth a word: the others of its
+            // window are on their way.
+            has_large = true;
+            if !is_next || is_black_hole {
+                continue;
+            }
+            if told == tries {
+                return Ok(Verdict::PmtudFail);
+            }
+            told += 1;
+            session.summary.ptb_sent = Some(told);
+            session.summary.size_before.get_or_insert(size);
+            too_big(session, &segment, mtu);
+            continue;
+        }
+        may_be_cut |= is_over && !segment.dont_fragment;
+        if is_data && is_next && has_large {
+            session.summary.size_after = Some(size);
+            session.accept(&segment);
+            let cleared = !segment.dont_fragment;
+            return Ok(if cleared { Verdict::PmtudClearDf } else { Verdict::PmtudSuccess });
+        }
+        session.accept(&segment);
+    }
+    Ok(match () {
+        () if has_large => Verdict::PmtudFail,
+        () if may_be_cut => Verdict::PmtudNoDf,
+        () if session.has_data() => Verdict::PmtudTooSmall,
+        () if session.is_acknowledged() => Verdict::PmtudNoData,
+        () => Verdict::PmtudNoAck,
+    })
+}
+
+fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) {
+    let probe = if session.flow.peer.is_ipv4() {
+        let [high, low] = (mtu as u16).to_be_bytes();
+        Probe::icmp(3, 4, [0, 0, high, low])
+    } else {
+        Probe::icmp(2, 0, mtu.to_be_bytes())
+    };
+    session.flow.send(probe.payload(&segment.quote).ttl(session.params.ttl).immediate());
+    session.ctx.emit(PacketRow {
+        time: Some(session.ctx.now()),
+        way: Way::Sent,
+        flags: "PTB".to_owned(),
+        octets: mtu,
+        seq: 0,
+        ack: 0,
+        sack: Vec::new(),
+        ecn: 0,
+        df: None,
+        size: None,
+        merged: false,
+    });
+}

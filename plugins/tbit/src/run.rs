@@ -1,0 +1,146 @@
+//! One measurement: handshake, test, farewell.
+
+use std::cell::Cell;
+
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    prelude::*,
+    tcp::{Connection, Opening, Passage, Refusal},
+};
+
+use crate::{
+    blind, ecn, fetch, icw,
+    params::{TbitParams, Test},
+    pmtud,
+    rows::{SummaryRow, TbitRow, Verdict},
+    sack,
+    session::{Session, log},
+};
+
+/// How long the server may take to close after us.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fail> {
+    params.check()?;
+    let flow = ctx.open(params.flow()).await?;
+    let first = ctx.random();
+    let opening = Opening {
+        offer: params.offer(flow.mtu),
+        flags: if params.test == Test::Ecn { flags::ECE | flags::CWR } else { 0 },
+        data: if params.cookie.is_some() { params.request() } else { Vec::new() },
+        ttl: params.ttl,
+        sequence: Some(first),
+        ..Opening::to(params.port())
+    };
+    let mut summary =
+        SummaryRow { test: Some(params.test), source_port: flow.local, ..SummaryRow::default() };
+    // Their first number is known from the first segment with SYN.
+    let theirs = Cell::new(None);
+    let record = |passage: Passage<'_>| {
+        if let Passage::Received(segment) = &passage
+            && segment.has(flags::SYN)
+            && theirs.get().is_none()
+        {
+            theirs.set(Some(segment.sequence));
+        }
+        log(&ctx, (first, theirs.get()), &passage);
+    };
+    let opened =
+        ctx.until_interrupted(Connection::open(&ctx, &flow, &opening, Some(&record))).await;
+    let connection = match opened {
+        Some(Ok(connection)) => connection,
+        Some(Err(Refusal::Unsent(reason))) => return Err(reason.into()),
+        Some(Err(refusal)) => {
+            summary.answered = u32::from(refusal != Refusal::Silence);
+            let is_reset = refusal == Refusal::Reset;
+            report(&ctx, summary, if is_reset { Verdict::Refused } else { Verdict::NoConnection });
+            return Ok(());
+        }
+        None => {
+            let reset = Probe::tcp_rst(params.port(), first.wrapping_add(1)).ttl(params.ttl);
+            let _ = flow.send_stamped(reset.immediate()).await;
+            report(&ctx, summary, Verdict::Aborted);
+            return Ok(());
+        }
+    };
+    note(&connection, &opening, &mut summary);
+    let mut session = Session {
+        ctx: &ctx,
+        flow: &flow,
+        params: &params,
+        connection,
+        summary: &mut summary,
+        answer: Vec::new(),
+    };
+    let verdict = ctx.until_interrupted(test(&mut session)).await;
+    match verdict {
+        // What is on its way is of no use to these, or its end is far away.
+        None | Some(Verdict::PmtudSuccess | Verdict::PmtudFail | Verdict::PmtudClearDf) => {
+            session.connection.reset().await;
+        }
+        Some(verdict) if verdict == Verdict::IcwSuccess || verdict.code() >= 80 => {
+            session.connection.reset().await;
+        }
+        Some(_) => {
+            if ctx.until_interrupted(session.connection.close(FAREWELL)).await.is_none() {
+                session.connection.reset().await;
+            }
+        }
+    }
+    let status = session.answer.split(|octet| *octet == b'\r').next().unwrap_or_default();
+    let status = String::from_utf8_lossy(&status[..status.len().min(100)]).into_owned();
+    session.summary.status = (!status.is_empty()).then_some(status);
+    report(&ctx, summary, verdict.unwrap_or(Verdict::Aborted));
+    Ok(())
+}
+
+async fn test(session: &mut Session<'_>) -> Verdict {
+    let verdict = async {
+        if session.connection.answer.options.is_malformed {
+            return Err(Verdict::BadOption);
+        }
+        session.window().await?;
+        match session.params.test {
+            Test::Null => fetch::null(session).await,
+            Test::Pmtud => pmtud::pmtud(session).await,
+            Test::Ecn => ecn::ecn(session).await,
+            Test::SackRcvr => sack::sack_rcvr(session).await,
+            Test::Icw => icw::icw(session).await,
+            Test::BlindRst => blind::blind(session, flags::RST).await,
+            Test::BlindSyn => blind::blind(session, flags::SYN).await,
+        }
+    };
+    verdict.await.unwrap_or_else(|verdict| verdict)
+}
+
+/// What the handshake says.
+fn note(connection: &Connection<'_, TbitRow>, opening: &Opening, summary: &mut SummaryRow) {
+    let answer = &connection.answer;
+    summary.answered = 1;
+    summary.server_mss = answer.options.mss;
+    summary.handshake_rtt_us = connection.handshake.map(|rtt| rtt.as_micros() as u64);
+    let cookie = answer.options.fast_open.as_deref().filter(|cookie| !cookie.is_empty());
+    summary.cookie = cookie.map(|cookie| Hex(cookie.to_vec()));
+    let data_behind = opening.data.len() as u32 + 1;
+    let took_data = !opening.data.is_empty()
+        && answer.acknowledgement == connection.first.wrapping_add(data_behind);
+    let granted = [
+        (connection.agreed.timestamps, "tcpts"),
+        (connection.agreed.sack, "sack"),
+        (connection.agreed.window_scale, "wscale"),
+        (cookie.is_some(), "fo"),
+        (took_data, "fo-data"),
+    ];
+    let granted = granted.into_iter().filter(|(holds, _)| *holds);
+    summary.granted = granted.map(|(_, name)| name.to_owned()).collect();
+}
+
+fn report(ctx: &Ctx<TbitRow>, summary: SummaryRow, verdict: Verdict) {
+    ctx.emit(SummaryRow {
+        result: verdict,
+        result_code: verdict.code(),
+        scope: verdict.scope(),
+        ..summary
+    });
+    ctx.stop(verdict.name());
+}

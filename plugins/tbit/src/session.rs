@@ -1,0 +1,141 @@
+//! One connection with what every test needs of it.
+
+use std::time::Duration;
+
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    prelude::*,
+    tcp::{Connection, Passage, Segment, distance},
+};
+
+use crate::{
+    params::TbitParams,
+    rows::{PacketRow, SummaryRow, TbitRow, Verdict, Way},
+};
+
+/// How long a server may keep silent.
+pub(crate) const SILENCE: Duration = Duration::from_secs(70);
+/// How long its window may stay shut.
+const SHUT: Duration = Duration::from_secs(10);
+
+/// A connection under test.
+pub(crate) struct Session<'a> {
+    pub(crate) ctx: &'a Ctx<TbitRow>,
+    pub(crate) flow: &'a Flow,
+    pub(crate) params: &'a TbitParams,
+    pub(crate) connection: Connection<'a, TbitRow>,
+    pub(crate) summary: &'a mut SummaryRow,
+    /// Octets of the answer that were in order.
+    pub(crate) answer: Vec<u8>,
+}
+
+/// Of the answer only the begin is kept.
+const KEPT: usize = 512;
+
+impl Session<'_> {
+    /// Waits until the server takes data.
+    ///
+    /// # Errors
+    ///
+    /// The verdict where it does not.
+    pub(crate) async fn window(&mut self) -> Result<(), Verdict> {
+        let end = self.ctx.now() + SHUT;
+        while self.connection.peer_window() == 0 {
+            match self.connection.next(end.since(self.ctx.now())).await {
+                Some(segment) => self.ends(&segment)?,
+                None => return Err(Verdict::ZeroWindow),
+            }
+        }
+        Ok(())
+    }
+
+    /// The verdict of a segment that ends the connection before its time.
+    pub(crate) fn ends(&mut self, segment: &Segment) -> Result<(), Verdict> {
+        self.summary.answered += 1;
+        if segment.options.is_malformed {
+            return Err(Verdict::BadOption);
+        }
+        if self.connection.is_reset() {
+            return Err(Verdict::Reset);
+        }
+        let is_asked =
+            self.connection.sending.acknowledged() != self.connection.first.wrapping_add(1);
+        if segment.has(flags::FIN) && !segment.has_data() && !is_asked && self.answer.is_empty() {
+            return Err(Verdict::Fin);
+        }
+        Ok(())
+    }
+
+    /// Takes what a segment brings.
+    pub(crate) fn take(&mut self, segment: &Segment) {
+        self.connection.take(segment);
+        let octets = self.connection.received.read();
+        self.summary.octets += octets.len() as u64;
+        let room = KEPT.saturating_sub(self.answer.len());
+        self.answer.extend(octets.into_iter().take(room));
+    }
+
+    /// Takes and acknowledges.
+    pub(crate) fn accept(&mut self, segment: &Segment) {
+        self.take(segment);
+        if segment.has_data() || segment.flags & (flags::SYN | flags::FIN) != 0 {
+            self.connection.acknowledge();
+        }
+    }
+
+    /// Data came, in order or not.
+    pub(crate) fn has_data(&self) -> bool {
+        self.summary.octets > 0 || self.connection.received.has_hole()
+    }
+
+    /// The server acknowledged all of the request.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        !self.connection.sending.is_outstanding() && self.connection.sending.waiting() == 0
+    }
+}
+
+/// A row of the packet log; `first` are both first sequence numbers, ours and, where known, theirs.
+pub(crate) fn log(ctx: &Ctx<TbitRow>, first: (u32, Option<u32>), passage: &Passage<'_>) {
+    let from = |base: u32, number: u32| i64::from(distance(base, number));
+    let theirs = |number: u32| first.1.map_or(0, |base| from(base, number));
+    let ours = |number: u32| from(first.0, number);
+    let ranges = |blocks: &[(u32, u32)], at: &dyn Fn(u32) -> i64| {
+        let range = |(one, other): &(u32, u32)| format!("{}:{}", at(*one), at(*other));
+        blocks.iter().map(range).collect::<Vec<String>>()
+    };
+    ctx.emit(match *passage {
+        Passage::Sent { at, sequence, acknowledgement, flags, octets, tos, blocks } => PacketRow {
+            time: Some(at),
+            way: Way::Sent,
+            flags: names(flags),
+            octets: octets as u32,
+            seq: ours(sequence),
+            ack: if flags & 16 == 0 { 0 } else { theirs(acknowledgement) },
+            sack: ranges(blocks, &theirs),
+            ecn: tos & 3,
+            df: None,
+            size: None,
+            merged: false,
+        },
+        Passage::Received(segment) => PacketRow {
+            time: Some(segment.at),
+            way: Way::Received,
+            flags: names(segment.flags),
+            octets: segment.data.len() as u32,
+            seq: theirs(segment.sequence),
+            ack: if segment.has(flags::ACK) { ours(segment.acknowledgement) } else { 0 },
+            sack: ranges(&segment.options.sack, &ours),
+            ecn: segment.tos & 3,
+            df: Some(segment.dont_fragment),
+            size: Some(segment.octets as u32),
+            merged: segment.is_merged,
+        },
+    });
+}
+
+/// Letters of the flags, as tcpdump has them in words.
+fn names(bits: u8) -> String {
+    let all = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set = all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join("|")
+}
