@@ -141,6 +141,25 @@ fn note(ctx: &Ctx<HopRow>, heard: &Heard) {
     }
 }
 
+async fn fetch(ctx: &Ctx<HopRow>, server: IpAddr) -> Result<Option<Vec<u8>>, Fail> {
+    use sonde_plugin_api::tcp::{Connection, Offer, Opening};
+
+    let flow = ctx.open(FlowSpec::tcp(server).key(Key::None).hear_all()).await?;
+    let offer = Offer { mss: Some(1460), sack: true, ..Offer::default() };
+    let opening = Opening { offer, ..Opening::to(80) };
+    let Ok(mut connection) = Connection::open(ctx, &flow, &opening, None).await else {
+        return Ok(None);
+    };
+    connection.write(b"GET / HTTP/1.0\r\n\r\n");
+    let mut page = Vec::new();
+    while !connection.received.is_finished() && !connection.is_reset() {
+        let Some(_) = connection.receive(Duration::from_secs(10)).await else { break };
+        page.extend(connection.received.read());
+    }
+    connection.close(Duration::from_secs(1)).await;
+    Ok(Some(page))
+}
+
 async fn polite(ctx: &Ctx<HopRow>, flow: &Flow) {
     let work = async {
         loop {
@@ -283,6 +302,23 @@ fn a_conversation_reads_the_answer_of_the_server() {
     let run = Sim::new(line(), 1).run::<Conversation>(params());
     assert_eq!(run.expect_done().table("hops"), [json!({"ttl": 1, "addr": null, "rtt_us": null})]);
     assert_eq!(run.counters.sent, 2);
+}
+
+#[test]
+fn a_connection_is_opened_used_and_closed() {
+    method!(Fetches, HopRow, ctx, params, {
+        let page = fetch(&ctx, params.destination).await?;
+        ctx.emit(HopRow { ttl: u8::from(page.is_some()), addr: None, rtt_us: None });
+        Ok(())
+    });
+    let net = Net::draw("vantage - target\n target 198.51.100.9 tcp 80");
+    let run = Sim::new(net, 1).run::<Fetches>(params());
+    assert_eq!(run.expect_done().table("hops"), [json!({"ttl": 1, "addr": null, "rtt_us": null})]);
+    // SYN, ACK, request, our FIN, and the acknowledgement of theirs.
+    assert_eq!(run.counters.sent, 5, "{run}");
+    let closed = Net::draw("vantage - target\n target 198.51.100.9");
+    let run = Sim::new(closed, 1).run::<Fetches>(params());
+    assert_eq!(run.expect_done().table("hops"), [json!({"ttl": 0, "addr": null, "rtt_us": null})]);
 }
 
 #[test]
