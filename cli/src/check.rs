@@ -7,6 +7,7 @@ use std::{
 
 use sonde_config::Program;
 use sonde_host::{Catalogue, Configuration, Settings, component};
+use sonde_mplane_http::{ClientTls, ServerTls};
 
 use crate::{Exit, Stop, arguments::Common, surroundings};
 
@@ -91,11 +92,14 @@ fn check_other(file: &Path, labels: &[String]) -> Result<(), Stop> {
     let (mut warnings, access) = match Program::of(file) {
         Program::Client => {
             let read = sonde_client::Settings::read(file, variables);
-            (read.map_err(|mistakes| Stop::mistakes(&mistakes))?.ignored, None)
+            let read = read.map_err(|mistakes| Stop::mistakes(&mistakes))?;
+            read.tls.map(ClientTls::load).transpose().map_err(Stop::usage)?;
+            (read.ignored, None)
         }
         _ => {
             let read = sonde_supervisor::Settings::read(file, variables);
             let read = read.map_err(|mistakes| Stop::mistakes(&mistakes))?;
+            read.peers.tls.map(ServerTls::load).transpose().map_err(Stop::usage)?;
             (read.ignored, Some(read.peers.access))
         }
     };

@@ -127,7 +127,7 @@ fn ini(top: &mut Section<'_, '_>) -> Settings {
     let capability_url = given(&mut client, "capability-url");
     let default_url = given(&mut client, "default-url");
     let registries = registries(&mut client, "registry_preload");
-    let known = ["workflow", "capability-url", "default-url", "registry_preload", "registry_uri"];
+    let known = ["workflow", "capability-url", "default-url", "registry_preload"];
     leave_out(&client, &known, &mut ignored);
     let sections = [&["client"], Peers::sections(Form::Ini)].concat();
     leave_out(top, &sections, &mut ignored);
@@ -136,10 +136,11 @@ fn ini(top: &mut Section<'_, '_>) -> Settings {
     Settings { url, capability_url, tls, registries, ignored, ..usual }
 }
 
+/// What has a value and does nothing here.
 fn leave_out(section: &Section<'_, '_>, known: &[&str], ignored: &mut Vec<String>) {
     for name in section.names().into_iter().filter(|name| !known.contains(&name.as_str())) {
-        let place = section.get(&name).map(|item| item.place.to_string()).unwrap_or_default();
-        ignored.push(format!("{place}: {name} does nothing here"));
+        let Some(item) = section.get(&name).filter(|item| !item.data.is_blank()) else { continue };
+        ignored.push(format!("{}: {name} does nothing here", item.place));
     }
 }
 

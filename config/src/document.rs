@@ -94,6 +94,12 @@ impl Data {
         }
     }
 
+    /// Whether there is no text behind the key.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        matches!(self, Self::Scalar(Json::String(text)) if text.is_empty())
+    }
+
     /// As an error repeats it.
     #[must_use]
     pub fn shown(&self) -> String {

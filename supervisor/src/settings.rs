@@ -161,9 +161,7 @@ fn ini(file: &Path, top: &mut Section<'_, '_>) -> Settings {
     let mut ignored = Vec::new();
     let mut component = top.section("component", &[]);
     workflow(&mut component, "client-initiated", "clients connect to the supervisor");
-    let known = ["workflow", "listen-port", "registry_preload"];
-    let more = ["listen-cap-link", "registry_uri", "scheduler_max_results"];
-    leave_out(&component, &[&known[..], &more].concat(), &mut ignored);
+    leave_out(&component, &["workflow", "listen-port", "registry_preload"], &mut ignored);
     let clients = component.whole("listen-port", 1..=65_535);
     let registries = registries(&mut component, "registry_preload").with_unknown(Unknown::AsText);
 
@@ -177,8 +175,6 @@ fn ini(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         "registration-path",
         "specification-path",
         "result-path",
-        "registry_preload",
-        "registry_uri",
     ];
     leave_out(&client, &known, &mut ignored);
     let hosts = client.whole("listen-port", 1..=65_535);
@@ -220,10 +216,11 @@ fn workflow(section: &mut Section<'_, '_>, served: &'static str, why: &str) {
     section.require("workflow", said, &accepted);
 }
 
+/// What has a value and does nothing here.
 fn leave_out(section: &Section<'_, '_>, known: &[&str], ignored: &mut Vec<String>) {
     for name in section.names().into_iter().filter(|name| !known.contains(&name.as_str())) {
-        let place = section.get(&name).map(|item| item.place.to_string()).unwrap_or_default();
-        ignored.push(format!("{place}: {name} does nothing here"));
+        let Some(item) = section.get(&name).filter(|item| !item.data.is_blank()) else { continue };
+        ignored.push(format!("{}: {name} does nothing here", item.place));
     }
 }
 

@@ -262,6 +262,14 @@ fn files_of_the_reference_implementation_are_checked_with_their_odd_roles() {
     assert!(text.contains("ping: matches more than one label: ping-average-ip4"), "{text}");
     let text = done(folder.path(), &["host", "--capabilities", "--config", "scamper.conf"]);
     assert!(text.contains("\"source.ip4\": \"192.0.2.1\""), "{text}");
+    // A key that is not the certificate's is found before the start.
+    let other = common.replace("s-1.key", "c-1.key");
+    for (name, rest) in [("supervisor.conf", supervisor), ("scamper.conf", host)] {
+        fs::write(folder.path().join(name), other.clone() + rest).unwrap();
+        let finished = run(folder.path(), &["check", "--config", name]);
+        assert_eq!(finished.code, 2);
+        assert!(finished.errors.contains("cannot be used together"), "{}", finished.errors);
+    }
     let broken = common.replace("s-1.key", "s-2.key") + supervisor;
     fs::write(folder.path().join("supervisor.conf"), broken).unwrap();
     let finished = run(folder.path(), &["check", "--config", "supervisor.conf"]);

@@ -102,6 +102,7 @@ pub fn warnings(settings: &Settings) -> Result<Vec<String>, ComponentError> {
         return Ok(Vec::new());
     }
     let (file, said) = configured(settings)?;
+    said.tls.clone().map(ServerTls::load).transpose()?;
     let offers = offers(&said, &Catalogue::scan(settings), settings);
     let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
     let of_access = said.access.warnings(&labels).into_iter();

@@ -72,7 +72,6 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
     let is_known = [
         "workflow",
         "registry_uri",
-        "registry_preload",
         "scheduler_max_results",
         "client_host",
         "client_port",
@@ -80,7 +79,6 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
         "specification_path",
         "result_path",
         "listen-port",
-        "listen-cap-link",
     ];
     for key in component.names() {
         if !is_known.contains(&key.as_str()) {
@@ -125,9 +123,10 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
     }
 }
 
+/// What has a value and does nothing here.
 fn leave_out(section: &Section<'_, '_>, key: &str) -> Option<String> {
-    let place = &section.get(key)?.place;
-    Some(format!("{place}: {key} does nothing here"))
+    let item = section.get(key).filter(|item| !item.data.is_blank())?;
+    Some(format!("{}: {key} does nothing here", item.place))
 }
 
 #[cfg(test)]

@@ -62,7 +62,13 @@ fn the_file_of_the_reference_implementation_is_read_as_it_is() {
         |who: &str| settings.peers.access.allows(&Identity::new(who), "x-ping-average-ip4");
     assert!(allows("org.mplane.SSB.Clients.Client-1"));
     assert!(!allows("org.mplane.ssb.clients.client-1"), "case counts");
-    assert_eq!(settings.ignored, ["supervisor.conf:23: supervisor does nothing here"]);
+    assert_eq!(
+        settings.ignored,
+        [
+            "supervisor.conf:11: scheduler_max_results does nothing here",
+            "supervisor.conf:23: supervisor does nothing here",
+        ]
+    );
 }
 
 #[test]
