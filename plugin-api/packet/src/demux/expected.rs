@@ -48,6 +48,11 @@ impl Expected {
         })
     }
 
+    /// What tells it from other probes, as the method declared.
+    pub(super) fn field(&self) -> u32 {
+        self.field
+    }
+
     /// Whether a direct answer is that of this probe, as far as `key` can tell.
     pub(super) fn is_answered_by(&self, key: Key, packet: &[u8], received: &Received) -> bool {
         if matches!(received.class, Class::EchoReply | Class::TimestampReply) {
@@ -79,16 +84,20 @@ impl Expected {
         received.class == Class::Udp && self.payload != 0 && begin(body) == self.payload
     }
 
-    /// Whether a quote is of this probe: by the field, or by octets 4 to 7 of its transport header. A
-    /// port is no secret, so with it the identification or those octets must be right too.
+    /// Whether a quote is of this probe: by the field. A port is no secret, so with it the
+    /// identification or octets 4 to 7 of the transport header must be right too; where the quote ends
+    /// before the acknowledgement number, the sequence number and the identification stand for it.
     pub(super) fn is_quoted(&self, key: Key, quoted: &[u8], header: &IpHeader) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        let by_field = key != Key::IpId && key.of_probe(quoted) == Some(self.field);
-        let by_word = long(transport, 4) == Some(self.word);
-        match key {
-            Key::None => false,
-            Key::RemotePort => by_field && (by_word || self.is_identified(quoted)),
-            _ => by_field || by_word && self.word_tells(key),
+        let by_word = || long(transport, 4) == Some(self.word);
+        let is_field = |shown| shown == self.field;
+        match (key, key.of_probe(quoted)) {
+            (Key::None | Key::IpId, _) => false,
+            (Key::RemotePort, Some(shown)) => {
+                is_field(shown) && (by_word() || self.is_identified(quoted))
+            }
+            (Key::TcpAcknowledgement, None) => by_word() && self.is_identified(quoted),
+            (_, shown) => shown.is_some_and(is_field),
         }
     }
 
@@ -108,12 +117,6 @@ impl Expected {
             _ => checksum(protocol, transport).is_some_and(|seen| seen == self.checksum),
         };
         shown || self.is_identified(quoted)
-    }
-
-    /// Octets 4 to 7 are length and checksum in UDP, which two probes may share; the sequence number
-    /// in TCP; identifier and sequence number in ICMP.
-    fn word_tells(&self, key: Key) -> bool {
-        !matches!(key, Key::None | Key::IpId | Key::RemotePort)
     }
 
     /// Whether the IPv4 identification of a quote is that of this probe.

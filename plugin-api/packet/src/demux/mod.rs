@@ -25,8 +25,8 @@ const MAX_LINGERING: u16 = 256;
 /// Probes that are searched for one that a quote without ports could be of.
 const MAX_SEARCHED: usize = 4096;
 
-/// Quotes without our ports that may fit no probe before such quotes are believed no more. Little but the
-/// IPv4 identification is secret in them: a million guesses would hit.
+/// Quotes that may fit no probe before they are believed no more for the IPv4 identification alone, as those
+/// without our ports are: a million guesses would hit.
 const MAX_BARE_MISSES: u32 = 8;
 /// Probes after which one such miss is forgiven.
 const FORGIVEN_AFTER: u32 = 4096;

@@ -70,6 +70,10 @@ impl Demux {
         };
         let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
+        // An error goes to who sent the packet: another end means damage that the checksum does not show.
+        if mapped(received.to) != flow.key.local_address {
+            return Found::Nothing;
+        }
         let by_field = |slot: &Slot| {
             slot.expected.is_quoted(flow.field, quoted, &header)
                 && slot.expected.is_evident(quoted, &header)
@@ -89,12 +93,22 @@ impl Demux {
         {
             return Found::Probe(slot, Quality::Exact);
         }
-        let weak = if is_v4 { self.find(flow, identified) } else { None };
+        // With another field than its own a probe is not told by an identification that is nearly right,
+        // and no router changes a sequence number of ICMP.
+        let identified = |slot: &Slot| match flow.field.of_probe(quoted) {
+            Some(shown) if flow.field != Key::IpId && shown != slot.expected.field() => {
+                flow.field != Key::IcmpSequence && slot.expected.has_identification(quoted)
+            }
+            _ => slot.expected.is_identified(quoted),
+        };
+        let may_guess = is_v4 && self.bare_misses < MAX_BARE_MISSES;
+        let weak = if may_guess { self.find(flow, identified) } else { None };
         let evident = |slot: &Slot| slot.expected.is_evident(quoted, &header);
-        match weak.or_else(|| self.only_waiting(flow, evident)) {
-            Some(slot) => Found::Probe(slot, Quality::Weak),
-            None => Found::Flow(id),
-        }
+        let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
+            self.bare_misses += u32::from(may_guess);
+            return Found::Flow(id);
+        };
+        Found::Probe(slot, Quality::Weak)
     }
 
     /// A quote that ends before the ports: it is credited where its destination and identification

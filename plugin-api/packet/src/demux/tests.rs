@@ -150,6 +150,25 @@ fn an_error_is_credited_by_port_then_by_identification_even_one_too_many_or_swap
 }
 
 #[test]
+fn an_error_that_shows_another_sequence_number_is_not_credited_for_its_identification() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    demux.sent(flow, 1, &echo(1), LEFT);
+    let mut quoted = echo(1);
+    quoted[27] ^= 4;
+    assert_eq!(demux.receive(&error(&quoted, 28)), Match::Foreign);
+    assert_eq!(token(demux.receive(&error(&echo(1), 28))), Some((1, Quality::Exact)));
+}
+
+#[test]
+fn an_error_that_was_not_sent_to_who_sent_the_probe_is_foreign() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    demux.sent(flow, 1, &echo(1), LEFT);
+    let mut elsewhere = error(&echo(1), 28);
+    elsewhere[19] ^= 2;
+    assert_eq!(demux.receive(&elsewhere), Match::Foreign);
+}
+
+#[test]
 fn a_translated_destination_is_accepted_when_the_local_port_is_unique() {
     let sent = udp(9, 33_435);
     let (mut demux, flow) = opened(&sent, Key::RemotePort, false);

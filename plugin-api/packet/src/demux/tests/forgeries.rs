@@ -298,11 +298,13 @@ fn a_datagram_from_another_port_than_the_probed_one_is_no_answer() {
 }
 
 /// Whatever happens to an answer on its way, it is refused, is nobody's, or is the answer to the very
-/// probe that it was made for.
+/// probe that it was made for. What damage does to the field of the probe without a trace in any checksum
+/// cannot be told from the answer to that other probe: it is rare.
 #[test]
 fn no_damaged_answer_is_credited_to_another_probe() {
     let cases: Vec<_> = cases().collect();
     let total = attempts(60_000) / cases.len() as u32;
+    let mut escaped = 0;
     for (method, six) in cases {
         let mut random = Random(4);
         let (mut demux, _, probes) = waiting(method, six, &mut random);
@@ -327,11 +329,24 @@ fn no_damaged_answer_is_credited_to_another_probe() {
                 let _ = demux.receive(cut);
                 continue;
             }
-            if let Some((found, _)) = token(demux.receive(cut)) {
-                assert_eq!(found as usize, number, "{method:?}, IPv6 {six}: {damaged:x?}");
+            let Some((found, _)) = token(demux.receive(cut)) else { continue };
+            if found as usize != number {
+                let bears = quoted_field(cut, method.key(six));
+                let field = method.key(six).of_probe(&probes[found as usize]);
+                assert_eq!(bears, field, "{method:?}, IPv6 {six}: {damaged:x?}");
+                escaped += 1;
             }
         }
     }
+    // Two bits of one weight, one up and one down.
+    println!("{escaped} answers became those to other probes, checksums intact");
+    assert!(escaped <= 2 + attempts(0) / 200_000, "{escaped}, with {total} per case");
+}
+
+/// What an error shows of the probe that it quotes.
+fn quoted_field(packet: &[u8], key: Key) -> Option<u32> {
+    let received = classify(packet).unwrap();
+    key.of_probe(&packet[received.quote?])
 }
 
 /// Flips bits, sets octets, cuts, lengthens, or moves a piece.
