@@ -254,6 +254,7 @@ impl Host {
                 source: None,
                 started_wall_ns: 0,
                 ended_wall_ns: 0,
+                clock_steps: Vec::new(),
             };
             let (status, record) = conclude(running, ended, &mut self.identities);
             notices.push(Notice::Ended { run, status, record: Box::new(record) });
@@ -375,6 +376,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         counters: ended.counters,
         not_sent: ended.not_sent_errno.iter().map(reason).collect(),
         clock: ended.stamps,
+        clock_steps: ended.clock_steps,
         rows: running.rows,
     };
     (status, record)

@@ -6,7 +6,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use serde_json::{Map, Value as Json};
-use sonde_engine::Counters;
+use sonde_engine::{ClockStep, Counters};
 use sonde_plugin_api::{
     descriptor::RowWriter,
     json::{put, put_address, put_text, put_time},
@@ -45,6 +45,8 @@ pub struct Record {
     pub not_sent: Vec<(String, u64)>,
     /// Who stamped departures and arrivals.
     pub clock: (&'static str, &'static str),
+    /// Times that the wall clock was set meanwhile.
+    pub clock_steps: Vec<ClockStep>,
     pub(crate) rows: Rows,
 }
 
@@ -165,11 +167,8 @@ impl Record {
         out.extend_from_slice(b",\"parameters\":");
         out.extend_from_slice(&self.plan.parameters_json);
         self.write_counters(out);
-        out.extend_from_slice(b",\"clock\":{\"tx\":");
-        put_text(self.clock.0, out);
-        out.extend_from_slice(b",\"rx\":");
-        put_text(self.clock.1, out);
-        out.extend_from_slice(b"},\"tables\":{");
+        write_clock(self.clock, &self.clock_steps, out);
+        out.extend_from_slice(b",\"tables\":{");
         for (index, writer) in self.plan.writers.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
@@ -208,5 +207,49 @@ impl Record {
             put(&reasons, out);
         }
         out.push(b'}');
+    }
+}
+
+/// Who stamped, and how the wall clock was set meanwhile.
+fn write_clock(stamps: (&str, &str), steps: &[ClockStep], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"clock\":{\"tx\":");
+    put_text(stamps.0, out);
+    out.extend_from_slice(b",\"rx\":");
+    put_text(stamps.1, out);
+    for (number, step) in steps.iter().enumerate() {
+        out.extend_from_slice(if number == 0 { b",\"steps\":[" } else { b"," });
+        out.extend_from_slice(b"{\"time\":");
+        put_time(i128::from(step.wall_ns), out);
+        out.extend_from_slice(b",\"step_us\":");
+        put(&(step.step_ns / 1000), out);
+        out.push(b'}');
+    }
+    if !steps.is_empty() {
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_the_wall_clock_stand_with_who_stamped_where_there_were_some() {
+        let step = |wall_ns, step_ns| ClockStep { wall_ns, step_ns };
+        let steps =
+            [step(1_000_000_000, -315_532_800_000_000_000), step(61_000_000_500, 2_500_999)];
+        for (steps, expected) in [
+            (&steps[..0], r#"{"x":0,"clock":{"tx":"user","rx":"kernel"}}"#),
+            (
+                &steps[..],
+                r#"{"x":0,"clock":{"tx":"user","rx":"kernel","steps":[{"time":"1970-01-01T00:00:01.000000Z","step_us":-315532800000000},{"time":"1970-01-01T00:01:01.000000Z","step_us":2500}]}}"#,
+            ),
+        ] {
+            let mut out = b"{\"x\":0".to_vec();
+            write_clock(("user", "kernel"), steps, &mut out);
+            out.push(b'}');
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

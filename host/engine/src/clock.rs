@@ -185,6 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_ten_years_inside_a_batch_changes_no_round_trip_time() {
+        for step in [10 * YEAR, -10 * YEAR] {
+            let now = monotonic();
+            let mut clock = clock_at(now);
+            let departures = [now - 300_000, now - 200_000].map(|at| clock.wall_of(at));
+            let first = clock.wall_of(now - 100_000);
+            let difference = clock.difference + step;
+            clock.look(now + 1_000_000, difference);
+            let second = clock.wall_of(now + 500_000);
+            while clock.now() < now + 1_000_000 {
+                std::hint::spin_loop();
+            }
+            let left = departures.map(|stamp| clock.monotonic_of(stamp, now - 500_000).unwrap());
+            let came = [first, second].map(|stamp| clock.arrival(stamp).unwrap());
+            assert_eq!([came[0] - left[0], came[1] - left[1]], [200_000, 700_000], "{step}");
+        }
+    }
+
+    #[test]
     fn a_stamp_that_could_be_from_either_side_of_a_step_is_refused() {
         let now = monotonic();
         let mut clock = clock_at(now);

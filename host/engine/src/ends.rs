@@ -58,6 +58,7 @@ impl<H> State<H> {
             source: None,
             started_wall_ns: wall,
             ended_wall_ns: wall,
+            clock_steps: Vec::new(),
         })));
     }
 
@@ -113,7 +114,7 @@ impl<H> State<H> {
         self.unsent -= usize::from(ended.counters.sent == 0);
         self.runs.remove(&ended.run);
         self.release_number(ended.port, ended.number, plugin_knows);
-        let wall = |at: u64| at.saturating_add_signed(self.wall_offset_ns);
+        let clock_steps = self.steps_during(&ended);
         self.news.outputs.push(Output::Ended(Box::new(Ended {
             run: ended.run,
             end,
@@ -121,8 +122,9 @@ impl<H> State<H> {
             not_sent_errno: ended.not_sent,
             stamps: (name(ended.stamps.0), name(ended.stamps.1)),
             source: ended.source,
-            started_wall_ns: wall(ended.started),
-            ended_wall_ns: wall(self.now),
+            started_wall_ns: ended.started.saturating_add_signed(ended.wall_offset_ns),
+            ended_wall_ns: self.now.saturating_add_signed(self.wall_offset_ns),
+            clock_steps,
         })));
     }
 }

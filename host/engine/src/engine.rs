@@ -1,7 +1,7 @@
 //! The loop: one thread that sends, receives and keeps time, for all measurements.
 //!
 //! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
-//! The parts are in `arrivals`, `actions`, `flows`, `departures` and `ends`.
+//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `starts`, `steps` and `ends`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,21 +26,16 @@ use crate::{
     flows::Opening,
     identifiers::Identifiers,
     link::Link,
-    output::{News, Output, PortId, RunId, Start, Statistics},
+    output::{ClockStep, News, Output, PortId, RunId, Start, Statistics},
     pacing::{self, CLASSES, Pacer, QUANTUM_NS},
     policy::Policy,
     ports::{GONE, PortState},
     recent::Recent,
-    tasks::{FlowState, Phase, Slab, Task, TaskIndex, Waiting},
-    timers::{SWEEP_AT, Timers},
+    tasks::{FlowState, Slab, Task, TaskIndex, Waiting},
+    timers::SWEEP_AT,
     wheel::Wheel,
 };
 
-/// Time to finish after an interrupt.
-const GRACE_NS: u64 = 1_000_000_000;
-/// A number whose task was taken from the plugin is not used again for so long: actions that it
-/// had on the way are nobody's.
-const NUMBER_REST_NS: u64 = 10_000_000_000;
 /// Commands of one turn, so that a campaign that begins does not keep its first probes from leaving.
 const MAX_COMMANDS: usize = 256;
 /// Longest sleep.
@@ -93,6 +88,8 @@ struct Wishes {
 pub(crate) struct State<H> {
     pub(crate) now: u64,
     pub(crate) wall_offset_ns: i64,
+    /// When the wall clock was set, monotonic, and how.
+    pub(crate) clock_steps: VecDeque<(u64, ClockStep)>,
     pub(crate) config: Config,
     pub(crate) demux: Demux,
     pub(crate) wheel: Wheel<Timer>,
@@ -129,7 +126,7 @@ pub(crate) struct State<H> {
     pub(crate) recent: Recent,
     pub(crate) news: News,
     /// Parameters of the task that begins; kept for its memory.
-    params: Vec<u8>,
+    pub(crate) params: Vec<u8>,
     pub(crate) statistics: Statistics,
 }
 
@@ -156,6 +153,7 @@ impl<H> State<H> {
         Self {
             now,
             wall_offset_ns: 0,
+            clock_steps: VecDeque::new(),
             config,
             demux: Demux::new(seed),
             wheel: Wheel::new(now),
@@ -218,79 +216,6 @@ impl<H> State<H> {
         self.recent.is_busy() && self.config.packets_per_second < HIGH_RATE
     }
 
-    fn start(&mut self, start: &Start) {
-        let Some(index) = self.ports.iter().position(|port| port.id == start.port) else {
-            return self.refuse(start.run, "its plugin is not loaded");
-        };
-        if let Err(lost) = self.ports[index].port.ready() {
-            return self.refuse(start.run, &lost.reason);
-        }
-        let port = &mut self.ports[index];
-        if port.resting.front().is_some_and(|(until, _)| *until <= self.now)
-            && let Some((_, number)) = port.resting.pop_front()
-        {
-            port.free.push(number);
-        }
-        let number = port.free.pop().unwrap_or_else(|| {
-            port.numbers.push(None);
-            port.numbers.len() as u32 - 1
-        });
-        port.tasks += 1;
-        let task = self.tasks.insert(Task {
-            run: start.run,
-            port: index as u32,
-            number,
-            phase: Phase::Running,
-            parting_packets: start.parting_packets,
-            budget: start.packet_budget.unwrap_or(u64::MAX),
-            client: start.client,
-            counters: Default::default(),
-            not_sent: Vec::new(),
-            stamps: (0, 0),
-            source: None,
-            started: self.now,
-            flows: Vec::new(),
-            turns: Default::default(),
-            batch: 0,
-            is_ready: [false; 2],
-            timers: Timers::default(),
-            opening: 0,
-            output: Default::default(),
-            refused: false,
-        });
-        port.numbers[number as usize] = Some(task);
-        self.unsent += 1;
-        self.runs.insert(start.run, task);
-        let event = Event {
-            kind: EventKind::Start,
-            at: self.now,
-            sent: self.identifiers.random(),
-            aux: start.method,
-            ..Event::ZERO
-        };
-        let mut params = std::mem::take(&mut self.params);
-        params.clear();
-        start.params.write(&mut params);
-        self.deliver(task, event, &params);
-        self.params = params;
-    }
-
-    fn interrupt(&mut self, task: TaskIndex) {
-        let generation = self.tasks.generation(task);
-        let Some(entry) = self.tasks.get_mut(task).filter(|task| task.phase == Phase::Running)
-        else {
-            return;
-        };
-        entry.phase = Phase::Parting { packets: entry.parting_packets };
-        self.wheel.arm(self.now + GRACE_NS, Timer::Grace { task, generation });
-        let event = Event { kind: EventKind::Interrupt, at: self.now, ..Event::ZERO };
-        self.deliver(task, event, &[]);
-        // What has not left is not worth waiting for any more; who waits for it has to know.
-        for send in self.unqueue(task, None, |_| true) {
-            self.not_sent(task, send, libc::ECANCELED, false);
-        }
-    }
-
     fn fire_timers(&mut self) {
         let mut due = Vec::new();
         self.wheel.fire(self.now, |at, timer| due.push((at, timer)));
@@ -330,21 +255,6 @@ impl<H> State<H> {
             ..Event::ZERO
         };
         self.deliver(expired.owner, event, &[]);
-    }
-
-    /// Frees the plugin's number of a task that is over.
-    pub(crate) fn release_number(&mut self, port: u32, number: u32, plugin_knows: bool) {
-        let now = self.now;
-        let port = &mut self.ports[port as usize];
-        port.tasks = port.tasks.saturating_sub(1);
-        if let Some(entry) = port.numbers.get_mut(number as usize) {
-            *entry = None;
-        }
-        if plugin_knows {
-            port.free.push(number);
-        } else {
-            port.resting.push_back((now + NUMBER_REST_NS, number));
-        }
     }
 
     fn is_behind(&self) -> bool {
@@ -402,7 +312,7 @@ impl<L: Link> Core<L> {
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.link.poll();
         self.state.now = now;
-        self.state.wall_offset_ns = self.link.wall_of(now).wrapping_sub(now).cast_signed();
+        self.state.compare_clocks(self.link.wall_of(now));
         self.state.recent.look(now);
         let goes_on = self.handle_commands();
         let state = &mut self.state;

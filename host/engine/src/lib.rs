@@ -23,6 +23,8 @@ mod ports;
 mod privileges;
 mod recent;
 mod route;
+mod starts;
+mod steps;
 mod sys;
 mod tasks;
 mod timers;
@@ -31,6 +33,8 @@ mod wheel;
 pub use config::{Config, Limits, Rate, Stamps};
 pub use engine::PortMaker;
 pub use handle::{Engine, Handle, OpenError, PolicySetter, drop_capabilities};
-pub use output::{Counters, End, Ended, News, Output, Params, PortId, RunId, Start, Statistics};
+pub use output::{
+    ClockStep, Counters, End, Ended, News, Output, Params, PortId, RunId, Start, Statistics,
+};
 pub use policy::{ListError, Policy, Prefixes};
 pub use route::local_addresses;

@@ -153,10 +153,21 @@ pub struct Ended {
     pub stamps: (&'static str, &'static str),
     /// Address that its first flow sent from.
     pub source: Option<IpAddr>,
-    /// Wall time, ns since 1970.
+    /// Wall time, ns since 1970, as the clock was set then.
     pub started_wall_ns: u64,
     /// As `started_wall_ns`.
     pub ended_wall_ns: u64,
+    /// Times that the wall clock was set while it ran; the last ones of many.
+    pub clock_steps: Vec<ClockStep>,
+}
+
+/// The wall clock was set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClockStep {
+    /// When that was noticed, on the clock as it is since; ns since 1970.
+    pub wall_ns: u64,
+    /// By how much, forwards where positive.
+    pub step_ns: i64,
 }
 
 /// How a measurement ended.

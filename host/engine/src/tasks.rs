@@ -34,6 +34,8 @@ pub(crate) struct Task {
     pub(crate) stamps: (u8, u8),
     pub(crate) source: Option<IpAddr>,
     pub(crate) started: u64,
+    /// Wall time minus monotonic time at the start.
+    pub(crate) wall_offset_ns: i64,
     /// Flows that it has open.
     pub(crate) flows: Vec<FlowId>,
     /// Flows of each class whose turn comes within the task's.

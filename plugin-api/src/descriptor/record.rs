@@ -57,7 +57,33 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
                 },
                 "required": ["sent", "not_sent", "answered", "late", "duplicates"],
             },
-            "clock": {"type": "object", "properties": {"tx": stamp(), "rx": stamp()}},
+            "clock": {
+                "type": "object",
+                "properties": {
+                    "tx": stamp(),
+                    "rx": stamp(),
+                    "steps": {
+                        "type": "array",
+                        "description": "times that the wall clock was set during the measurement; \
+                                        differences of times are not changed by it",
+                        "items": {
+                            "type": "object",
+                            "properties": {
+                                "time": {
+                                    "type": "string",
+                                    "format": "date-time",
+                                    "description": "when it was noticed, as the clock is since",
+                                },
+                                "step_us": {
+                                    "type": "integer",
+                                    "description": "by how much; forwards where positive",
+                                },
+                            },
+                            "required": ["time", "step_us"],
+                        },
+                    },
+                },
+            },
             "tables": {"type": "object", "properties": tables, "required": table_names},
         },
         "required": [

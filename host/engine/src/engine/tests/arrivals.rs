@@ -195,3 +195,32 @@ fn an_answer_in_fragments_is_delivered_once_and_whole() {
     assert_eq!(payload[20..], whole[20..]);
     assert_eq!(event.at, bench.core.link.now);
 }
+
+#[test]
+fn a_wall_clock_set_by_ten_years_is_told_and_changes_no_difference() {
+    const TEN_YEARS: i64 = 3652 * 86_400 * SECOND.cast_signed();
+    for step in [TEN_YEARS, -TEN_YEARS] {
+        let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+        bench.core.link.wall_step = step;
+        bench.core.link.now += 3 * MS;
+        bench.receives(reply(7, 1));
+        bench.turn();
+        let event = plugin.told_of(EventKind::Packet)[0];
+        assert_eq!((event.sent, event.at - event.sent), (EPOCH + MS, 3 * MS));
+        plugin.finishes(0);
+        bench.after(MS);
+        let ended = bench.ended().remove(0);
+        assert_eq!(ended.clock_steps.len(), 1);
+        assert_eq!(ended.clock_steps[0].step_ns, step);
+        let passed = ended.ended_wall_ns.wrapping_sub(ended.started_wall_ns).cast_signed();
+        // From the start, at EPOCH, on the clock as it was, to the end on the clock as it is.
+        assert_eq!(passed - step, (5 * MS).cast_signed());
+        assert_eq!(ended.clock_steps[0].wall_ns, ended.ended_wall_ns - MS);
+
+        // What begins later has not seen it.
+        let task = bench.started(&plugin, 2);
+        plugin.finishes(task);
+        bench.turn();
+        assert_eq!(bench.ended()[0].clock_steps, []);
+    }
+}

@@ -45,6 +45,8 @@ pub(super) struct Left {
 #[derive(Debug, Default)]
 pub(super) struct FakeLink {
     pub(super) now: u64,
+    /// By how much the wall clock was set.
+    pub(super) wall_step: i64,
     /// What is not here is reached at once.
     pub(super) lookups: HashMap<IpAddr, Lookup>,
     pub(super) broadcast: Option<IpAddr>,
@@ -72,7 +74,7 @@ impl Link for FakeLink {
     }
 
     fn wall_of(&self, at: u64) -> u64 {
-        at + WALL_OFFSET
+        (at + WALL_OFFSET).saturating_add_signed(self.wall_step)
     }
 
     fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
