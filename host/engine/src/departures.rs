@@ -119,7 +119,7 @@ impl<L: Link> Core<L> {
             return;
         };
         let egress = match self.link.lookup(now, &flow.query) {
-            Lookup::Ready(route) => route.egress,
+            Lookup::Ready(route) if self.has_source(flow, &route) => route.egress,
             Lookup::Pending if send.tries < MAX_TRIES => {
                 send.tries += 1;
                 return self.state.put_off(task, Waiting { packet: packet.into(), send });
@@ -127,6 +127,7 @@ impl<L: Link> Core<L> {
             found => {
                 let errno = match found {
                     Lookup::Unreachable(errno) => errno,
+                    Lookup::Ready(_) => libc::EADDRNOTAVAIL,
                     _ => libc::EHOSTUNREACH,
                 };
                 self.state.give_back(&send);

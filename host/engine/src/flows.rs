@@ -197,6 +197,13 @@ impl<L: Link> Core<L> {
         }
     }
 
+    /// Whether the address that the flow sends from is still this machine's.
+    pub(crate) fn has_source(&self, flow: &FlowState, route: &Route) -> bool {
+        let source = unmapped(flow.key.local_address);
+        // What the kernel has chosen just now is.
+        flow.query.source.is_none() && route.source == source || self.link.is_local(source)
+    }
+
     /// Finds a local identifier, and opens the flow.
     fn identify(
         &mut self,

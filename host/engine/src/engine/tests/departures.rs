@@ -257,3 +257,19 @@ fn what_waits_when_an_interrupt_comes_is_reported_as_not_sent() {
     let unsent = (EventKind::SendError, libc::ECANCELED);
     assert_eq!(seen, [(EventKind::Interrupt, 0), unsent, unsent]);
 }
+
+#[test]
+fn nothing_leaves_with_an_address_that_the_machine_has_lost_until_it_is_back() {
+    let mut bench = Bench::new();
+    let (plugin, task, flow) = measuring(&mut bench);
+    bench.core.link.address = Some("192.0.2.77".parse().unwrap());
+    plugin.sends(task, flow, 1, MS, &echo(7, 1));
+    bench.turn();
+    let errors = plugin.told_of(EventKind::SendError);
+    assert_eq!(i32::from(errors[0].code), libc::EADDRNOTAVAIL);
+    assert_eq!(bench.core.link.left.len(), 0);
+    bench.core.link.address = None;
+    plugin.sends(task, flow, 2, MS, &echo(7, 2));
+    bench.turn();
+    assert_eq!(bench.core.link.left.len(), 1);
+}

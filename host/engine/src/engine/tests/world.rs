@@ -50,6 +50,8 @@ pub(super) struct FakeLink {
     /// What is not here is reached at once.
     pub(super) lookups: HashMap<IpAddr, Lookup>,
     pub(super) broadcast: Option<IpAddr>,
+    /// What it is now, instead of `LOCAL`.
+    pub(super) address: Option<IpAddr>,
     /// What the kernel says of the next packets; then it takes all, or says `always`.
     pub(super) results: VecDeque<Result<(), i32>>,
     pub(super) always: Option<i32>,
@@ -80,7 +82,7 @@ impl Link for FakeLink {
     fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
         self.lookups.get(&query.destination).copied().unwrap_or(Lookup::Ready(Route {
             interface: 2,
-            source: LOCAL.parse().unwrap(),
+            source: self.address.unwrap_or(LOCAL.parse().unwrap()),
             next_hop: query.destination,
             mtu: 1500,
             egress: Egress::Raw { interface: 2 },
@@ -88,7 +90,7 @@ impl Link for FakeLink {
     }
 
     fn is_local(&self, address: IpAddr) -> bool {
-        address == LOCAL.parse::<IpAddr>().unwrap()
+        address == self.address.unwrap_or(LOCAL.parse().unwrap())
     }
 
     fn is_broadcast(&self, address: IpAddr) -> bool {
