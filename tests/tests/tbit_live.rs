@@ -48,6 +48,8 @@ fn linux_behaves_as_linux_does_and_the_kernel_of_the_prober_keeps_silent() {
         ("icw", "icw-success"),
         ("blind-rst", "blind-challenge"),
         ("blind-syn", "blind-challenge"),
+        ("blind-data", "blind-challenge"),
+        ("blind-fin", "blind-challenge"),
     ];
     for target in [TARGET4, TARGET6] {
         let source = if target == TARGET4 { "198.51.100.1" } else { "2001:db8::1" };

@@ -236,7 +236,12 @@ impl<'a, R: Rows> Connection<'a, R> {
                         let reset = Probe::tcp_rst(opening.port, segment.acknowledgement);
                         let _ = flow.send_stamped(reset.immediate().ttl(opening.ttl)).await;
                     }
-                    return Err(Refusal::WrongNumber(Box::new(segment)));
+                    if segment.has(flags::SYN | flags::ACK) {
+                        return Err(Refusal::WrongNumber(Box::new(segment)));
+                    }
+                    // An old connection between the same ports: the reset ends it (RFC 9293,
+                    // section 3.5.1), the next SYN opens the new one.
+                    continue;
                 }
                 let handshake = (number == 0).then(|| segment.at.since(sent));
                 return Ok(Self::opened(ctx, flow, opening, first, segment, handshake, record));

@@ -9,6 +9,8 @@ use sonde_plugin_api::{packet::tcp::flags, prelude::Probe};
 use crate::{rows::Verdict, session::Session};
 
 const TRIES: u8 = 3;
+/// In any window, and not exact.
+const OFFSET: i32 = 10;
 /// How long a reaction may take.
 const WAIT: Duration = Duration::from_secs(2);
 /// How long the server has to go on.
@@ -28,7 +30,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             continue;
         }
         let next = session.connection.sending.next();
-        let at = next.wrapping_add_signed(session.params.offset);
+        let at = next.wrapping_add_signed(session.params.offset.unwrap_or(OFFSET));
         sent += 1;
         session.summary.blind_sent = Some(sent);
         let probe = Probe::tcp(session.connection.port)

@@ -17,6 +17,7 @@ mod rows;
 mod run;
 mod sack;
 mod session;
+mod stray;
 mod views;
 
 use sonde_plugin_api::prelude::*;

@@ -19,6 +19,10 @@ choices! {
         BlindRst = "blind-rst",
         /// SYNs in the window.
         BlindSyn = "blind-syn",
+        /// Data with a wrong acknowledgement.
+        BlindData = "blind-data",
+        /// An end with a wrong acknowledgement.
+        BlindFin = "blind-fin",
     }
 }
 
@@ -44,8 +48,9 @@ params! {
         url: String = "/".to_owned() => "scamper.tbit.url" { max_length: 1000, short: 'u' },
         /// Packets-too-big, or blind segments, at most; 0 is 4 and 3.
         attempts: u8 = 0 => "scamper.tbit.attempts" { range: 0..=4, short: 'q' },
-        /// How far blind segments are from the number that the server expects.
-        offset: i32 = 10 => "scamper.tbit.offset" { short: 'o' },
+        /// How far blind segments are from the number that the server expects, 10 unless said; of data and
+        /// ends how far their acknowledgement is off, -70000 unless said.
+        offset: Option<i32> => "scamper.tbit.offset" { short: 'o' },
         /// Fast open cookie, hexadecimal, of 4 to 16 octets.
         cookie: Option<Hex> => "scamper.tbit.cookie" { max_length: 16, short: 'f' },
         /// Window scale that is offered; 0 offers none.

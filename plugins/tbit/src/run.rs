@@ -15,6 +15,7 @@ use crate::{
     rows::{SummaryRow, TbitRow, Verdict},
     sack,
     session::{Session, log},
+    stray,
 };
 
 /// How long the server may take to close after us.
@@ -108,6 +109,7 @@ async fn test(session: &mut Session<'_>) -> Verdict {
             Test::Icw => icw::icw(session).await,
             Test::BlindRst => blind::blind(session, flags::RST).await,
             Test::BlindSyn => blind::blind(session, flags::SYN).await,
+            Test::BlindData | Test::BlindFin => stray::stray(session).await,
         }
     };
     verdict.await.unwrap_or_else(|verdict| verdict)

@@ -41,6 +41,8 @@ struct Behaviour {
     blind: Blind,
     /// Never acknowledges data.
     is_deaf: bool,
+    /// Has an old connection between the same ports.
+    has_old: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +67,7 @@ const LINUX: Behaviour = Behaviour {
     sets_df: true,
     blind: Blind::Challenges,
     is_deaf: false,
+    has_old: false,
 };
 
 /// One connection of a server that sends a page to whoever sends it a whole request.
@@ -198,6 +201,13 @@ impl Host for Server {
         }
         let Some(queue) = &mut self.queue else {
             self.peer = Some((header.destination, header.source, ports.0, ports.1));
+            if self.behaviour.has_old {
+                self.behaviour.has_old = bits & flags::RST == 0;
+                if self.behaviour.has_old {
+                    self.answer(net, flags::ACK, ISN, &[], &[]);
+                }
+                return;
+            }
             self.queue = Some(ReceiveQueue::new(sequence.wrapping_add(1), 60_000));
             let mut options = vec![TcpOption::MaximumSegmentSize(MSS as u16)];
             self.has_sack = self.behaviour.sack && Options::parse(&transport[20..]).sack_permitted;
@@ -219,6 +229,15 @@ impl Host for Server {
             return;
         }
         let data = view.payload();
+        let acknowledged = view.acknowledgement().unwrap();
+        if distance(ISN, acknowledged) < -60_000 && self.behaviour.blind != Blind::Accepts {
+            match self.behaviour.blind {
+                Blind::Challenges => self.acknowledge(net),
+                Blind::Resets => self.answer(net, flags::RST, acknowledged, &[], &[]),
+                _ => {}
+            }
+            return;
+        }
         if self.behaviour.is_deaf && !data.is_empty() {
             return;
         }
@@ -371,6 +390,30 @@ fn what_comes_of_blind_segments_is_told() {
         assert_eq!(blind(Blind::Resets), Verdict::BlindRst);
         assert_eq!(blind(Blind::OpensAnew), Verdict::BlindSynNew);
     }
+}
+
+#[test]
+fn what_comes_of_data_and_ends_with_a_wrong_acknowledgement_is_told() {
+    for test in [Test::BlindData, Test::BlindFin] {
+        for (blind, wanted) in [
+            (Blind::Accepts, Verdict::BlindAccepted),
+            (Blind::Challenges, Verdict::BlindChallenge),
+            (Blind::Ignores, Verdict::BlindIgnored),
+            (Blind::Resets, Verdict::BlindRst),
+        ] {
+            let (run, row) = run(test, Behaviour { blind, ..LINUX });
+            assert_eq!(row.result, wanted, "{test:?} {blind:?} {run}");
+            let sent = if blind == Blind::Resets { 1 } else { 3 };
+            assert_eq!(row.blind_sent, Some(sent), "{test:?} {blind:?}");
+        }
+    }
+}
+
+#[test]
+fn an_old_connection_between_the_same_ports_is_reset_and_a_new_one_opened() {
+    let (run, row) = run(Test::Null, Behaviour { has_old: true, ..LINUX });
+    assert_eq!(row.result, Verdict::NullSuccess, "{run}");
+    assert_eq!(row.handshake_rtt_us, None, "two SYNs were sent");
 }
 
 #[test]
