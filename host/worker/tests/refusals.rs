@@ -157,6 +157,7 @@ fn program_that_is_no_worker_is_lost_with_what_it_says() {
         program: program.into(),
         plugin: plugin("raw"),
         store: place.store(),
+        kept: None,
         limits: limits(),
         name: "fixture".into(),
     };

@@ -143,6 +143,7 @@ fn older_plugin_runs_on_a_newer_host_and_a_newer_plugin_is_refused_by_an_older_o
         program: program.clone(),
         plugin: older,
         store: place.store(),
+        kept: None,
         limits: limits(),
         name: "older".into(),
     })

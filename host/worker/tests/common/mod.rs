@@ -100,6 +100,7 @@ impl Place {
             program: program(),
             plugin: plugin.to_owned(),
             store: self.store(),
+            kept: None,
             limits,
             name: "fixture".into(),
         })
