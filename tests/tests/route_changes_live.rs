@@ -125,17 +125,21 @@ fn an_interface_that_goes_down_and_up_loses_no_probe_and_those_meanwhile_are_not
 #[ignore = "needs root: makes network namespaces"]
 fn an_address_that_is_taken_away_sends_nothing_until_it_is_back() {
     let lab = two_links();
-    let fates = ping_through(
-        &lab,
-        TARGET4,
-        &[],
-        |lab| lab.ip("src", "addr del 198.51.100.1/30 dev src-dst"),
-        |lab| {
-            lab.ip("src", "addr add 198.51.100.1/30 dev src-dst");
-            first_link(lab);
-        },
-    );
-    assert_not_sent_meanwhile(&fates, TARGET4);
+    for (target, family, address) in
+        [(TARGET4, "-4", "198.51.100.1/30"), (TARGET6, "-6", "2001:db8::1/64")]
+    {
+        let fates = ping_through(
+            &lab,
+            target,
+            &[],
+            |lab| lab.ip("src", &format!("{family} addr del {address} dev src-dst")),
+            |lab| {
+                lab.ip("src", &format!("{family} addr add {address} dev src-dst"));
+                first_link(lab);
+            },
+        );
+        assert_not_sent_meanwhile(&fates, target);
+    }
 }
 
 #[test]
