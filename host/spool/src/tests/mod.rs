@@ -6,7 +6,7 @@ mod power_cut;
 
 use disk::Memory;
 
-use crate::{AppendError, Options, Spool};
+use crate::{AppendError, OpenError, Options, Spool};
 
 const SMALL: Options = Options { segment_octets: 400, cap_octets: 4000 };
 
@@ -127,4 +127,14 @@ fn after_a_failed_sync_the_records_go_to_another_segment() {
     let mut dice = disk::Dice(5);
     let mut after = open(&disk.after_power_cut(&mut dice));
     assert_eq!(delivered(&mut after), [b"first".to_vec(), b"second".to_vec()]);
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(folder.path(), Options::default()).unwrap();
+    let refused = Spool::open(folder.path(), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    drop(spool);
+    assert!(Spool::open(folder.path(), Options::default()).is_ok());
 }
