@@ -100,6 +100,13 @@ pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
     high.is_none().then_some(octets)
 }
 
+/// Hexadecimal digits with a 0 before the first of them.
+#[must_use]
+pub fn padded_hex(text: &str) -> String {
+    let text = text.trim();
+    format!("0{}", text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text))
+}
+
 /// `true`, `True`, `yes`, `on`, `1` and their opposites.
 #[must_use]
 pub fn parse_bool(text: &str) -> Option<bool> {

@@ -47,6 +47,9 @@ pub struct Parameter {
     /// Octets of a text or of octets, entries of a list, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u32>,
+    /// Of octets: an odd count of digits is taken as if a 0 stood before them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub odd_digits: bool,
     /// Whether it must be given.
     #[serde(default)]
     pub required: bool,
@@ -304,7 +307,11 @@ impl Parameter {
             Type::String => Value::Text(self.choice(item)?),
             Type::Address => Value::Ip(item.parse::<IpAddr>().ok()?),
             Type::Duration => Value::Duration(text::parse_duration(item)?),
-            Type::Hex => Value::Bytes(text::parse_hex(item)?),
+            Type::Hex => {
+                let padded =
+                    || text::parse_hex(&text::padded_hex(item)).filter(|_| self.odd_digits);
+                Value::Bytes(text::parse_hex(item).or_else(padded)?)
+            }
             Type::Time | Type::List | Type::Map => return None,
         };
         Some(value)

@@ -143,6 +143,7 @@ fn parameter(at: &str, parameter: &Parameter) -> Checked {
         min: None,
         max: None,
         max_length: None,
+        odd_digits: false,
         ..parameter.clone()
     };
     let mut ends = Vec::new();

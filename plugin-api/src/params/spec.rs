@@ -29,6 +29,7 @@ where
     one_of: Option<&'static [T::Scalar]>,
     is_one_of: fn(&[T::Scalar], &T::Scalar) -> bool,
     max_length: Option<u32>,
+    odd_digits: bool,
     default_ip4: Option<T>,
     default_ip6: Option<T>,
 }
@@ -52,6 +53,7 @@ where
             one_of: None,
             is_one_of: |_, _| true,
             max_length: None,
+            odd_digits: false,
             default_ip4: None,
             default_ip6: None,
         }
@@ -83,6 +85,13 @@ where
     #[must_use]
     pub fn max_length(mut self, most: u32) -> Self {
         self.max_length = Some(most);
+        self
+    }
+
+    /// An odd count of hexadecimal digits is taken as if a 0 stood before them.
+    #[must_use]
+    pub fn odd_digits(mut self, is_accepted: bool) -> Self {
+        self.odd_digits = is_accepted;
         self
     }
 
@@ -215,6 +224,7 @@ where
             min,
             max,
             max_length: self.max_length,
+            odd_digits: self.odd_digits,
             required: !has_default,
             short: self.short,
             alias: self.alias.to_owned(),

@@ -53,6 +53,7 @@ impl<'a> Answer<'a> {
             sent: Some(reply.sent()),
             tx: Some(reply.sent_by().into()),
             rx: Some(reply.received_by().into()),
+            protocol: self.header.as_ref().map(|header| header.protocol),
             tos: self.header.as_ref().map(|header| header.tos),
             ip_id: self.header.as_ref().and_then(|header| header.identification),
             // In IPv6 also what came whole, but ready to be cut.

@@ -11,6 +11,9 @@ use sonde_plugin_api::{
 
 use crate::kind::Kind;
 
+/// Probes of one run: as many round-trip times are kept, of 8 octets each.
+const MOST_PROBES: u32 = 10_000_000;
+
 params! {
     pub struct PingParams {
         /// Address to probe.
@@ -20,7 +23,7 @@ params! {
         /// Router on the same link to send through; the route decides where it is not given.
         gateway: Option<IpAddr> => "sonde.ping.gateway" { short: 'r' },
         /// Probes to send.
-        count: u32 = 4 => "when.count" { range: 1..=65_535, short: 'c' },
+        count: u32 = 4 => "when.count" { range: 1..=MOST_PROBES, short: 'c' },
         /// Time from one probe to the next.
         period: Duration = Duration::from_secs(1) => "when.period" {
             range: Duration::from_millis(1)..=Duration::from_secs(20), short: 'i', alias: "interval"
@@ -48,8 +51,11 @@ params! {
         timestamp: Option<String> => "sonde.ping.timestamp" { max_length: 80, short: 'T' },
         /// Exact payload, hexadecimal.
         payload: Option<Hex> => "scamper.ping.payload" { max_length: 1000, short: 'B' },
-        /// What the payload is filled with, hexadecimal, again and again.
-        pattern: Option<Hex> => "scamper.ping.pattern" { max_length: 16, short: 'p' },
+        /// What the payload is filled with, hexadecimal, again and again; an odd count of digits gets
+        /// a leading 0.
+        pattern: Option<Hex> => "scamper.ping.pattern" {
+            max_length: 16, odd_digits: true, short: 'p'
+        },
         /// What the ICMP checksum shall be, decimal or 0x and hexadecimal.
         checksum: Option<String> => "scamper.ping.icmp.checksum" { short: 'C' },
         /// Sequence number of the first probe, TCP (32 bits) or ICMP (16 bits); others follow.
@@ -72,6 +78,8 @@ params! {
         },
         /// Tell what is known so far after each so many probes; 0 does not.
         every: u32 = 0 => "sonde.ping.every" { range: 0..=65_535, short: 'y' },
+        /// Any number, which is in the record and changes nothing.
+        userid: u32 = 0 => "sonde.ping.userid" { short: 'U' },
     }
 }
 

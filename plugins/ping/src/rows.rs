@@ -91,6 +91,8 @@ row! {
         ttl: Option<u8>,
         /// Length of the answer with its IP header, octets.
         size: Option<u32>,
+        /// IP protocol of the answer: 1 or 58 is ICMP, 6 TCP, 17 UDP.
+        protocol: Option<u8>,
         /// ICMP type of the answer.
         icmp_type: Option<u8>,
         /// ICMP code of the answer.

@@ -66,6 +66,7 @@ fn full() -> Capability {
         .parameter("sonde.ping.acknowledgement", Constraint::Any)
         .parameter("sonde.ping.mss", Constraint::range(0, 65_535))
         .parameter("sonde.ping.mtu", Constraint::range(0, 65_535))
+        .parameter("sonde.ping.userid", Constraint::Any)
         .order("seq");
     for (element, column) in COLUMNS {
         view = view.column(element, column);
@@ -74,7 +75,7 @@ fn full() -> Capability {
 }
 
 /// Elements of the full view, and the columns of `replies` that they show.
-const COLUMNS: [(&str, &str); 33] = [
+const COLUMNS: [(&str, &str); 34] = [
     ("time", "time"),
     ("sequence", "seq"),
     ("scamper.ping.reply.kind", "kind"),
@@ -89,6 +90,7 @@ const COLUMNS: [(&str, &str); 33] = [
     ("scamper.ping.reply.size", "size"),
     ("scamper.ping.reply.ipid", "ip_id"),
     ("scamper.ping.reply.fragmented", "fragmented"),
+    ("scamper.ping.reply.proto", "protocol"),
     ("scamper.ping.reply.icmp.type", "icmp_type"),
     ("scamper.ping.reply.icmp.code", "icmp_code"),
     ("scamper.ping.reply.icmp.nexthopmtu", "mtu"),

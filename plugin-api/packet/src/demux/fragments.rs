@@ -1,11 +1,13 @@
-//! Fragments of answers: kept where their sender is somebody who is probed.
+//! Fragments of answers: kept where their sender is somebody who is probed, or where they could be
+//! of an ICMP error, which anybody on the way may send. The latter wait in a place of their own, so
+//! that who floods it with them is in nobody's way but that of other routers' errors in parts.
 
 use std::{hash::BuildHasher, net::IpAddr};
 
 use foldhash::quality::FixedState;
 
 use super::Demux;
-use crate::{IpHeader, Reassembly, mapped};
+use crate::{IpHeader, Reassembly, mapped, protocol};
 
 /// Counters of peers; a power of two. Peers that share one only let more fragments wait.
 const COUNTERS: usize = 4096;
@@ -15,13 +17,21 @@ const COUNTERS: usize = 4096;
 pub(super) struct Fragments {
     /// Flows by a number made of the peer's address; stays where it has overflowed.
     peers: Box<[u16]>,
-    reassembly: Reassembly,
+    /// Of who is probed.
+    answers: Reassembly,
+    /// Of ICMP from everybody else.
+    errors: Reassembly,
     state: FixedState,
 }
 
 impl Fragments {
     pub(super) fn new(state: FixedState) -> Self {
-        Self { peers: vec![0; COUNTERS].into(), reassembly: Reassembly::default(), state }
+        Self {
+            peers: vec![0; COUNTERS].into(),
+            answers: Reassembly::default(),
+            errors: Reassembly::default(),
+            state,
+        }
     }
 
     fn index(&self, peer: &[u8; 16]) -> usize {
@@ -51,11 +61,16 @@ impl Demux {
     /// Takes a part of a packet ([`IpHeader::is_part`]) of which nothing lies behind the end; `now` is
     /// monotonic, ns. The whole packet, with the headers of its first part, once all of it is there.
     ///
-    /// Parts from nobody that a flow is open to are not kept.
+    /// Parts from nobody that a flow is open to are kept where they are of ICMP, as long as any flow
+    /// is open.
     pub fn gather(&mut self, packet: &[u8], header: &IpHeader, now: u64) -> Option<Vec<u8>> {
-        if !self.fragments.is_watched(header.source) {
-            return None;
+        let is_icmp = matches!(header.protocol, protocol::ICMP | protocol::ICMPV6);
+        if self.fragments.is_watched(header.source) {
+            self.fragments.answers.receive(packet, header, now)
+        } else if is_icmp && !self.by_key.is_empty() {
+            self.fragments.errors.receive(packet, header, now)
+        } else {
+            None
         }
-        self.fragments.reassembly.receive(packet, header, now)
     }
 }

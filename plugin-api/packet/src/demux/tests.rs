@@ -88,6 +88,17 @@ fn fragments_are_gathered_from_who_is_probed_as_long_as_a_flow_is_open() {
     );
     let flow = demux.open(key, Key::IcmpSequence, 0, false).unwrap();
     assert!(!gather(&mut demux, &whole) && gather(&mut demux, &last));
+    // A router may send an error in parts, but nothing else.
+    for (protocol, is_kept) in [(crate::protocol::ICMP, true), (crate::protocol::UDP, false)] {
+        let from_router = |part: &[u8]| {
+            let mut part = part.to_vec();
+            part[9] = protocol;
+            part[12..16].copy_from_slice(&[192, 0, 2, 254]);
+            part
+        };
+        assert!(!gather(&mut demux, &from_router(&whole)));
+        assert_eq!(gather(&mut demux, &from_router(&last)), is_kept);
+    }
     demux.close(flow);
     assert!(!gather(&mut demux, &whole) && !gather(&mut demux, &last));
 }

@@ -218,12 +218,14 @@ fn sequence_numbers_of_icmp_wrap_and_their_answers_find_their_probes() {
 }
 
 #[test]
-fn the_largest_count_wraps_the_sequence_number_and_confuses_nothing() {
-    let params = PingParams { period: ms(1), ..ping(TARGET4, 65_535) };
-    let run = Sim::new(net().drop("target", [65_535]), SEED)
-        .keep_entries(0)
-        .run::<Ping>(PingParams { sequence: Some(7), ..params });
-    let SummaryRow { answered, lost, duplicates, late, .. } = summary(&run);
-    assert_eq!((answered, lost, duplicates, late), (65_534, 1, 0, 0));
-    assert_eq!(of_kind(&run, "timeout"), [65_534]);
+fn sequence_numbers_and_ports_wrap_and_confuse_nothing() {
+    for method in [IcmpEcho, UdpDport] {
+        let params = PingParams { period: ms(1), ..ping_by(method, 66_000) };
+        let run =
+            Sim::new(net().drop("target", [65_540]), SEED).keep_entries(0).run::<Ping>(params);
+        let SummaryRow { answered, lost, duplicates, late, .. } = summary(&run);
+        assert_eq!((answered, lost, duplicates, late), (65_999, 1, 0, 0), "{method}");
+        assert_eq!(of_kind(&run, "timeout"), [65_539], "{method}");
+        assert_eq!(summary(&run).max_us, Some(4000), "{method}");
+    }
 }

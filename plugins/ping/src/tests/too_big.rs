@@ -62,6 +62,19 @@ fn answers_in_fragments_are_answers_whoever_cut_them() {
 }
 
 #[test]
+fn an_error_of_a_router_that_comes_in_fragments_is_an_error() {
+    let net = || net().and("r1 quote full").and("link vantage <- r1 mtu 300");
+    for method in [IcmpEcho, Udp] {
+        let params = PingParams { method, ttl: 1, ..large(TARGET4, 0, 3) };
+        let run = run_in(net(), params);
+        assert_eq!(of_kind(&run, "error"), [0, 1, 2], "{run}");
+        assert_eq!(run.table("replies").column("fragmented"), [true; 3]);
+        // No router quotes more (RFC 1812, section 4.3.2.3).
+        assert_eq!(run.table("replies").column("size"), [576; 3]);
+    }
+}
+
+#[test]
 fn the_trick_counts_fragmented_answers_and_ends_without_an_echo_reply() {
     let trick = |count| PingParams { tbt: true, rcount: 2, ..large(TARGET6, 1280, count) };
     let run = run_in(net(), trick(10));

@@ -52,6 +52,11 @@ fn payload_pattern_and_checksum_are_on_the_wire() {
     assert_eq!(transports(&run_in(net(), payload))[0][8..], [1, 2, 3]);
     let pattern = PingParams { pattern: Some(Hex(vec![7, 8])), size: 33, ..ping(TARGET4, 1) };
     assert_eq!(transports(&run_in(net(), pattern))[0][8..], [7, 8, 7, 8, 7]);
+    let method = describe_method::<Ping>();
+    let parse =
+        |name| method.parameters.iter().find(|p| p.name == name).unwrap().parse("abc", None);
+    assert_eq!(parse("pattern"), Ok(Value::Bytes(vec![0x0a, 0xbc])), "a leading 0");
+    assert!(parse("payload").is_err(), "exact octets");
     for target in [TARGET4, TARGET6] {
         for (text, word) in [("0x1234", 0x1234), ("77", 77), ("0", 0)] {
             let params = PingParams { checksum: Some(text.to_owned()), ..ping(target, 3) };
