@@ -104,3 +104,8 @@ fn the_capabilities_of_tracelb_are_those_of_the_seed_to_the_token() {
 fn the_capabilities_of_trace_are_those_of_the_seed_to_the_token() {
     assert_golden("trace");
 }
+
+#[test]
+fn the_capabilities_of_tracebox_are_those_of_the_seed_to_the_token() {
+    assert_golden("tracebox");
+}

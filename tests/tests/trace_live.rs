@@ -214,3 +214,33 @@ fn the_text_is_that_of_a_traceroute() {
     }
     assert_eq!(lines.len(), 7, "{}", run.output);
 }
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_thousand_paths_at_once_are_all_found() {
+    let lab = lab();
+    let list = tempfile::NamedTempFile::new().unwrap();
+    let base = u32::from(std::net::Ipv4Addr::new(198, 18, 1, 0));
+    let four = (0..500).map(|number| std::net::Ipv4Addr::from(base + number * 7).to_string());
+    let six = (1..=500).map(|number| format!("2001:db8:1::{number:x}"));
+    let lines: String = four.chain(six).map(|target| target + "\n").collect();
+    std::fs::write(list.path(), lines).unwrap();
+    let mut command = lab.command("src", sonde());
+    command
+        .args(["run", "trace", "--format", "json", "--pps", "5000", "--targets"])
+        .arg(list.path());
+    let run = Finished::of(&mut command);
+    assert_eq!(run.code, 0, "{}", run.errors);
+    let records = run.records();
+    assert_eq!(records.len(), 1000);
+    for record in records {
+        let target = record["destination"].as_str().unwrap();
+        let routers = if target.contains(':') { TARGET6 } else { TARGET4 };
+        let mut wanted = expected(routers);
+        // About an address that is none of its interfaces' an IPv6 host speaks from another one.
+        wanted[4].1 =
+            if routers == TARGET6 { "2001:db8:0:4::2".to_owned() } else { target.to_owned() };
+        assert_eq!(hops(&record), wanted, "{record}");
+        assert_eq!(record["stop"], "reached");
+    }
+}

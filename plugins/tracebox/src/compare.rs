@@ -1,0 +1,170 @@
+//! A packet as it was sent and as it is quoted: what is different, and what cannot be told.
+//!
+//! A field is compared only where all its octets are quoted; otherwise it is unknown, never unchanged.
+
+use sonde_plugin_api::packet::{IpHeader, protocol};
+
+use crate::{
+    fields::{Field, IPV4, IPV6, TCP_BEHIND, TCP_FIRST, UDP},
+    option_names,
+    rows::Change,
+};
+
+/// One difference.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Modification {
+    pub(crate) field: String,
+    pub(crate) change: Change,
+    /// Hexadecimal.
+    pub(crate) sent: Option<String>,
+    /// Hexadecimal.
+    pub(crate) seen: Option<String>,
+    /// It changes at every hop, by nature.
+    pub(crate) is_expected: bool,
+}
+
+/// Everything that a quote tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Comparison {
+    pub(crate) modifications: Vec<Modification>,
+    pub(crate) unknown: Vec<String>,
+    /// The whole TCP header, or that of UDP, is quoted.
+    pub(crate) has_transport: bool,
+}
+
+/// Compares what is quoted of a probe with the probe.
+pub(crate) fn compare(sent: &[u8], quoted: &[u8]) -> Comparison {
+    let mut found = Comparison::default();
+    let Ok(ours) = IpHeader::parse(sent) else { return found };
+    let theirs = IpHeader::parse(quoted).ok();
+    let network = if ours.source.is_ipv4() { IPV4 } else { IPV6 };
+    let transport = sent.get(ours.header_octets..).unwrap_or_default();
+    let seen = theirs
+        .as_ref()
+        .filter(|theirs| theirs.protocol == ours.protocol)
+        .and_then(|theirs| quoted.get(theirs.header_octets..))
+        .unwrap_or_default();
+    if ours.protocol == protocol::TCP {
+        found.fields(TCP_BEHIND, transport, seen);
+        found.options(transport, seen);
+        found.fields(TCP_FIRST, transport, seen);
+    } else {
+        found.fields(UDP, transport, seen);
+        found.has_transport = seen.len() >= 8;
+    }
+    found.fields(network, sent, quoted);
+    found
+}
+
+impl Comparison {
+    fn fields(&mut self, fields: &[Field], sent: &[u8], quoted: &[u8]) {
+        for field in fields {
+            let Some(sent) = field.read(sent) else { continue };
+            match field.read(quoted) {
+                None => self.unknown.push(field.name.to_owned()),
+                Some(seen) if seen != sent => self.modifications.push(Modification {
+                    field: field.name.to_owned(),
+                    change: Change::Changed,
+                    sent: Some(field.shown(sent)),
+                    seen: Some(field.shown(seen)),
+                    is_expected: field.is_expected,
+                }),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// TCP options, by kind: order and padding do not count.
+    fn options(&mut self, sent: &[u8], quoted: &[u8]) {
+        let Some(seen) = option_area(quoted) else {
+            self.unknown.push("TCP::Options".to_owned());
+            return;
+        };
+        self.has_transport = true;
+        let (sent, _) = options(option_area(sent).unwrap_or_default());
+        let (seen, is_malformed) = options(seen);
+        self.option_lists(&sent, &seen);
+        if is_malformed {
+            self.modifications.push(Modification {
+                field: "TCP::Options::malformed".to_owned(),
+                change: Change::Changed,
+                sent: None,
+                seen: None,
+                is_expected: false,
+            });
+        }
+    }
+
+    fn option_lists(&mut self, sent: &[(u8, &[u8])], seen: &[(u8, &[u8])]) {
+        let find = |list: &[(u8, &[u8])], kind: u8| {
+            list.iter().find(|option| option.0 == kind).map(|option| hex(option.1))
+        };
+        let mut note = |kind: u8, change: Change, before: Option<String>, after: Option<String>| {
+            self.modifications.push(Modification {
+                field: format!("TCP::Options::{}", option_names::name(kind)),
+                change,
+                sent: before,
+                seen: after,
+                is_expected: false,
+            });
+        };
+        for (kind, content) in sent {
+            match find(seen, *kind) {
+                Some(after) if after != hex(content) => {
+                    note(*kind, Change::Changed, Some(hex(content)), Some(after));
+                }
+                _ => {}
+            }
+        }
+        for (kind, content) in sent {
+            if find(seen, *kind).is_none() {
+                note(*kind, Change::Removed, Some(hex(content)), None);
+            }
+        }
+        for (kind, content) in seen {
+            if find(sent, *kind).is_none() {
+                note(*kind, Change::Added, None, Some(hex(content)));
+            }
+        }
+    }
+
+    /// What the destination's own segment grants of the options of a probe.
+    pub(crate) fn of_answer(probe: &[u8], answer: &[u8]) -> Self {
+        let area = |packet: &[u8]| {
+            let header = IpHeader::parse(packet).ok()?;
+            option_area(packet.get(header.header_octets..)?).map(<[u8]>::to_vec)
+        };
+        let mut found = Self::default();
+        if let (Some(sent), Some(seen)) = (area(probe), area(answer)) {
+            found.option_lists(&options(&sent).0, &options(&seen).0);
+        }
+        found
+    }
+}
+
+/// The options of a TCP header, where all of them are there.
+fn option_area(transport: &[u8]) -> Option<&[u8]> {
+    let end = usize::from(*transport.get(12)? >> 4) * 4;
+    transport.get(20..end.max(20))
+}
+
+/// Kinds with their content, without fillers; and whether the list makes no sense from some point on.
+fn options(mut area: &[u8]) -> (Vec<(u8, &[u8])>, bool) {
+    let mut found = Vec::new();
+    while let [kind, rest @ ..] = area {
+        match (kind, rest.first().map(|octets| usize::from(*octets))) {
+            (0, _) => break,
+            (1, _) => area = rest,
+            (_, Some(octets)) if octets >= 2 && octets <= area.len() => {
+                found.push((*kind, &area[2..octets]));
+                area = &area[octets..];
+            }
+            _ => return (found, true),
+        }
+    }
+    (found, false)
+}
+
+fn hex(octets: &[u8]) -> String {
+    sonde_plugin_api::text::hex(octets)
+}

@@ -1,0 +1,57 @@
+//! Between which hops a modification happened.
+//!
+//! A hop that did not quote the field says nothing of it, and so does not narrow the interval.
+
+use std::net::IpAddr;
+
+use crate::{
+    compare::{Comparison, Modification},
+    rows::{Change, IntervalRow},
+};
+
+/// What a hop told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) ttl: u8,
+    pub(crate) addr: IpAddr,
+    pub(crate) comparison: Comparison,
+}
+
+impl Told {
+    fn knows(&self, field: &str) -> bool {
+        // Of options that are not quoted only their being unknown is noted.
+        let is_option = field.starts_with("TCP::Options::");
+        let unknown = &self.comparison.unknown;
+        !unknown.iter().any(|it| it == field || is_option && it == "TCP::Options")
+    }
+
+    fn shows(&self, field: &str, change: Change) -> bool {
+        let is_it = |it: &Modification| it.field == field && it.change == change;
+        self.comparison.modifications.iter().any(is_it)
+    }
+}
+
+/// Every modification that does not happen by nature, where it was seen first.
+pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
+    let mut rows: Vec<IntervalRow> = Vec::new();
+    for (at, hop) in hops.iter().enumerate() {
+        for modification in hop.comparison.modifications.iter().filter(|it| !it.is_expected) {
+            let Modification { field, change, .. } = modification;
+            if rows.iter().any(|row| row.field == *field && row.change == *change) {
+                continue;
+            }
+            let is_plain = |hop: &&Told| hop.knows(field) && !hop.shows(field, *change);
+            let before = hops[..at].iter().rev().find(is_plain);
+            rows.push(IntervalRow {
+                field: field.clone(),
+                change: *change,
+                after_ttl: before.map_or(0, |hop| hop.ttl),
+                after_addr: before.map(|hop| hop.addr),
+                first_ttl: hop.ttl,
+                first_addr: Some(hop.addr),
+                reverted: hops[at + 1..].iter().any(|hop| is_plain(&hop)),
+            });
+        }
+    }
+    rows
+}

@@ -1,0 +1,32 @@
+//! What can be chosen of a tracebox run. Names are those of the seed system's elements.
+
+use sonde_plugin_api::prelude::*;
+
+params! {
+    pub struct TraceboxParams {
+        /// Address whose path is looked at.
+        destination: IpAddr => "destination.{ip}",
+        /// Address to send from, one of the host's; the route decides where it is not given.
+        source: Option<IpAddr> => "source.{ip}" { short: 'I' },
+        /// UDP probes; TCP SYN unless said.
+        udp: bool = false => "scamper.tracebox.udp" { short: 'u' },
+        /// Destination port; 0 is 80.
+        dport: u16 = 80 => "scamper.tracebox.dport" { alias: "destination-port", short: 'd' },
+        /// Source port; 0 lets the host choose.
+        sport: u16 = 0 => "scamper.tracebox.sport" { alias: "source-port" },
+        /// The probe, such as IP/TCP/MSS(1460)/ECE: the protocols, then what they carry.
+        probe: Option<String> => "scamper.tracebox.probe" { max_length: 256, short: 'p' },
+        /// Also say what the changed fields hold.
+        values: bool = false => "scamper.tracebox.values" { short: 'v' },
+        /// How long to wait for an answer; 0 is 3 s.
+        wait: Duration = Duration::from_secs(3) => "scamper.tracebox.wait" {
+            range: Duration::ZERO..=Duration::from_secs(255), short: 'w'
+        },
+        /// Probes to a hop that does not answer; 0 is 1.
+        attempts: u8 = 3 => "scamper.tracebox.attempts" { short: 'q' },
+        /// Last TTL; 0 is 255.
+        maxttl: u8 = 64 => "scamper.tracebox.maxttl" { unit: "hops", short: 'm' },
+        /// Silent hops in a row that end the run; 0 is no limit.
+        gaplimit: u8 = 5 => "scamper.tracebox.gaplimit" { unit: "hops", short: 'g' },
+    }
+}

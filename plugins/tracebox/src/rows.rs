@@ -1,0 +1,142 @@
+//! What a run tells: a row for each hop, one for each modification, and a summary.
+
+use sonde_plugin_api::prelude::*;
+
+choices! {
+    /// What became of a field.
+    pub enum Change {
+        /// It is there with another value.
+        Changed = "changed",
+        /// It was not in the probe.
+        Added = "added",
+        /// It was in the probe and is there no more.
+        Removed = "removed",
+    }
+}
+
+choices! {
+    /// Who says it.
+    pub enum Origin {
+        /// A quote: it happened on the way.
+        Path = "path",
+        /// The destination's own answer: it may be the destination's choice.
+        Endpoint = "endpoint",
+    }
+}
+
+row! {
+    /// A field that is not as it was sent.
+    pub struct ModificationRow {
+        /// As TCP::Options::MSS.
+        field: String,
+        /// What became of it.
+        change: Change,
+        /// In the probe, hexadecimal.
+        sent: Option<String>,
+        /// As it was seen, hexadecimal.
+        seen: Option<String>,
+        /// It changes at every hop, by nature.
+        expected: bool,
+    }
+}
+
+row! {
+    /// A hop, or its silence.
+    pub struct HopRow {
+        /// TTL that the probe left with.
+        ttl: u8,
+        /// Who answered; missing where nobody did.
+        addr: Option<IpAddr> => "scamper.tracebox.hop.{ip}",
+        /// How much of the probe is quoted: Empty, Layer 3 header, Layer 3 Header + First 8 L3 payload
+        /// bytes, Full packet.
+        quote: Option<String>,
+        /// Fields that are not as they were sent.
+        modifications: Vec<ModificationRow>,
+        /// Fields that are not quoted, so that nothing is known of them.
+        unknown: Vec<String>,
+        /// The modifications in one line, `-` in front of what was removed and `+` of what was added.
+        changes: String,
+        /// Round-trip time, microseconds, rounded down; missing for the destination's own segment.
+        rtt_us: Option<u64> { unit: "us" },
+        /// ICMP type of the answer.
+        icmp_type: Option<u8>,
+        /// ICMP code of the answer.
+        icmp_code: Option<u8>,
+        /// TTL or hop limit that the answer came with.
+        reply_ttl: Option<u8>,
+        /// Octets of the probe that are quoted.
+        quoted_octets: Option<u16> { unit: "octets" },
+        /// Who says so.
+        origin: Origin,
+        /// Probes that it took.
+        attempts: u8,
+        /// An address of the quoted probe is not the one that was sent.
+        translated: bool,
+    }
+}
+
+row! {
+    /// A modification, and between which hops it happened.
+    pub struct IntervalRow {
+        /// As TCP::Options::MSS.
+        field: String,
+        /// What became of it.
+        change: Change,
+        /// The last hop that quotes the field as it was sent; 0 is here.
+        after_ttl: u8,
+        /// That hop.
+        after_addr: Option<IpAddr>,
+        /// The first hop that quotes it otherwise.
+        first_ttl: u8,
+        /// That hop.
+        first_addr: Option<IpAddr>,
+        /// A hop behind quotes it as it was sent: more likely one router's mistake than a middlebox.
+        reverted: bool,
+    }
+}
+
+row! {
+    /// The whole run.
+    pub struct SummaryRow {
+        /// Why it stopped: reached, unreachable, gap_limit or max_ttl.
+        stop: String,
+        /// The probe with the largest TTL, hexadecimal.
+        probe: Hex,
+        /// Hops up to the end.
+        hop_count: u8 { unit: "hops" },
+        /// TCP flags of the destination's answer.
+        tcp_flags: Option<u8>,
+        /// Modifications that do not happen by nature.
+        modifications: u32,
+        /// Probes that left.
+        sent: u32,
+    }
+}
+
+tables! {
+    /// Rows of all tables.
+    pub enum TraceboxRow {
+        Hop(HopRow) = "hops",
+        Interval(IntervalRow) = "intervals",
+        Summary(SummaryRow) = "summary",
+    }
+}
+
+/// How the rows read on a terminal: as the tool of that name prints them.
+pub(crate) fn text() -> TextForm {
+    TextForm::new("tracebox to {target} ({destination})")
+        .line("hops", "addr", "{ttl|3}: {addr} [{quote}] {changes}")
+        .line("hops", "", "{ttl|3}: *")
+        .line(
+            "intervals",
+            "reverted",
+            "{field} {change} at hop {first_ttl} ({first_addr}) alone, as before behind it",
+        )
+        .line(
+            "intervals",
+            "after_ttl",
+            "{field} {change} between hop {after_ttl} ({after_addr}) and hop {first_ttl} ({first_addr})",
+        )
+        .line("intervals", "", "{field} {change} before hop {first_ttl} ({first_addr})")
+        .line("summary", "", "--- {stop} after {hop_count} hops, {modifications} modifications ---")
+}

@@ -1,0 +1,349 @@
+//! A run: one probe at a time, hop after hop, until somebody says that it ends.
+
+use sonde_plugin_api::{
+    packet::{Depth, Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol, tcp},
+    prelude::*,
+};
+
+use crate::{
+    compare::{Comparison, Modification, compare},
+    grammar::Spec,
+    intervals::{Told, intervals},
+    params::TraceboxParams,
+    rows::{Change, HopRow, ModificationRow, Origin, SummaryRow, TraceboxRow},
+};
+
+/// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
+const UDP_PAYLOAD: usize = 12;
+
+/// What all parts of a run share.
+struct Session {
+    ctx: Ctx<TraceboxRow>,
+    params: TraceboxParams,
+    flow: Flow,
+    spec: Spec,
+    dport: u16,
+    ip_id: u16,
+    sequence: u32,
+    payload: [u8; UDP_PAYLOAD],
+    sent: u32,
+    told: Vec<Told>,
+}
+
+/// What came back.
+struct Answer {
+    reply: Reply,
+    packet: Box<[u8]>,
+}
+
+/// Sends the probes and tells what came of them.
+pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result<(), Fail> {
+    if params.source.is_some_and(|source| source.is_ipv4() != params.destination.is_ipv4()) {
+        return Err(Fail::bad_params("source and destination are of different families"));
+    }
+    let is_v4 = params.destination.is_ipv4();
+    let spec = Spec::parse(params.probe.as_deref(), params.udp, is_v4, &mut || ctx.random())
+        .map_err(|error| Fail::bad_params(error.to_string()))?;
+    let peer = params.destination;
+    let flow = if spec.is_udp { FlowSpec::udp(peer) } else { FlowSpec::tcp(peer) };
+    // Whatever a middlebox does to the probe, its answer is that to the only one on its way.
+    let flow = flow.key(Key::None).hear_all().local(params.sport).tos(spec.tos);
+    let flow = ctx.open(params.source.map_or(flow, |source| flow.source(source))).await?;
+    let mut payload = [0; UDP_PAYLOAD];
+    payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());
+    let mut session = Session {
+        ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
+        sequence: ctx.random(),
+        dport: if params.dport == 0 { 80 } else { params.dport },
+        ctx,
+        params,
+        flow,
+        spec,
+        payload,
+        sent: 0,
+        told: Vec::new(),
+    };
+    session.walk().await
+}
+
+impl Session {
+    async fn walk(&mut self) -> Result<(), Fail> {
+        let last = if self.params.maxttl == 0 { 255 } else { self.params.maxttl };
+        let (mut stop, mut silent, mut hops, mut tcp_flags) = ("max_ttl", 0, 0, None);
+        for ttl in 1..=last {
+            let probe = self.packet(ttl)?;
+            let (answer, attempts) = self.ask(ttl, &probe).await?;
+            hops = ttl;
+            let Some(answer) = answer else {
+                self.ctx.emit(blank(ttl, attempts));
+                silent += 1;
+                if self.params.gaplimit != 0 && silent >= self.params.gaplimit {
+                    stop = "gap_limit";
+                    break;
+                }
+                continue;
+            };
+            silent = 0;
+            self.tell(ttl, attempts, &probe, &answer);
+            match answer.reply.class() {
+                Class::Tcp | Class::Udp => {
+                    tcp_flags = segment_flags(&answer.packet);
+                    stop = "reached";
+                    self.reset(&answer).await;
+                    break;
+                }
+                Class::Unreachable | Class::PacketTooBig => {
+                    stop = if self.is_end(&answer.reply) { "reached" } else { "unreachable" };
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let rows = intervals(&self.told);
+        let modifications = rows.len() as u32;
+        for row in rows {
+            self.ctx.emit(row);
+        }
+        self.ctx.stop(stop);
+        self.ctx.emit(SummaryRow {
+            stop: stop.to_owned(),
+            probe: Hex(self.packet(255)?),
+            hop_count: hops,
+            tcp_flags,
+            modifications,
+            sent: self.sent,
+        });
+        Ok(())
+    }
+
+    /// The probe, to the last octet.
+    fn packet(&self, ttl: u8) -> Result<Vec<u8>, Fail> {
+        let spec = &self.spec;
+        let (source_port, destination_port) = (self.flow.local, self.dport);
+        let transport = if spec.is_udp {
+            Transport::Udp { source_port, destination_port }
+        } else {
+            Transport::Tcp(TcpSegment {
+                source_port,
+                destination_port,
+                sequence: self.sequence,
+                acknowledgement: 0,
+                flags: spec.flags,
+                window: 65_535,
+                urgent: 0,
+                options: &spec.options,
+            })
+        };
+        let packet = Packet {
+            ip: Ip {
+                ttl,
+                tos: spec.tos,
+                identification: self.ip_id,
+                dont_fragment: false,
+                flow_label: spec.flow_label,
+                ..Ip::plain(self.flow.source, self.flow.peer)
+            },
+            transport,
+            payload: if spec.is_udp { Payload::Octets(&self.payload) } else { Payload::Zeros(0) },
+            checksum: None,
+        };
+        Ok(packet.to_vec()?)
+    }
+
+    /// Sends a probe until it is answered, and how many that took.
+    async fn ask(&mut self, ttl: u8, probe: &[u8]) -> Result<(Option<Answer>, u8), Fail> {
+        let wait = match self.params.wait {
+            Duration::ZERO => Duration::from_secs(3),
+            wait => wait,
+        };
+        let attempts = self.params.attempts.max(1);
+        for attempt in 1..=attempts {
+            let label = u32::from(ttl) << 8 | u32::from(attempt);
+            self.sent += 1;
+            self.flow.launch(label, Probe::raw(probe), wait);
+            loop {
+                let heard = self.flow.next_with(|heard, packet| {
+                    (heard.label, heard.outcome.clone(), Box::<[u8]>::from(packet))
+                });
+                let (heard, outcome, packet) = heard.await;
+                let is_it = heard.is_none_or(|heard| heard == label);
+                match outcome {
+                    Outcome::Reply(reply)
+                        if is_it && self.is_believable(probe, &reply, &packet) =>
+                    {
+                        return Ok((Some(Answer { reply, packet }), attempt));
+                    }
+                    // It was the one outcome of its probe, or of none.
+                    Outcome::Reply(reply) if heard == Some(label) && !reply.is_duplicate() => break,
+                    Outcome::Reply(_) => {}
+                    Outcome::Timeout { .. } if is_it => break,
+                    Outcome::Timeout { .. } => {}
+                    Outcome::Unsent(reason) => return Err(reason.into()),
+                }
+            }
+        }
+        Ok((None, attempts))
+    }
+
+    /// Something of the probe that nobody can guess came back, and it is whole.
+    fn is_believable(&self, probe: &[u8], reply: &Reply, packet: &[u8]) -> bool {
+        if reply.bad_checksum() || reply.is_duplicate() {
+            return false;
+        }
+        match reply.class() {
+            Class::Tcp => {
+                let Ok(header) = IpHeader::parse(packet) else { return false };
+                let segment = tcp::TcpView::new(header.transport(packet));
+                let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
+                let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
+                !is_ack || shown.is_some_and(|octets| octets <= 1) || self.has_shifted_sequence()
+            }
+            Class::Udp => self.spec.is_udp,
+            class if class.is_error() => {
+                let Some(quote) = reply.quote(packet) else { return false };
+                let quoted = packet.get(quote.range).unwrap_or_default();
+                let same = |range: std::ops::Range<usize>| {
+                    quoted.get(range.clone()).is_some_and(|seen| Some(seen) == probe.get(range))
+                };
+                if self.flow.peer.is_ipv4() {
+                    same(4..6) || same(24..28) || same(26..28)
+                } else {
+                    same(44..48)
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// A quote showed another sequence number: the answer may acknowledge that one.
+    fn has_shifted_sequence(&self) -> bool {
+        let is_it = |it: &Modification| it.field == "TCP::SeqNumber";
+        self.told.iter().any(|told| told.comparison.modifications.iter().any(is_it))
+    }
+
+    /// The destination says that nobody listens at the port: the probe got there.
+    fn is_end(&self, reply: &Reply) -> bool {
+        let port_unreachable = if self.flow.peer.is_ipv4() { 3 } else { 4 };
+        reply.class() == Class::Unreachable
+            && reply.icmp_code() == port_unreachable
+            && reply.from() == self.flow.peer
+    }
+
+    fn tell(&mut self, ttl: u8, attempts: u8, probe: &[u8], answer: &Answer) {
+        let Answer { reply, packet } = answer;
+        let addr = reply.from();
+        let mut row = HopRow {
+            addr: Some(addr),
+            rtt_us: Some(reply.rtt_us()).filter(|_| reply.sent() != Time(0)),
+            reply_ttl: Some(reply.ttl()),
+            ..blank(ttl, attempts)
+        };
+        if !reply.class().is_error() {
+            row.origin = Origin::Endpoint;
+            let (comparison, word) = of_endpoint(probe, packet);
+            row.changes = word.unwrap_or_else(|| self.line(&comparison));
+            row.modifications = rows(&comparison);
+            return self.ctx.emit(row);
+        }
+        let Some(quote) = reply.quote(packet) else { return self.ctx.emit(row) };
+        let quoted = packet.get(quote.range).unwrap_or_default();
+        let comparison = compare(probe, quoted);
+        row.icmp_type = Some(reply.icmp_type());
+        row.icmp_code = Some(reply.icmp_code());
+        row.quoted_octets = u16::try_from(quoted.len()).ok();
+        row.quote = Some(depth(quote.depth, comparison.has_transport).to_owned());
+        row.changes = self.line(&comparison);
+        row.modifications = rows(&comparison);
+        row.unknown.clone_from(&comparison.unknown);
+        row.translated = comparison.modifications.iter().any(|it| it.field.ends_with("Addr"));
+        self.told.push(Told { ttl, addr, comparison });
+        self.ctx.emit(row);
+    }
+
+    /// The modifications in one line, as the seed system writes them.
+    fn line(&self, comparison: &Comparison) -> String {
+        let names = comparison.modifications.iter().map(|modification| {
+            let sign = match modification.change {
+                Change::Changed => "",
+                Change::Added => "+",
+                Change::Removed => "-",
+            };
+            match modification.seen.as_ref().filter(|_| self.params.values) {
+                Some(seen) => format!("{sign}{}({seen})", modification.field),
+                None => format!("{sign}{}", modification.field),
+            }
+        });
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Closes what a SYN opened half.
+    async fn reset(&mut self, answer: &Answer) {
+        let both = tcp::flags::SYN | tcp::flags::ACK;
+        let opened = segment_flags(&answer.packet).is_some_and(|flags| flags & both == both);
+        let next = self.sequence.wrapping_add(1);
+        if opened {
+            let reset = Probe::tcp_rst(self.dport, next).immediate();
+            // Nobody is left to be told that it did not leave.
+            let _ = self.flow.send_stamped(reset).await;
+        }
+    }
+}
+
+/// What the destination's own packet says, and the word for it where it is no list of options.
+fn of_endpoint(probe: &[u8], packet: &[u8]) -> (Comparison, Option<String>) {
+    match segment_flags(packet) {
+        Some(flags) if flags & tcp::flags::RST != 0 => {
+            (Comparison::default(), Some("RST".to_owned()))
+        }
+        Some(flags) if flags & tcp::flags::FIN != 0 => {
+            (Comparison::default(), Some("FIN".to_owned()))
+        }
+        Some(_) => (Comparison::of_answer(probe, packet), None),
+        None => (Comparison::default(), None),
+    }
+}
+
+fn segment_flags(packet: &[u8]) -> Option<u8> {
+    let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
+    tcp::TcpView::new(header.transport(packet)).flags()
+}
+
+fn depth(depth: Depth, has_transport: bool) -> &'static str {
+    match depth {
+        Depth::Empty => "Empty",
+        Depth::Network => "Layer 3 header",
+        Depth::Full => "Full packet",
+        Depth::Partial if has_transport => "Full packet",
+        Depth::Eight | Depth::Partial => "Layer 3 Header + First 8 L3 payload bytes",
+    }
+}
+
+fn rows(comparison: &Comparison) -> Vec<ModificationRow> {
+    let row = |it: &Modification| ModificationRow {
+        field: it.field.clone(),
+        change: it.change,
+        sent: it.sent.clone(),
+        seen: it.seen.clone(),
+        expected: it.is_expected,
+    };
+    comparison.modifications.iter().map(row).collect()
+}
+
+fn blank(ttl: u8, attempts: u8) -> HopRow {
+    HopRow {
+        ttl,
+        addr: None,
+        quote: None,
+        modifications: Vec::new(),
+        unknown: Vec::new(),
+        changes: String::new(),
+        rtt_us: None,
+        icmp_type: None,
+        icmp_code: None,
+        reply_ttl: None,
+        quoted_octets: None,
+        origin: Origin::Path,
+        attempts,
+        translated: false,
+    }
+}

@@ -1,0 +1,172 @@
+use sonde_plugin_api::{descriptor::Descriptor, glue::describe_json, prelude::*};
+use sonde_testkit::{Net, Run, Sim, json};
+
+use crate::{METHODS, Tracebox, params::TraceboxParams};
+
+const TARGET4: &str = "198.51.100.9";
+const TARGET6: &str = "2001:db8:9::9";
+const SEED_PROBE: &str = "IP/TCP/MSS(1460)/ECE/CE/MPCAPABLE";
+
+fn net() -> Net {
+    Net::draw(
+        "vantage - r1 - r2 - r3 - target
+         r1 192.0.2.254 2001:db8:1::1
+         r2 203.0.113.2 2001:db8:2::2
+         r3 203.0.113.3 2001:db8:3::3
+         target 198.51.100.9 2001:db8:9::9 tcp 80",
+    )
+}
+
+fn tracebox(target: &str) -> TraceboxParams {
+    let wait = Duration::from_secs(1);
+    TraceboxParams { wait, attempts: 1, ..TraceboxParams::with(target.parse().unwrap()) }
+}
+
+#[track_caller]
+fn run_in(net: Net, params: TraceboxParams) -> Run {
+    let run = Sim::new(net, 1).run::<Tracebox>(params);
+    run.expect_done();
+    run
+}
+
+fn changes(run: &Run) -> Vec<String> {
+    run.table("hops").column("changes").iter().map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+fn intervals(run: &Run) -> Vec<(String, u64, u64)> {
+    let rows = run.table("intervals");
+    rows.iter()
+        .map(|row| {
+            let number = |name: &str| row[name].as_u64().unwrap();
+            (row["field"].as_str().unwrap().to_owned(), number("after_ttl"), number("first_ttl"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_descriptor_is_acceptable() {
+    let json = describe_json("sonde-tracebox", "0.1.0", METHODS);
+    let descriptor = Descriptor::from_json(&json).unwrap();
+    assert_eq!(descriptor.method("tracebox").unwrap().1.capabilities.len(), 4);
+}
+
+#[test]
+fn on_a_clean_path_nothing_but_the_ttl_and_its_checksum_changes() {
+    for (target, usual) in [(TARGET4, "IP::TTL IP::Checksum"), (TARGET6, "IPv6::HopLimit")] {
+        for udp in [false, true] {
+            let run = run_in(net(), TraceboxParams { udp, ..tracebox(target) });
+            // What the destination's SYN/ACK offers beyond the probe.
+            let end = if udp { usual } else { "+TCP::Options::MSS" };
+            assert_eq!(changes(&run), ["", usual, usual, end], "{run}");
+            assert_eq!((run.stop.as_str(), intervals(&run).len()), ("reached", 0), "{run}");
+        }
+    }
+}
+
+#[test]
+fn every_middlebox_is_reported_at_the_right_hop_with_the_right_name() {
+    let usual = |more: &str| format!("IP::TTL IP::Checksum{more}");
+    for (rule, probe, expected) in [
+        ("rewrite dscp 8 there", None, "IP::DiffServicesCP IP::TTL IP::Checksum".to_owned()),
+        ("rewrite ecn 2 there", None, usual(" IP::ECT")),
+        ("rewrite ecn 0 there", Some(SEED_PROBE), usual(" IP::CE")),
+        ("rewrite id 77 there", None, "IP::ID IP::TTL IP::Checksum".to_owned()),
+        (
+            "rewrite mss 1300",
+            Some(SEED_PROBE),
+            format!("TCP::Checksum TCP::Options::MSS {}", usual("")),
+        ),
+        ("rewrite window 1024 there", None, format!("TCP::Window TCP::Checksum {}", usual(""))),
+        ("shift-sequence 1000", None, format!("TCP::Checksum TCP::SeqNumber {}", usual(""))),
+        (
+            "blank sack-permitted",
+            Some("IP/TCP/SACKP"),
+            format!("TCP::Checksum -TCP::Options::SACKPermitted {}", usual("")),
+        ),
+        (
+            "nat-source 203.0.113.77 fix-up none",
+            None,
+            format!("TCP::Checksum {} IP::SourceAddr", usual("")),
+        ),
+    ] {
+        let params = TraceboxParams { probe: probe.map(str::to_owned), ..tracebox(TARGET4) };
+        let run = run_in(net().attributes("r1", rule), params);
+        // The router with the box quotes the packet as it came in.
+        assert_eq!(
+            changes(&run)[..3],
+            ["".to_owned(), expected.clone(), expected],
+            "{rule}\n{run}"
+        );
+        assert!(!intervals(&run).is_empty(), "{rule}");
+        assert!(intervals(&run).iter().all(|row| (row.1, row.2) == (1, 2)), "{rule}\n{run}");
+    }
+}
+
+#[test]
+fn what_is_not_quoted_is_unknown_and_not_unchanged() {
+    let net = || net().attributes("r1", "rewrite window 1024 there");
+    let net = net().attributes("r2", "quote 28");
+    let run = run_in(net, tracebox(TARGET4));
+    assert_eq!(changes(&run)[1], "IP::TTL IP::Checksum", "{run}");
+    let unknown = run.table("hops").column("unknown")[1].clone();
+    assert!(unknown.as_array().unwrap().contains(&json!("TCP::Window")), "{unknown}");
+    assert!(unknown.as_array().unwrap().contains(&json!("TCP::Options")));
+    // The interval is not narrowed by the hop that does not tell.
+    assert!(intervals(&run).contains(&("TCP::Window".to_owned(), 1, 3)), "{run}");
+}
+
+#[test]
+fn quote_classes_are_those_of_the_seed_system() {
+    for (quote, class) in [
+        ("quote full", "Full packet"),
+        ("quote 28", "Layer 3 Header + First 8 L3 payload bytes"),
+        ("quote header", "Layer 3 header"),
+    ] {
+        let run = run_in(net().attributes("r2", quote), tracebox(TARGET4));
+        assert_eq!(run.table("hops").column("quote")[1], class, "{quote}\n{run}");
+    }
+}
+
+#[test]
+fn a_silent_hop_is_one_row_and_the_numbers_behind_it_are_right() {
+    let run = run_in(net().silent("r2"), TraceboxParams { attempts: 3, ..tracebox(TARGET4) });
+    assert_eq!(run.table("hops").column("ttl"), [1, 2, 3, 4]);
+    assert_eq!(run.table("hops").column("addr")[1], json!(null));
+    let gap = run_in(
+        net().silent("r2").silent("r3").silent("target"),
+        TraceboxParams { gaplimit: 2, ..tracebox(TARGET4) },
+    );
+    assert_eq!((gap.stop.as_str(), gap.table("hops").len()), ("gap_limit", 3), "{gap}");
+}
+
+#[test]
+fn the_answer_of_the_destination_tells_which_options_it_grants() {
+    let probe = Some(SEED_PROBE.to_owned());
+    let run = run_in(net(), TraceboxParams { probe, ..tracebox(TARGET4) });
+    let last = changes(&run).pop().unwrap();
+    assert!(last.contains("-TCP::Options::MultipathTCP"), "{last}\n{run}");
+    assert_eq!(run.table("hops").column("origin")[3], "endpoint");
+    let closed = run_in(net(), TraceboxParams { dport: 81, ..tracebox(TARGET4) });
+    assert_eq!(changes(&closed)[3], "RST", "{closed}");
+}
+
+#[test]
+fn a_refusal_ends_the_run() {
+    let run = run_in(net().attributes("r2", "refuse 198.51.100.0/24"), tracebox(TARGET4));
+    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("unreachable", 3), "{run}");
+}
+
+#[test]
+fn values_are_printed_full_width() {
+    let params = TraceboxParams { values: true, ..tracebox(TARGET4) };
+    let run = run_in(net().attributes("r1", "rewrite window 1024 there"), params);
+    assert!(changes(&run)[1].starts_with("TCP::Window(0400) "), "{run}");
+}
+
+#[test]
+fn a_mistake_in_the_probe_is_refused_before_anything_is_sent() {
+    let params = TraceboxParams { probe: Some("IP/TCP/NO".to_owned()), ..tracebox(TARGET4) };
+    let run = Sim::new(net(), 1).run::<Tracebox>(params);
+    assert_eq!(run.counters.sent, 0);
+    assert!(format!("{:?}", run.status).contains("token 3"), "{run}");
+}
