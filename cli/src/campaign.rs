@@ -4,11 +4,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use clap::ArgMatches;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sonde_host::{
     Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Rate, Settings, Stamps, Status,
 };
@@ -20,9 +24,6 @@ use crate::{
     targets::{Targets, Wanted},
 };
 
-/// Times that the user asked to stop: the first asks politely, the second at once.
-static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
-
 /// Most measurements at the same time where nothing is said.
 const MAX_WINDOW: f64 = 32_768.0;
 
@@ -33,6 +34,28 @@ const DESTINATION_BURST: f64 = 20.0;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// As [`PATIENCE`], where measurements wait for others to leave.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(4);
+
+/// What the user said since it was last looked at.
+#[derive(Debug, Default)]
+struct Signals {
+    /// SIGINT or SIGTERM: the first asks politely, the second at once.
+    stop: Arc<AtomicBool>,
+    /// SIGHUP: the lists of prefixes are read again.
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Where there are no lists SIGHUP means that the terminal is gone.
+    fn catch(has_lists: bool) -> std::io::Result<Self> {
+        let signals = Self::default();
+        let hangup = if has_lists { &signals.reload } else { &signals.stop };
+        for (signal, flag) in [(SIGINT, &signals.stop), (SIGTERM, &signals.stop), (SIGHUP, hangup)]
+        {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        }
+        Ok(signals)
+    }
+}
 
 /// What came of the measurements so far.
 #[derive(Debug, Default)]
@@ -70,24 +93,24 @@ pub(crate) fn run(
     let many = matches.contains_id("targets")
         || matches.get_many::<String>("target").is_some_and(|targets| targets.len() > 1);
     let mut printer = Printer::new(form, many, &offer);
+    let has_lists = !settings.lists.deny.is_empty() || !settings.lists.allow.is_empty();
     // First the host: privileges are given up before there is another thread.
     let mut host = Host::open(settings).map_err(|error| stop_of(&error))?;
-    ctrlc::set_handler(|| {
-        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
-    })
-    .map_err(Stop::usage)?;
+    let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
     if printer.is_live() {
         host.tell_rows();
     }
     let mut prepared = Prepared::new(offer, parameters);
     let mut names = HashMap::new();
     let mut tally = Tally::default();
-    let mut heard = 0;
+    let mut interrupts = 0;
     loop {
-        let interrupts = INTERRUPTS.load(Ordering::Relaxed);
-        if interrupts > heard {
-            heard = interrupts;
+        if signals.stop.swap(false, Ordering::Relaxed) {
+            interrupts += 1;
             if interrupts == 1 { host.interrupt_all() } else { host.cancel_all() }
+        }
+        if signals.reload.swap(false, Ordering::Relaxed) {
+            host.reload_lists();
         }
         while interrupts == 0 && host.running() < window && host.has_room() {
             let target = match targets.next() {

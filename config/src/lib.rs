@@ -18,7 +18,7 @@ pub use self::{
     peers::Peers,
     program::Program,
     registries::registries,
-    section::{Section, unknown},
+    section::{Section, hint, unknown},
 };
 
 /// One thing that is wrong.

@@ -146,7 +146,10 @@ impl<'a> Section<'a, '_> {
 
     /// One of these words.
     pub fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let accepted = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        let mut accepted = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        if let Some(Data::Scalar(Json::String(text))) = self.get(key).map(|item| &item.data) {
+            accepted.extend(hint(text, words.iter().map(|(word, _)| *word)));
+        }
         self.value(key, &accepted, |data| {
             let Data::Scalar(Json::String(text)) = data else { return None };
             words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning)
@@ -278,9 +281,15 @@ impl<'a> Section<'a, '_> {
 /// What to say of a key that means nothing.
 #[must_use]
 pub fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let hint = nearest(key, known.clone()).map(|near| format!("; did you mean {near}?"));
+    let hint = hint(key, known.clone()).unwrap_or_default();
     let known = known.collect::<Vec<_>>().join(", ");
-    format!("unknown key, accepted: {known}{}", hint.unwrap_or_default())
+    format!("unknown key, accepted: {known}{hint}")
+}
+
+/// What follows in a refusal where somebody may have meant one of these words.
+#[must_use]
+pub fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest(word, known).map(|near| format!("; did you mean {near}?"))
 }
 
 /// The word that somebody who typed this may have meant: at most a third of it is different.

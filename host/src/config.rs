@@ -13,7 +13,7 @@ use std::{
 };
 
 use sonde_config::{Form, Mistake, Place, Table};
-use sonde_engine::{Limits, Stamps};
+use sonde_engine::{Limits, Rate, Stamps};
 use sonde_plugin_api::descriptor::Need;
 
 use crate::Isolation;
@@ -51,6 +51,8 @@ pub(crate) struct Method {
     pub(crate) place: Place,
     pub(crate) enabled: bool,
     pub(crate) isolation: Option<Isolation>,
+    /// Of the plugin that offers it.
+    pub(crate) rate: Option<Rate>,
     pub(crate) permit: Vec<Need>,
     pub(crate) packet_budget: Option<u64>,
     defaults: Table,

@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
-    Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, RunId, Start,
-    Statistics,
+    Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, Rate, RunId,
+    Start, Statistics,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -18,6 +18,7 @@ use ulid::Ulid;
 use crate::{
     Isolation, Offer, Settings,
     catalogue::PluginFile,
+    config::Method,
     lists::Watch,
     prepared::{Plan, Prepared},
     record::{Record, Rows},
@@ -96,6 +97,9 @@ const ROOM_SECONDS: f64 = 0.02;
 const LEAST_ROOM: u64 = 64;
 const MOST_ROOM: u64 = 2048;
 
+/// The client of measurements that nobody asked for over mPlane.
+const NOBODY: u64 = 0;
+
 /// A host that measures.
 pub struct Host {
     settings: Settings,
@@ -158,13 +162,27 @@ impl Host {
         }
     }
 
-    /// Begins a measurement.
+    /// Begins a measurement for nobody in particular.
     ///
     /// # Errors
     ///
     /// Where a parameter is unknown or not acceptable.
     pub fn start(
         &mut self,
+        prepared: &mut Prepared,
+        destination: IpAddr,
+    ) -> Result<RunId, HostError> {
+        self.start_for(NOBODY, prepared, destination)
+    }
+
+    /// Begins a measurement for a client; those with the same number share the client's rate.
+    ///
+    /// # Errors
+    ///
+    /// Where a parameter is unknown or not acceptable.
+    pub fn start_for(
+        &mut self,
+        client: u64,
         prepared: &mut Prepared,
         destination: IpAddr,
     ) -> Result<RunId, HostError> {
@@ -179,7 +197,7 @@ impl Host {
             method: plan.offer.index as u16,
             params: plan.params(destination),
             parting_packets: method.parting_packets,
-            client: 0,
+            client,
             packet_budget: method.packet_budget,
         });
         self.running.insert(run, Running { plan, destination, rows: Rows::default() });
@@ -275,7 +293,9 @@ impl Host {
             }
             !replaced
         });
-        let port = self.engine.add_port(maker(&self.settings, &offer.plugin));
+        let port = self
+            .engine
+            .add_port(maker(&self.settings, &offer.plugin), rate(&self.settings, &offer.plugin));
         self.ports.push((Arc::clone(&offer.plugin), port));
         port
     }
@@ -338,11 +358,20 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
 
 /// Where a plugin runs: as the section of one of its methods says, else as all do.
 fn isolation(settings: &Settings, plugin: &PluginFile) -> Isolation {
-    let said = settings.configuration.as_ref().and_then(|configuration| {
-        let methods = &plugin.descriptor.methods;
-        methods.iter().find_map(|method| configuration.methods.get(&method.name)?.isolation)
-    });
-    said.unwrap_or(settings.isolation)
+    said(settings, plugin).find_map(|method| method.isolation).unwrap_or(settings.isolation)
+}
+
+/// The plugin's own rate: the least that is said of its methods.
+fn rate(settings: &Settings, plugin: &PluginFile) -> Option<Rate> {
+    let rates = said(settings, plugin).filter_map(|method| method.rate);
+    rates.min_by(|one, other| one.packets_per_second.total_cmp(&other.packets_per_second))
+}
+
+/// What the operator says of the methods of a plugin.
+fn said<'a>(settings: &'a Settings, plugin: &'a PluginFile) -> impl Iterator<Item = &'a Method> {
+    let configuration = settings.configuration.as_ref();
+    let methods = plugin.descriptor.methods.iter();
+    methods.filter_map(move |method| configuration?.methods.get(&method.name))
 }
 
 fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Status, Record) {

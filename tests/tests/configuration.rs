@@ -123,10 +123,14 @@ fn a_list_that_changes_holds_for_the_measurement_that_runs() {
     fs::write(&list, "no prefix\n").unwrap();
     let broken_at = sent();
     wait_until("more probes", Duration::from_secs(20), || sent() > broken_at + 8);
+    // SIGHUP reads it again, changed or not, and ends nothing.
+    lab.shell("src", &format!("kill -HUP {}", child.id()));
+    let broken_at = sent();
+    wait_until("more probes", Duration::from_secs(20), || sent() > broken_at + 8);
     fs::write(&list, "203.0.113.0/24\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("the lists before stay in force"), "{errors}");
+    assert_eq!(errors.matches("the lists before stay in force").count(), 2, "{errors}");
     assert!(errors.contains("deny.txt:1: \"no prefix\" is no prefix"), "{errors}");
     let record: Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |name: &str| record["counters"][name].as_u64().unwrap();

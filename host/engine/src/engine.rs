@@ -21,7 +21,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
-    config::{Config, Stamps},
+    config::{Config, Rate, Stamps},
     departures::{Bare, HIGH_RATE, ProbeNotes},
     flows::Opening,
     identifiers::Identifiers,
@@ -50,7 +50,7 @@ pub type PortMaker = Box<dyn FnOnce() -> Result<Box<dyn Port>, Lost> + Send>;
 
 /// What a handle asks of its engine.
 pub(crate) enum Command {
-    AddPort(PortId, PortMaker),
+    AddPort(PortId, PortMaker, Option<Rate>),
     RemovePort(PortId),
     Start(Start),
     Interrupt(RunId),
@@ -347,13 +347,16 @@ impl<L: Link> Core<L> {
             };
             let state = &mut self.state;
             match command {
-                Command::AddPort(id, make) => match make() {
-                    Ok(port) => state.ports.push(PortState::new(id, port)),
-                    Err(Lost { reason }) => {
-                        state.ports.push(PortState::missing(id, reason.clone()));
-                        state.news.outputs.push(Output::PortLost { port: id, reason });
+                Command::AddPort(id, make, rate) => {
+                    state.pacer.limit_plugin(state.ports.len() as u32, rate);
+                    match make() {
+                        Ok(port) => state.ports.push(PortState::new(id, port)),
+                        Err(Lost { reason }) => {
+                            state.ports.push(PortState::missing(id, reason.clone()));
+                            state.news.outputs.push(Output::PortLost { port: id, reason });
+                        }
                     }
-                },
+                }
                 Command::RemovePort(id) => {
                     for port in state.ports.iter_mut().filter(|port| port.id == id) {
                         port.leaving = true;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, Rate},
     engine::{Command, Core, PortMaker},
     link::Kernel,
     output::{News, PortId, RunId, Start, Statistics},
@@ -123,11 +123,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Brings in a plugin; the port is made on the engine's thread.
-    pub fn add_port(&mut self, make: PortMaker) -> PortId {
+    /// Brings in a plugin; the port is made on the engine's thread. `rate` is instead of what the
+    /// limits say of plugins.
+    pub fn add_port(&mut self, make: PortMaker, rate: Option<Rate>) -> PortId {
         let id = PortId(self.next_port);
         self.next_port += 1;
-        self.tell(Command::AddPort(id, make));
+        self.tell(Command::AddPort(id, make, rate));
         id
     }
 

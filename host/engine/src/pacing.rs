@@ -161,6 +161,23 @@ impl Pacer {
         Self { nests, gates: Slab::default() }
     }
 
+    /// Gives the plugin with this number a rate of its own, or that of all plugins.
+    pub(crate) fn limit_plugin(&mut self, port: u32, rate: Option<Rate>) {
+        let levels = &mut self.nests[Class::Probe as usize].levels;
+        let limit = rate.map(Limit::new);
+        let at = levels.iter().position(|(level, _)| *level == Level::Plugin);
+        // INVARIANT: a new level comes last, for gates know levels by their place.
+        match (at, limit) {
+            (Some(at), limit) => levels[at].1.set_own(u128::from(port), limit),
+            (None, Some(_)) => {
+                let mut table = Table::new(Limit::NONE);
+                table.set_own(u128::from(port), limit);
+                levels.push((Level::Plugin, table));
+            }
+            (None, None) => {}
+        }
+    }
+
     /// Takes a token of every scope that the packet belongs to, or none. A lane that a gate has
     /// just let through goes before those that wait there.
     pub(crate) fn take(
@@ -177,8 +194,8 @@ impl Pacer {
         let held = levels.iter().enumerate().find_map(|(index, (level, table))| {
             let key = level.key(scope);
             let bucket = table.get(key)?;
-            let may_leave =
-                table.limit.has_token(bucket.paid, now) && (is_released || bucket.gate == OPEN);
+            let has_token = table.limit(key).has_token(bucket.paid, now);
+            let may_leave = has_token && (is_released || bucket.gate == OPEN);
             (!may_leave).then_some((index, key, bucket))
         });
         if let Some((level, key, bucket)) = held {
@@ -192,7 +209,7 @@ impl Pacer {
             let gate = self.gates.insert(Gate { class: lane.class, level, key, waiting });
             let table = &mut levels[level].1;
             table.set_gate(key, gate, now);
-            let at = table.limit.when(bucket.paid, 1);
+            let at = table.limit(key).when(bucket.paid, 1);
             let generation = self.gates.generation(gate);
             return Verdict::Held(Some(Opening { at, gate, generation }));
         }
@@ -228,7 +245,8 @@ impl Pacer {
         let gate = self.gates.get_mut(index)?;
         let (_, table) = &mut self.nests[gate.class as usize].levels[gate.level];
         let bucket = table.get(gate.key)?;
-        let mut left = table.limit.tokens(bucket.paid, now);
+        let limit = table.limit(gate.key);
+        let mut left = limit.tokens(bucket.paid, now);
         while left > 0
             && let Some(lane) = gate.waiting.pop_front()
         {
@@ -243,7 +261,7 @@ impl Pacer {
             return None;
         }
         // The tokens are as good as taken.
-        let at = table.limit.next(bucket.paid, now).max(now + QUANTUM_NS);
+        let at = limit.next(bucket.paid, now).max(now + QUANTUM_NS);
         Some(Opening { at, ..opening })
     }
 

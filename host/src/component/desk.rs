@@ -28,13 +28,14 @@ const CLIENTS: &str = "clients";
 
 /// Who measures: the host, or a test.
 pub trait Measurer {
-    /// Begins a measurement.
+    /// Begins a measurement for `peer`, a supervisor or a client by its name.
     ///
     /// # Errors
     ///
     /// A text for the client.
     fn start(
         &mut self,
+        peer: &str,
         offered: &Offered,
         values: BTreeMap<String, Value>,
     ) -> Result<RunId, String>;
@@ -364,8 +365,8 @@ impl<M: Measurer> Desk<M> {
         let mut orders = VecDeque::from(orders);
         while let Some(order) = orders.pop_front() {
             match order {
-                Order::Start { measurement, offered, values } => {
-                    match self.measurer.start(&offered, values) {
+                Order::Start { measurement, peer, offered, values } => {
+                    match self.measurer.start(&peer, &offered, values) {
                         Ok(run) => {
                             self.by_measurement.insert(measurement, run);
                             self.runs.insert(run, (measurement, offered));

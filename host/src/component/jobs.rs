@@ -41,7 +41,13 @@ impl JobId {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Begin a measurement with these parameters.
-    Start { measurement: u64, offered: Arc<Offered>, values: BTreeMap<String, Value> },
+    Start {
+        measurement: u64,
+        /// Who asked.
+        peer: Arc<str>,
+        offered: Arc<Offered>,
+        values: BTreeMap<String, Value>,
+    },
     /// Ask a measurement to finish.
     Interrupt { measurement: u64 },
     /// Keep this and deliver it. It comes once for every job.
@@ -299,9 +305,11 @@ impl Jobs {
                 let measurement = self.next_measurement;
                 self.next_measurement += 1;
                 job.running.insert(measurement);
+                let peer = Arc::clone(&id.peer);
                 self.measurements.insert(measurement, id);
                 orders.push(Order::Start {
                     measurement,
+                    peer,
                     offered: Arc::clone(&job.offered),
                     values,
                 });

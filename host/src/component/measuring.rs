@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
 };
@@ -15,19 +16,22 @@ use crate::{Host, Notice, Prepared, RunId, Status};
 pub struct Measuring {
     host: Host,
     offered: HashMap<RunId, Arc<Offered>>,
+    /// Makes a number of a peer's name: each has a bucket of its own.
+    clients: RandomState,
 }
 
 impl Measuring {
     /// With a host that is open.
     #[must_use]
     pub fn new(host: Host) -> Self {
-        Self { host, offered: HashMap::new() }
+        Self { host, offered: HashMap::new(), clients: RandomState::new() }
     }
 }
 
 impl Measurer for Measuring {
     fn start(
         &mut self,
+        peer: &str,
         offered: &Offered,
         mut values: BTreeMap<String, Value>,
     ) -> Result<RunId, String> {
@@ -37,7 +41,7 @@ impl Measurer for Measuring {
             return Err("the specification has no destination".to_owned());
         };
         let mut prepared = Prepared::new(offered.offer.clone(), values);
-        let run = self.host.start(&mut prepared, destination);
+        let run = self.host.start_for(self.clients.hash_one(peer), &mut prepared, destination);
         let run = run.map_err(|error| error.to_string())?;
         self.offered.insert(run, Arc::new(offered.clone()));
         Ok(run)

@@ -5,7 +5,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde_json::Value as Json;
-use sonde_config::{Data, Item, Mistake, Table, unknown};
+use sonde_config::{Data, Item, Mistake, Table, hint, unknown};
 use sonde_plugin_api::{
     descriptor::{MethodDescriptor, Parameter},
     packet::Family,
@@ -96,7 +96,14 @@ fn index_of(method: &MethodDescriptor, key: &str) -> Option<usize> {
 
 /// A value that the parameter accepts.
 fn acceptable(parameter: &Parameter, item: &Item) -> Result<Json, String> {
-    let refused = || format!("is {}, accepted: {}", item.data.shown(), parameter.accepted(None));
+    let refused = || {
+        let choices = parameter.shape.choices.iter().map(String::as_str);
+        let near = match &item.data {
+            Data::Scalar(Json::String(text)) => hint(text, choices).unwrap_or_default(),
+            _ => String::new(),
+        };
+        format!("is {}, accepted: {}{near}", item.data.shown(), parameter.accepted(None))
+    };
     let json = item.data.to_json().ok_or_else(refused)?;
     let value = parameter.from_json(&json).ok_or_else(refused)?;
     parameter.check(&value).map_err(|_| refused())?;

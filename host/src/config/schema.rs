@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
-use sonde_config::{Data, Item, Mistake, Section, Table};
+use sonde_config::{Data, Item, Mistake, Section, Table, hint};
 use sonde_engine::{Limits, Prefixes, Rate, Stamps};
 use sonde_plugin_api::descriptor::Need;
 
@@ -147,6 +147,8 @@ impl HostSection for Section<'_, '_> {
             "enabled",
             "isolation",
             "permit",
+            "packets_per_second",
+            "burst",
             "packets_per_measurement",
             "defaults",
             "constraints",
@@ -154,10 +156,19 @@ impl HostSection for Section<'_, '_> {
         let mut section = self.section(name, &known);
         section.table()?;
         let permit = section.permit();
+        let burst = section.number("burst", BURSTS);
+        let rate = section.number("packets_per_second", RATES).map(|packets_per_second| {
+            let usual = packets_per_second.clamp(1.0, 20.0);
+            Rate { packets_per_second, burst: burst.unwrap_or(usual) }
+        });
+        if burst.is_some() && section.get("packets_per_second").is_none() {
+            section.refuse("burst", "beside packets_per_second alone");
+        }
         Some(Method {
             place,
             enabled: section.flag("enabled").unwrap_or(true),
             isolation: section.isolation(),
+            rate,
             permit,
             packet_budget: section.count("packets_per_measurement"),
             defaults: section.section("defaults", &[]).table().cloned().unwrap_or_default(),
@@ -168,7 +179,16 @@ impl HostSection for Section<'_, '_> {
     fn permit(&mut self) -> Vec<Need> {
         let needs = [Need::IpOptions, Need::Spoof, Need::RealConnections];
         let names = needs.map(|need| need.to_string());
-        let accepted = format!("a list of {}", names.join(", "));
+        let mut accepted = format!("a list of {}", names.join(", "));
+        let said = self.get("permit").map(|item| item.data.clone());
+        if let Some(Data::List(items)) = said {
+            let texts = items.iter().filter_map(|item| match &item.data {
+                Data::Scalar(Json::String(text)) if !names.contains(text) => Some(text.clone()),
+                _ => None,
+            });
+            let names = || names.iter().map(String::as_str);
+            accepted.extend(texts.filter_map(|text| hint(&text, names())));
+        }
         let read = self.value("permit", &accepted, |data| {
             let Data::List(items) = data else { return None };
             let need = |item: &Item| match &item.data {

@@ -76,7 +76,7 @@ permit = ["ip_option"]
     let expected = [
         "host.toml:18: limit: unknown key, accepted: host, limits, policy, methods, component; did you mean limits?",
         "host.toml:3: host.stamp: unknown key, accepted: plugins, isolation, stamps; did you mean stamps?",
-        "host.toml:2: host.isolation: is \"proces\", accepted: process, inline",
+        "host.toml:2: host.isolation: is \"proces\", accepted: process, inline; did you mean process?",
         "host.toml:6: limits.packets_per_second: is -5, accepted: a number from 0.001 to 100000000",
         "host.toml:8: limits.address.burst: is \"many\", accepted: a number from 1 to 1000000",
         "host.toml:11: policy.deny: bad.txt:2: \"192.0.2.0/99\" is no prefix, accepted: an address or \
@@ -84,10 +84,23 @@ permit = ["ip_option"]
         "host.toml:12: policy.allow: gone.txt: cannot read the list of prefixes: No such file or \
          directory (os error 2)",
         "host.toml:16: methods.probe.permit: is [\"ip_option\"], accepted: a list of ip_options, spoof, \
-         real_connections",
+         real_connections; did you mean ip_options?",
         "host.toml:15: methods.probe.enabled: is \"yes\", accepted: true or false",
     ];
     assert_eq!(mistakes, expected);
+}
+
+#[test]
+fn a_method_may_have_a_rate_of_its_own() {
+    let rate = |text: &str| read(text, &[]).map(|it| it.methods["probe"].rate);
+    let (packets_per_second, burst) = (5.0, 5.0);
+    let usual = Ok(Some(Rate { packets_per_second, burst }));
+    assert_eq!(rate("[methods.probe]\npackets_per_second = 5\n"), usual);
+    let chosen = Ok(Some(Rate { packets_per_second, burst: 2.0 }));
+    assert_eq!(rate("[methods.probe]\npackets_per_second = 5\nburst = 2\n"), chosen);
+    assert_eq!(rate("[methods.probe]\n"), Ok(None));
+    let alone = "host.toml:2: methods.probe.burst: is 2, accepted: beside packets_per_second alone";
+    assert_eq!(rate("[methods.probe]\nburst = 2\n"), Err(vec![alone.to_owned()]));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// More than can leave.
+    pub(crate) const NONE: Self = Self { interval: 1, saved: 1_000_000_000 };
+
     /// As an operator says it. What is not a number greater than 0 lets next to nothing through.
     pub(crate) fn new(rate: Rate) -> Self {
         let interval = (1e9 / rate.packets_per_second).ceil();

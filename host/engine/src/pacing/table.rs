@@ -37,7 +37,9 @@ struct Shard {
 /// Buckets of one scope.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) limit: Limit,
+    limit: Limit,
+    /// Keys with a limit of their own, a few.
+    own: Vec<(u128, Limit)>,
     shards: Vec<Shard>,
     hasher: RandomState,
 }
@@ -45,7 +47,18 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(limit: Limit) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { limit, shards, hasher: RandomState::default() }
+        Self { limit, own: Vec::new(), shards, hasher: RandomState::default() }
+    }
+
+    /// What holds for `key`.
+    pub(super) fn limit(&self, key: u128) -> Limit {
+        limit_of(&self.own, self.limit, key)
+    }
+
+    /// Gives `key` a limit of its own, or takes it away.
+    pub(super) fn set_own(&mut self, key: u128, limit: Option<Limit>) {
+        self.own.retain(|(owner, _)| *owner != key);
+        self.own.extend(limit.map(|limit| (key, limit)));
     }
 
     /// The bucket of `key`; none where it is full.
@@ -55,14 +68,14 @@ impl Table {
 
     /// Takes a token, whether there is one or not.
     pub(super) fn pay(&mut self, key: u128, now: u64) {
-        let limit = self.limit;
+        let limit = self.limit(key);
         let bucket = self.entry(key, now);
         bucket.paid = limit.pay(bucket.paid, now);
     }
 
     /// Puts a token back.
     pub(super) fn pay_back(&mut self, key: u128) {
-        let (limit, place) = (self.limit, self.place(key));
+        let (limit, place) = (self.limit(key), self.place(key));
         if let Some(bucket) = self.shards[place].buckets.get_mut(&key) {
             bucket.paid = limit.pay_back(bucket.paid);
         }
@@ -74,10 +87,12 @@ impl Table {
     }
 
     fn entry(&mut self, key: u128, now: u64) -> &mut Bucket {
-        let (limit, place) = (self.limit, self.place(key));
+        let place = self.place(key);
+        let (own, usual) = (&self.own, self.limit);
+        let is_full = |key: u128, paid| limit_of(own, usual, key).is_full(paid, now);
         let shard = &mut self.shards[place];
         if shard.buckets.len() >= shard.sweep_at.max(SMALL) {
-            shard.buckets.retain(|_, it| it.gate != OPEN || !limit.is_full(it.paid, now));
+            shard.buckets.retain(|key, it| it.gate != OPEN || !is_full(*key, it.paid));
             shard.sweep_at = shard.buckets.len() * 2;
         }
         shard.buckets.entry(key).or_insert(Bucket { paid: 0, gate: OPEN })
@@ -91,4 +106,8 @@ impl Table {
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.buckets.len()).sum()
     }
+}
+
+fn limit_of(own: &[(u128, Limit)], usual: Limit, key: u128) -> Limit {
+    own.iter().find(|(owner, _)| *owner == key).map_or(usual, |(_, limit)| *limit)
 }

@@ -17,10 +17,17 @@ struct Puppet {
     next: u64,
     running: Vec<RunId>,
     over: Vec<RunId>,
+    peers: Vec<String>,
 }
 
 impl Measurer for Puppet {
-    fn start(&mut self, _: &Offered, _: BTreeMap<String, Value>) -> Result<RunId, String> {
+    fn start(
+        &mut self,
+        peer: &str,
+        _: &Offered,
+        _: BTreeMap<String, Value>,
+    ) -> Result<RunId, String> {
+        self.peers.push(peer.to_owned());
         self.next += 1;
         self.running.push(RunId(self.next));
         Ok(RunId(self.next))
@@ -205,6 +212,7 @@ fn a_client_redeems_an_end_once() {
     let peer = client("org.example.Somebody");
     world.specify(&peer, "t1");
     world.step();
+    assert_eq!(world.desk.measurer.peers, [&*peer], "who has a rate of its own");
     assert!(matches!(world.redeem(&peer, "t1"), Message::Receipt(_)));
     assert_eq!(world.fetch(), []);
     let job = JobId::new(&peer, "t1");

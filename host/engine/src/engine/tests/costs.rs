@@ -230,7 +230,7 @@ fn core_costs() {
         let link = Mirror { now: 1_000_000_000, ..Mirror::default() };
         let mut core = Core::new(link, config, 42, (received, sent, Default::default()), -1);
         let make = || Ok(Box::new(Pinger::default()) as Box<dyn Port>);
-        commands.send(Command::AddPort(PortId(0), Box::new(make))).unwrap();
+        commands.send(Command::AddPort(PortId(0), Box::new(make), None)).unwrap();
         for run in 0..u64::from(tasks) {
             let start = Start {
                 run: RunId(run),

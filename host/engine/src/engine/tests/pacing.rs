@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sonde_plugin_api::abi::{Action, ActionKind};
 
 use super::world::{Bench, MS, Plugin, SECOND, echo, ping};
-use crate::config::Stamps;
+use crate::config::{Rate, Stamps};
 
 /// Tasks with `packets` packets to send each; the task is the identifier's last digit.
 fn crowd(bench: &mut Bench, tasks: u16, packets: u16) -> (Plugin, Vec<u32>) {
@@ -61,6 +61,24 @@ fn the_pace_is_reached_although_one_task_alone_has_all_the_packets() {
     (0..200).for_each(|_| bench.after(5 * MS));
     let left = bench.core.link.left.len();
     assert!((990..=1_001).contains(&left), "{left}");
+}
+
+#[test]
+fn a_plugin_with_a_rate_of_its_own_keeps_to_it_and_is_in_nobodys_way() {
+    let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
+    let slow = bench.limited_plugin(Some(Rate { packets_per_second: 5.0, burst: 3.0 }));
+    let fast = bench.plugin();
+    for (run, plugin) in [(0, &slow), (1, &fast)] {
+        let task = bench.started(plugin, run);
+        let identifier = 100 + run as u16;
+        let (flow, _) = bench.opened(plugin, task, ping(identifier));
+        for sequence in 0..300 {
+            let packet = echo(identifier, sequence);
+            plugin.sends(task, flow, u32::from(sequence), SECOND, &packet);
+        }
+    }
+    bench.pass(2 * SECOND);
+    assert_eq!(shares(&bench, 2), [13, 300]);
 }
 
 #[test]

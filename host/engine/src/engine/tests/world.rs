@@ -15,7 +15,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
-    config::{Config, Limits, Stamps},
+    config::{Config, Limits, Rate, Stamps},
     engine::{Command, Core},
     link::{Arrival, Held, Link},
     output::{Ended, News, Output, PortId, RunId, Start},
@@ -283,10 +283,16 @@ impl Bench {
     }
 
     pub(super) fn plugin(&mut self) -> Plugin {
+        self.limited_plugin(None)
+    }
+
+    /// With a rate of its own.
+    pub(super) fn limited_plugin(&mut self, rate: Option<Rate>) -> Plugin {
         let plugin = Plugin { id: PortId(self.ports), script: Arc::default() };
         self.ports += 1;
         let script = Arc::clone(&plugin.script);
-        self.tell(Command::AddPort(plugin.id, Box::new(move || Ok(Box::new(FakePort(script))))));
+        let make = move || Ok(Box::new(FakePort(script)) as Box<dyn Port>);
+        self.tell(Command::AddPort(plugin.id, Box::new(make), rate));
         plugin
     }
 
