@@ -29,7 +29,8 @@ pub use sonde_packet as packet;
 pub use self::{
     author::{
         Burst, Ctx, Departure, Either, Fail, Flow, FlowSpec, Heard, Method, NextOfAny, NotSent,
-        Outcome, Probe, ProbeFuture, Reply, Sleep, StampSource, WallTime, join, join_all, select,
+        Outcome, Probe, ProbeFuture, Reply, Select, Sleep, StampSource, WallTime, join, join_all,
+        select,
     },
     packet::{Class, Family, Key},
     schema::Time,

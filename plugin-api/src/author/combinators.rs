@@ -2,6 +2,7 @@
 //!
 //! They poll everything unfinished each time something happens: right for a few dozen futures. For
 //! a window of probes on one flow [`super::Flow::burst`] costs less.
+#![allow(unsafe_code)] // pinned parts of `Select`
 
 use std::{
     future::{Future, poll_fn},
@@ -88,13 +89,31 @@ pub async fn join<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::O
 
 /// The first of two to finish, the first one where both do. The other is dropped: its probe or
 /// timer is cancelled. To keep it, pass `&mut` to it (pinned, if it is not `Unpin`).
-pub async fn select<A: Future, B: Future>(first: A, second: B) -> Either<A::Output, B::Output> {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    poll_fn(|context| {
-        if let Poll::Ready(output) = first.as_mut().poll(context) {
+pub fn select<A: Future, B: Future>(first: A, second: B) -> Select<A, B> {
+    Select { first, second }
+}
+
+/// See [`select`]. Not an `async fn`: that would keep both twice.
+#[must_use = "both are polled when it is awaited"]
+#[derive(Debug)]
+pub struct Select<A, B> {
+    first: A,
+    second: B,
+}
+
+impl<A: Future, B: Future> Future for Select<A, B> {
+    type Output = Either<A::Output, B::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: neither is ever moved out of `self`, which has no destructor of its own and is
+        // `Unpin` only where both are.
+        let (first, second) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.first), Pin::new_unchecked(&mut this.second))
+        };
+        if let Poll::Ready(output) = first.poll(context) {
             return Poll::Ready(Either::First(output));
         }
-        second.as_mut().poll(context).map(Either::Second)
-    })
-    .await
+        second.poll(context).map(Either::Second)
+    }
 }

@@ -22,7 +22,7 @@ use std::{fmt, future::Future};
 
 pub use self::{
     answer::ProbeFuture,
-    combinators::{Either, join, join_all, select},
+    combinators::{Either, Select, join, join_all, select},
     context::{Ctx, NextOfAny, Sleep},
     flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped},
     probe::Probe,

@@ -64,7 +64,13 @@ impl Head {
     pub(super) fn open_queue(&self, flow: u32, hears_all: bool) {
         if self.queue(flow, |queue| queue.hears_all |= hears_all).is_none() {
             let queue = Queue { flow, hears_all, ..Queue::default() };
-            self.rare(|rare| rare.queues.push(queue));
+            self.rare(|rare| {
+                if rare.queues.is_empty() {
+                    // Most measurements have one flow, and there are many measurements.
+                    rare.queues.reserve_exact(1);
+                }
+                rare.queues.push(queue);
+            });
         }
     }
 

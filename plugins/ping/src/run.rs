@@ -55,33 +55,49 @@ enum Turn<T> {
 }
 
 /// Sends the probes and tells what came of them.
-pub(crate) async fn run(ctx: Ctx<PingRow>, params: PingParams) -> Result<(), Fail> {
-    let shape = params.shape()?;
-    let secret = Secret::of(&params, ctx.random64());
-    let begin = ctx.now();
-    let mut session = Session {
-        ctx,
-        params,
-        shape,
-        secret,
-        begin,
-        launched: 0,
-        pending: VecDeque::new(),
-        statistics: Statistics::default(),
-        is_useless: false,
-        origin: None,
-    };
-    let stop = session.measure().await?;
-    session.ctx.stop(stop);
-    session.summarize();
-    Ok(())
+// Not an `async fn`: that would keep its arguments beside the session.
+pub(crate) fn run(
+    ctx: Ctx<PingRow>,
+    params: PingParams,
+) -> impl Future<Output = Result<(), Fail>> + 'static {
+    let mut session = Session::new(ctx, params);
+    async move {
+        match &mut session {
+            Ok(session) => session.run().await,
+            Err(fail) => Err(fail.clone()),
+        }
+    }
 }
 
 impl Session {
+    fn new(ctx: Ctx<PingRow>, params: PingParams) -> Result<Self, Fail> {
+        let shape = params.shape()?;
+        Ok(Self {
+            secret: Secret::of(&params, ctx.random64()),
+            begin: ctx.now(),
+            ctx,
+            params,
+            shape,
+            launched: 0,
+            pending: VecDeque::new(),
+            statistics: Statistics::default(),
+            is_useless: false,
+            origin: None,
+        })
+    }
+
+    async fn run(&mut self) -> Result<(), Fail> {
+        let stop = self.measure().await?;
+        self.ctx.stop(stop);
+        self.summarize();
+        Ok(())
+    }
+
     async fn measure(&mut self) -> Result<&'static str, Fail> {
         let ctx = self.ctx.clone();
         let mut interrupted = pin!(ctx.interrupted());
-        let mut flows: VecDeque<Open> = VecDeque::new();
+        // Mostly one for all.
+        let mut flows: VecDeque<Open> = VecDeque::with_capacity(1);
         loop {
             self.close_settled(&mut flows);
             if self.is_due() {
@@ -329,20 +345,15 @@ async fn next_turn<T>(
     due: Option<Time>,
     interrupted: impl Future<Output = ()>,
 ) -> Turn<T> {
-    let ends = async {
+    let is_due = async move {
         match due {
-            Some(due) => match select(ctx.sleep_until(due), interrupted).await {
-                Either::First(()) => Turn::Due,
-                Either::Second(()) => Turn::Interrupted,
-            },
-            None => {
-                interrupted.await;
-                Turn::Interrupted
-            }
+            Some(due) => ctx.sleep_until(due).await,
+            None => pending().await,
         }
     };
-    match select(heard, ends).await {
+    match select(heard, select(is_due, interrupted)).await {
         Either::First(heard) => Turn::Heard(heard),
-        Either::Second(turn) => turn,
+        Either::Second(Either::First(())) => Turn::Due,
+        Either::Second(Either::Second(())) => Turn::Interrupted,
     }
 }
