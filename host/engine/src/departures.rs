@@ -22,8 +22,6 @@ use crate::{
 /// Attempts to send while the device, or the search for a neighbour, does not keep up; a quantum
 /// between each.
 const MAX_TRIES: u8 = 250;
-/// Packets of a plugin that may wait to be sent.
-const MAX_QUEUED: usize = 1 << 18;
 /// Tags with this bit are of packets that expect no answer.
 const BARE: u64 = 1 << 63;
 /// Packets of a batch at low and at high rates: a longer one costs less, and its times are less exact.
@@ -269,7 +267,7 @@ impl<H> State<H> {
             }
             if let Some(waiting) = sent {
                 if let Some(port) = self.port_of(task) {
-                    port.queued = port.queued.saturating_sub(1);
+                    port.queued.leave(1, waiting.packet.len());
                 }
                 return Some((task, waiting));
             }
@@ -332,7 +330,9 @@ impl<H> State<H> {
     fn enqueue(&mut self, task: TaskIndex, waiting: Waiting) {
         let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
         match self.port_of(task) {
-            Some(port) if port.queued < MAX_QUEUED => port.queued += 1,
+            Some(port) if port.queued.has_room(waiting.packet.len()) => {
+                port.queued.come(waiting.packet.len());
+            }
             _ => return self.not_sent(task, waiting.send, libc::ENOBUFS, false),
         }
         let Some(queue) = self.queue(flow, class) else { return };
@@ -385,7 +385,7 @@ impl<H> State<H> {
                 continue;
             }
             if let Some(port) = self.port_of(task) {
-                port.queued += 1;
+                port.queued.come(waiting.packet.len());
             }
             let Some(queue) = self.queue(flow, class) else { continue };
             queue.packets.push_front(waiting);
@@ -416,7 +416,7 @@ impl<H> State<H> {
                 && flow.is_none_or(|flow| waiting.send.flow == flow);
             !is_meant || stays(waiting)
         });
-        let mut taken = 0;
+        let (mut taken, mut octets) = (0, 0);
         let all = self.tasks.get(task).map(|task| task.flows.as_slice()).unwrap_or_default();
         for flow in flow.as_ref().map_or(all, std::slice::from_ref) {
             let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
@@ -424,13 +424,16 @@ impl<H> State<H> {
             };
             for class in CLASSES.iter().rev() {
                 let packets = &mut flow.lanes[*class as usize].packets;
-                let before = packets.len();
-                packets.retain(&mut stays);
-                taken += before - packets.len();
+                packets.retain(|waiting| {
+                    let stays = stays(waiting);
+                    taken += usize::from(!stays);
+                    octets += if stays { 0 } else { waiting.packet.len() };
+                    stays
+                });
             }
         }
         if let Some(port) = self.port_of(task) {
-            port.queued = port.queued.saturating_sub(taken);
+            port.queued.leave(taken, octets);
         }
         gone
     }

@@ -69,9 +69,11 @@ impl<H> State<H> {
         self.demux.close(flow);
         if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
             self.identifiers.retire(state.key, state.has_port, self.now);
-            let queued = state.lanes.iter().map(|lane| lane.packets.len()).sum();
+            let lanes = || state.lanes.iter().flat_map(|lane| &lane.packets);
+            let (packets, octets) =
+                (lanes().count(), lanes().map(|waiting| waiting.packet.len()).sum());
             if let Some(port) = self.port_of(state.task) {
-                port.queued = port.queued.saturating_sub(queued);
+                port.queued.leave(packets, octets);
             }
         }
     }
@@ -219,7 +221,8 @@ impl<L: Link> Core<L> {
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
-                match state.identifiers.take_port(&mut self.link, protocol, wanted) {
+                let plugin = state.tasks.get(opening.task).map_or(u32::MAX, |task| task.port);
+                match state.identifiers.take_port(&mut self.link, plugin, protocol, wanted) {
                     Ok(port) => port,
                     Err((errno, text)) => return Refused::because(errno, text),
                 }

@@ -1,5 +1,8 @@
 //! Local ports and ICMP identifiers: handed out, shared by flows to different peers, and kept from
 //! use for a while afterwards, so that what comes late is credited to nobody.
+//!
+//! Each port costs a descriptor and memory of the kernel, so a plugin has no more than so many; then
+//! its flows to other peers share those that it has.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,10 +16,15 @@ pub(crate) const QUARANTINE_NS: u64 = 5_000_000_000;
 /// Most keys in quarantine; beyond, the oldest are let go early.
 const MAX_QUARANTINE: usize = 1 << 18;
 
+/// Ports of a protocol that are held because of one plugin, those in quarantine included.
+const MAX_HELD: usize = 16_384;
+
 /// All identifiers in use.
 #[derive(Debug)]
 pub(crate) struct Identifiers<H> {
     ports: HashMap<(Protocol, u16), Port<H>, RandomState>,
+    /// Ports by the plugin that they are held for.
+    owned: HashMap<(u32, Protocol), Owned, RandomState>,
     quarantine: HashMap<FlowKey, u64, RandomState>,
     order: VecDeque<(u64, FlowKey, bool)>,
     random: u64,
@@ -26,12 +34,23 @@ pub(crate) struct Identifiers<H> {
 struct Port<H> {
     hold: H,
     flows: u32,
+    /// The plugin that it was first held for.
+    owner: u32,
+}
+
+/// What is held for a plugin.
+#[derive(Debug, Default)]
+struct Owned {
+    held: usize,
+    /// In the order in which they are shared; some may have been let go since.
+    turn: VecDeque<u16>,
 }
 
 impl<H> Identifiers<H> {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             ports: HashMap::default(),
+            owned: HashMap::default(),
             quarantine: HashMap::default(),
             order: VecDeque::new(),
             random: seed | 1,
@@ -52,10 +71,11 @@ impl<H> Identifiers<H> {
         self.quarantine.get(key).copied().filter(|until| *until > now)
     }
 
-    /// Holds a local port for one more flow: the given one, or any.
+    /// Holds a local port for one more flow of a plugin: the given one, or any.
     pub(crate) fn take_port<L: Link<Hold = H>>(
         &mut self,
         link: &mut L,
+        owner: u32,
         protocol: Protocol,
         port: Option<u16>,
     ) -> Result<u16, (i32, String)> {
@@ -65,9 +85,40 @@ impl<H> Identifiers<H> {
             held.flows += 1;
             return Ok(port);
         }
-        let (hold, port) = link.hold(protocol, port)?;
-        self.ports.insert((protocol, port), Port { hold, flows: 1 });
+        let held = self.owned.get(&(owner, protocol)).map_or(0, |owned| owned.held);
+        let taken = match held < MAX_HELD {
+            true => link.hold(protocol, port),
+            false => Err((libc::EMFILE, format!("its plugin holds {MAX_HELD} ports already"))),
+        };
+        let (hold, port) = match taken {
+            Ok(taken) => taken,
+            Err(_) if port.is_none() && held > 0 => return self.share(owner, protocol),
+            Err(error) => return Err(error),
+        };
+        self.ports.insert((protocol, port), Port { hold, flows: 1, owner });
+        let owned = self.owned.entry((owner, protocol)).or_default();
+        owned.held += 1;
+        owned.turn.push_back(port);
+        if owned.turn.len() > 2 * MAX_HELD {
+            let ports = &self.ports;
+            owned.turn.retain(|port| is_of(ports, owner, protocol, *port));
+        }
         Ok(port)
+    }
+
+    /// A port that the plugin has, each in turn.
+    fn share(&mut self, owner: u32, protocol: Protocol) -> Result<u16, (i32, String)> {
+        let owned = self.owned.entry((owner, protocol)).or_default();
+        while let Some(port) = owned.turn.pop_front() {
+            if is_of(&self.ports, owner, protocol, port)
+                && let Some(held) = self.ports.get_mut(&(protocol, port))
+            {
+                held.flows += 1;
+                owned.turn.push_back(port);
+                return Ok(port);
+            }
+        }
+        Err((libc::EADDRINUSE, "no local port is left".to_owned()))
     }
 
     /// The flow is over; its key, and the port where it has one, are kept for a while.
@@ -87,9 +138,12 @@ impl<H> Identifiers<H> {
         if let Some(held) = self.ports.get_mut(&(protocol, port)) {
             held.flows -= 1;
             if held.flows == 0
-                && let Some(port) = self.ports.remove(&(protocol, port))
+                && let Some(gone) = self.ports.remove(&(protocol, port))
             {
-                link.release(port.hold);
+                if let Some(owned) = self.owned.get_mut(&(gone.owner, protocol)) {
+                    owned.held -= 1;
+                }
+                link.release(gone.hold);
             }
         }
     }
@@ -109,4 +163,14 @@ impl<H> Identifiers<H> {
             }
         }
     }
+}
+
+/// Whether a port is held for a plugin.
+fn is_of<H>(
+    ports: &HashMap<(Protocol, u16), Port<H>, RandomState>,
+    owner: u32,
+    protocol: Protocol,
+    port: u16,
+) -> bool {
+    ports.get(&(protocol, port)).is_some_and(|held| held.owner == owner)
 }

@@ -19,6 +19,35 @@ const MOST_BEHIND: usize = 1 << 19;
 /// Stands where a port has gone.
 pub(crate) const GONE: PortId = PortId(u32::MAX);
 
+/// Packets of a plugin that may wait to be sent.
+const MAX_QUEUED: usize = 1 << 18;
+/// Octets of them.
+const MAX_QUEUED_OCTETS: usize = 64 << 20;
+
+/// How much of a plugin waits to be sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Queued {
+    packets: usize,
+    octets: usize,
+}
+
+impl Queued {
+    /// Whether one more packet may wait.
+    pub(crate) fn has_room(self, octets: usize) -> bool {
+        self.packets < MAX_QUEUED && self.octets + octets <= MAX_QUEUED_OCTETS
+    }
+
+    pub(crate) fn come(&mut self, octets: usize) {
+        self.packets += 1;
+        self.octets += octets;
+    }
+
+    pub(crate) fn leave(&mut self, packets: usize, octets: usize) {
+        self.packets = self.packets.saturating_sub(packets);
+        self.octets = self.octets.saturating_sub(octets);
+    }
+}
+
 /// A plugin in use.
 pub(crate) struct PortState {
     pub(crate) id: PortId,
@@ -33,7 +62,7 @@ pub(crate) struct PortState {
     pub(crate) behind_since: u64,
     pub(crate) tasks: usize,
     /// Packets that wait to be sent.
-    pub(crate) queued: usize,
+    pub(crate) queued: Queued,
     pub(crate) leaving: bool,
 }
 
@@ -49,7 +78,7 @@ impl PortState {
             behind: VecDeque::new(),
             behind_since: 0,
             tasks: 0,
-            queued: 0,
+            queued: Queued::default(),
             leaving: false,
         }
     }
@@ -95,7 +124,7 @@ impl PortState {
         self.resting.clear();
         self.behind.clear();
         self.tasks = 0;
-        self.queued = 0;
+        self.queued = Queued::default();
     }
 }
 

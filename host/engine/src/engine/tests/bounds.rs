@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN};
 
-use super::world::{Bench, MS, OPEN, Plugin, SECOND, echo, ping, reply};
+use super::world::{Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, ping, reply};
 use crate::{
     config::Stamps,
     output::{End, Output},
@@ -82,6 +82,68 @@ fn more_flows_than_a_task_may_have_fail_it() {
     bench.turn();
     assert_eq!(failure(&mut bench), "it has 1024 flows already");
     assert!(bench.core.state.flows.iter().all(Option::is_none));
+}
+
+#[test]
+fn packets_that_wait_are_bounded_by_their_octets_too() {
+    let mut bench = Bench::with(2.0, Stamps::Interpolated);
+    let (greedy, other) = (bench.plugin(), bench.plugin());
+    bench.started(&greedy, 1);
+    let (flow, _) = bench.opened(&greedy, 0, ping(7));
+    let packet = sonde_packet::Packet {
+        ip: sonde_packet::Ip::plain(LOCAL.parse().unwrap(), REMOTE.parse().unwrap()),
+        transport: sonde_packet::Transport::Icmp { kind: 8, code: 0, rest: [0, 7, 0, 1] },
+        payload: sonde_packet::Payload::Zeros(1400),
+        checksum: None,
+    };
+    let packet = packet.to_vec().unwrap();
+    let kind = ActionKind::Send;
+    let send = Action { kind, flow, arg: SECOND, len: packet.len() as u32, ..Action::ZERO };
+    greedy.wants_all(many(send, 60_000), packet.clone());
+    bench.turn();
+    let refused = greedy.told_of(EventKind::SendError);
+    let room = (64 << 20) / packet.len();
+    assert!((60_000 - room).abs_diff(refused.len()) <= 1, "{}", refused.len());
+    assert!(refused.iter().all(|event| i32::from(event.code) == libc::ENOBUFS));
+    // Another plugin has its own room, and what is let go makes room again.
+    bench.started(&other, 2);
+    let (own, _) = bench.opened(&other, 0, ping(8));
+    other.sends(0, own, 1, SECOND, &echo(8, 1));
+    greedy.wants(Action { kind: ActionKind::CloseFlow, flow, ..Action::ZERO }, b"");
+    bench.turn();
+    let (flow, _) = bench.opened(&greedy, 0, ping(9));
+    greedy.sends(0, flow, 1, SECOND, &echo(9, 1));
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.core.link.left.len(), 3, "one before, and one of each");
+}
+
+#[test]
+fn flows_beyond_what_a_plugin_may_hold_share_its_ports_with_other_peers() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    for run in 0..17 {
+        let task = bench.started(&plugin, run);
+        let open = |number: u32| {
+            let mut spec = ping(0);
+            spec.proto = sonde_plugin_api::abi::Proto::Udp;
+            let peer = std::net::Ipv4Addr::from(0xcb00_0000 + task * 1000 + number);
+            spec.peer = sonde_packet::mapped(peer.into());
+            spec.to_octets().to_vec()
+        };
+        let octets: Vec<u8> = (0..1000).flat_map(open).collect();
+        let each = octets.len() as u32 / 1000;
+        let actions = (0..1000).map(|at| Action { task, off: at * each, len: each, ..OPEN });
+        plugin.wants_all(actions.collect(), octets);
+        bench.turn();
+        let opened = plugin.told_of(EventKind::FlowOpen);
+        assert_eq!(opened.iter().filter(|event| event.code == 0).count(), 1000);
+    }
+    assert_eq!(bench.core.link.held.len(), 16_384);
+    for task in 0..17 {
+        plugin.finishes(task);
+    }
+    bench.pass(6 * SECOND);
+    assert_eq!(bench.core.link.held.len(), 0, "each is let go once");
 }
 
 #[test]
