@@ -18,10 +18,11 @@ const MORE: Duration = Duration::from_secs(10);
 
 /// Answers the first segments with blind ones.
 pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict, Verdict> {
-    session.connection.write(&session.params.request());
+    let request = session.last().await?;
+    session.connection.write(&request);
     let tries = session.params.tries(TRIES);
     let mut sent = 0;
-    while !session.connection.received.is_finished() {
+    while !session.is_over() {
         let Some(segment) = session.connection.next(MORE).await else { break };
         session.ends_blindly(&segment, sent)?;
         session.take(&segment);
@@ -46,7 +47,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
     }
     Ok(match sent {
         0 => Verdict::None,
-        _ if session.connection.received.is_finished() => Verdict::BlindIgnored,
+        _ if session.is_over() => Verdict::BlindIgnored,
         _ => Verdict::BlindAccepted,
     })
 }

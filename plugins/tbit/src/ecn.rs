@@ -20,12 +20,13 @@ pub(crate) async fn ecn(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         (false, false) => Some(Verdict::EcnIncapable),
         _ => Some(Verdict::EcnBadSynAck),
     };
+    let request = session.last().await?;
     if agreed.is_none() {
         session.connection.tos = CONGESTION;
     }
-    session.connection.write(&session.params.request());
+    session.connection.write(&request);
     let (mut echoes, mut capable) = (0, 0);
-    while !session.connection.received.is_finished() {
+    while !session.is_over() {
         let Some(segment) = session.connection.next(SILENCE).await else { break };
         session.ends(&segment)?;
         let is_echo = segment.has(flags::ECE) && !segment.has(flags::SYN);

@@ -19,7 +19,8 @@ const MORE: Duration = Duration::from_secs(10);
 
 /// Withholds acknowledgements.
 pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
-    session.connection.write(&session.params.request());
+    let request = session.last().await?;
+    session.connection.write(&request);
     let start = session.connection.received.expected();
     let mss = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
     let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);

@@ -1,12 +1,13 @@
 //! tbit: how do a server's TCP, and the path to it, behave?
 //!
-//! A connection is opened and a page is asked for; what is acknowledged, withheld or forged on the way
+//! A connection is opened and something is asked for; what is acknowledged, withheld or forged on the way
 //! depends on the test. Every packet is a row.
 //!
 //! Source: Padhye and Floyd, "On inferring TCP behavior", SIGCOMM 2001; Medina, Allman, Floyd, CCR 2005;
 //! Luckie and Stasiewicz, "Measuring path MTU discovery behaviour", IMC 2010; Luckie et al.,
 //! "Resilience of deployed TCP to blind attacks", IMC 2015; RFC 2018, 3168, 5961, 6928, 7413.
 
+mod application;
 mod blind;
 mod ecn;
 mod fetch;
@@ -16,8 +17,10 @@ mod pmtud;
 mod rows;
 mod run;
 mod sack;
+mod script;
 mod session;
 mod stray;
+mod tls;
 mod views;
 
 use sonde_plugin_api::prelude::*;

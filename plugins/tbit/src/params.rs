@@ -2,6 +2,8 @@
 
 use sonde_plugin_api::{prelude::*, tcp::Offer};
 
+use crate::application::App;
+
 choices! {
     /// What is tested.
     pub enum Test {
@@ -34,7 +36,9 @@ params! {
         source: Option<IpAddr> => "scamper.tbit.srcaddr" { short: 'S' },
         /// What is tested.
         test: Test = Test::Null => "scamper.tbit.type" { short: 't', alias: "test" },
-        /// Port of the server; 0 is that of the URL, or 80.
+        /// What is spoken to the server; a URL of https:// says it too.
+        app: App = App::Http => "scamper.tbit.app" { short: 'p' },
+        /// Port of the server; 0 is that of the URL, or of the application.
         dport: u16 = 0 => "scamper.tbit.dport" { alias: "destination-port", short: 'd' },
         /// Source port; 0 lets the host choose.
         sport: u16 = 0 => "scamper.tbit.sport" { alias: "source-port", short: 's' },
@@ -44,8 +48,14 @@ params! {
         mtu: u16 = 0 => "scamper.tbit.mtu" { unit: "octets", short: 'M' },
         /// Any of tcpts, sack, fo, fo-exp, blackhole, with commas between them.
         option: Option<String> => "scamper.tbit.option" { max_length: 60, short: 'O' },
-        /// What is asked for: a path, or http://HOST:PORT/PATH.
+        /// What is asked for: a path, or http://HOST:PORT/PATH, or https://HOST:PORT/PATH; of dns a slash and a
+        /// name.
         url: String = "/".to_owned() => "scamper.tbit.url" { max_length: 1000, short: 'u' },
+        /// The conversation of the application script, EXPECT|SEND|EXPECT|SEND…: an empty EXPECT waits for nothing,
+        /// one more at the end says when the answer is whole; \r \n \t \\ \| and \xNN stand for octets.
+        script: Option<String> => "scamper.tbit.script" { max_length: 4000 },
+        /// Number of our autonomous system, for bgp.
+        asn: u16 = 1 => "scamper.tbit.asn" { short: 'b' },
         /// Packets-too-big, or blind segments, at most; 0 is 4 and 3.
         attempts: u8 = 0 => "scamper.tbit.attempts" { range: 0..=4, short: 'q' },
         /// How far blind segments are from the number that the server expects, 10 unless said; of data and
@@ -90,9 +100,10 @@ impl TbitParams {
                 "scamper.tbit.cookie has {octets} octets, accepted: 4, 8, 12 or 16"
             )));
         }
-        if !self.url.starts_with('/') && !self.url.starts_with("http://") {
+        let schemes = ["/", "http://", "https://"];
+        if !schemes.iter().any(|scheme| self.url.starts_with(scheme)) {
             return Err(Fail::bad_params(format!(
-                "scamper.tbit.url is {:?}, accepted: a path from / on, or http://HOST:PORT/PATH",
+                "scamper.tbit.url is {:?}, accepted: a path from / on, http://HOST:PORT/PATH or https://HOST:PORT/PATH",
                 self.url
             )));
         }
@@ -101,12 +112,19 @@ impl TbitParams {
                 "scamper.tbit.url has blanks or control characters, accepted: none of them",
             ));
         }
+        if self.script.is_some() && self.app() != App::Script {
+            return Err(Fail::bad_params(format!(
+                "scamper.tbit.script is given with scamper.tbit.app {}, accepted: with script",
+                self.app()
+            )));
+        }
         Ok(())
     }
 
     /// Host and port of the URL, and its path.
     fn parts(&self) -> (Option<&str>, Option<u16>, &str) {
-        let Some(rest) = self.url.strip_prefix("http://") else { return (None, None, &self.url) };
+        let scheme = ["http://", "https://"].into_iter().find_map(|one| self.url.strip_prefix(one));
+        let Some(rest) = scheme else { return (None, None, &self.url) };
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -116,11 +134,26 @@ impl TbitParams {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        if self.dport == 0 { self.parts().1.unwrap_or(80) } else { self.dport }
+        if self.dport == 0 { self.parts().1.unwrap_or(self.app().port()) } else { self.dport }
     }
 
-    /// The request (RFC 1945): the server closes the connection behind its answer.
-    pub(crate) fn request(&self) -> Vec<u8> {
+    pub(crate) fn app(&self) -> App {
+        if self.url.starts_with("https://") { App::Https } else { self.app }
+    }
+
+    /// Name or address in the URL, without port and brackets.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let (authority, port, _) = self.parts();
+        let authority = authority?;
+        let host = match port {
+            Some(_) => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+            None => authority,
+        };
+        Some(host.trim_start_matches('[').trim_end_matches(']'))
+    }
+
+    /// The request for a page (RFC 1945): the server closes the connection behind its answer.
+    pub(crate) fn page(&self) -> Vec<u8> {
         let (host, _, path) = self.parts();
         let host = host.map(|host| format!("Host: {host}\r\n")).unwrap_or_default();
         format!("GET {path} HTTP/1.0\r\n{host}Accept: */*\r\nUser-Agent: sonde\r\n\r\n")

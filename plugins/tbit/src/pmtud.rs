@@ -21,13 +21,14 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Fetches, as if there were a link with a small MTU.
 pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
-    session.connection.write(&session.params.request());
+    let request = session.last().await?;
+    session.connection.write(&request);
     let is_black_hole = session.params.has("blackhole");
     let (mtu, tries) = (u32::from(session.params.mtu()), session.params.tries(TRIES));
     let (mut told, mut has_large, mut may_be_cut) = (0, false, false);
     // Where segments that were put together were not taken; and whether what came alone there was small.
     let (mut untaken, mut are_small) = (None, false);
-    while !session.connection.received.is_finished() {
+    while !session.is_over() {
         let wait = if told > 0 { AGAIN } else { SILENCE };
         let Some(segment) = session.connection.next(wait).await else { break };
         if let Err(verdict) = session.ends(&segment) {

@@ -14,9 +14,15 @@ choices! {
         NoConnection = "tcp-noconn",
         /// The server reset the connection.
         Reset = "tcp-rst",
-        /// The measurement was interrupted.
+        /// The application broke its protocol.
+        ProtocolError = "tcp-error",
+        /// We could not send.
+        LocalError = "sys-error",
+        /// The application did not come to what the test is about.
         #[default]
         Aborted = "aborted",
+        /// The measurement was interrupted.
+        Halted = "halted",
         /// The server refused the connection.
         Refused = "tcp-noconn-rst",
         /// The options of the server contradict themselves.
@@ -103,8 +109,11 @@ impl Verdict {
             Self::None => 0,
             Self::NoConnection => 1,
             Self::Reset => 2,
+            Self::ProtocolError => 3,
+            Self::LocalError => 4,
             Self::Aborted => 5,
             Self::Refused => 6,
+            Self::Halted => 7,
             Self::BadOption => 8,
             Self::Fin => 9,
             Self::ZeroWindow => 10,
@@ -140,7 +149,7 @@ impl Verdict {
 
     pub(crate) fn scope(self) -> Scope {
         match self {
-            Self::None | Self::Aborted => Scope::Local,
+            Self::None | Self::LocalError | Self::Aborted | Self::Halted => Scope::Local,
             Self::NoConnection
             | Self::PmtudNoAck
             | Self::PmtudFail
@@ -219,6 +228,10 @@ row! {
         handshake_rtt_us: Option<u64>,
         /// Octets of the answer that came.
         octets: u64,
+        /// Version of TLS that was agreed on.
+        tls_version: Option<String>,
+        /// Of https: no, certificates are not verified.
+        certificate_verified: Option<bool>,
         /// The first line of the answer.
         status: Option<String>,
         /// Initial window, octets.

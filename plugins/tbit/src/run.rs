@@ -9,6 +9,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    application::Application,
     blind, ecn, fetch, icw,
     params::{TbitParams, Test},
     pmtud,
@@ -25,10 +26,12 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
     params.check()?;
     let flow = ctx.open(params.flow()).await?;
     let first = ctx.random();
+    let mut application = Application::of(&params, ctx.random())?;
+    let on_syn = on_syn(&params, &mut application);
     let opening = Opening {
         offer: params.offer(flow.mtu),
         flags: if params.test == Test::Ecn { flags::ECE | flags::CWR } else { 0 },
-        data: if params.cookie.is_some() { params.request() } else { Vec::new() },
+        data: on_syn,
         ttl: params.ttl,
         sequence: Some(first),
         ..Opening::to(params.port())
@@ -50,7 +53,10 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         ctx.until_interrupted(Connection::open(&ctx, &flow, &opening, Some(&record))).await;
     let connection = match opened {
         Some(Ok(connection)) => connection,
-        Some(Err(Refusal::Unsent(reason))) => return Err(reason.into()),
+        Some(Err(Refusal::Unsent(reason))) => {
+            report(&ctx, summary, Verdict::LocalError);
+            return Err(reason.into());
+        }
         Some(Err(refusal)) => {
             summary.answered = u32::from(refusal != Refusal::Silence);
             let is_reset = refusal == Refusal::Reset;
@@ -60,7 +66,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         None => {
             let reset = Probe::tcp_rst(params.port(), first.wrapping_add(1)).ttl(params.ttl);
             let _ = flow.send_stamped(reset.immediate()).await;
-            report(&ctx, summary, Verdict::Aborted);
+            report(&ctx, summary, Verdict::Halted);
             return Ok(());
         }
     };
@@ -71,6 +77,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         params: &params,
         connection,
         summary: &mut summary,
+        application,
         answer: Vec::new(),
     };
     let verdict = ctx.until_interrupted(test(&mut session)).await;
@@ -90,8 +97,10 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
     }
     let status = session.answer.split(|octet| *octet == b'\r').next().unwrap_or_default();
     let status = String::from_utf8_lossy(&status[..status.len().min(100)]).into_owned();
+    session.summary.tls_version = session.application.tls_version();
+    session.summary.certificate_verified = session.summary.tls_version.as_ref().map(|_| false);
     session.summary.status = (!status.is_empty()).then_some(status);
-    report(&ctx, summary, verdict.unwrap_or(Verdict::Aborted));
+    report(&ctx, summary, verdict.unwrap_or(Verdict::Halted));
     Ok(())
 }
 
@@ -113,6 +122,18 @@ async fn test(session: &mut Session<'_>) -> Verdict {
         }
     };
     verdict.await.unwrap_or_else(|verdict| verdict)
+}
+
+/// What goes with the SYN under a fast open cookie: what the application says unasked. Tests that take their
+/// request to pieces keep it.
+fn on_syn(params: &TbitParams, application: &mut Application) -> Vec<u8> {
+    let is_cut = matches!(params.test, Test::SackRcvr | Test::BlindData | Test::BlindFin);
+    if params.cookie.is_none() || is_cut {
+        return Vec::new();
+    }
+    let mut said = application.hear(&[]).say;
+    said.extend(application.last().unwrap_or_default());
+    said
 }
 
 /// What the handshake says.

@@ -9,6 +9,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    application::Application,
     params::TbitParams,
     rows::{PacketRow, SummaryRow, TbitRow, Verdict, Way},
 };
@@ -25,7 +26,8 @@ pub(crate) struct Session<'a> {
     pub(crate) params: &'a TbitParams,
     pub(crate) connection: Connection<'a, TbitRow>,
     pub(crate) summary: &'a mut SummaryRow,
-    /// Octets of the answer that were in order.
+    pub(crate) application: Application,
+    /// The begin of what the server said.
     pub(crate) answer: Vec<u8>,
 }
 
@@ -47,6 +49,57 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Speaks with the server until one thing is left to say, which a test says in its own way; nothing
+    /// where that was said on the SYN.
+    ///
+    /// # Errors
+    ///
+    /// The verdict where it does not come to that.
+    pub(crate) async fn last(&mut self) -> Result<Vec<u8>, Verdict> {
+        self.hear(&[]);
+        loop {
+            if let Some(message) = self.application.last() {
+                return Ok(message);
+            }
+            if let Some(error) = self.application.error() {
+                self.ctx.warn(&format!("the server cannot be spoken to: {error}"));
+                return Err(Verdict::ProtocolError);
+            }
+            if self.connection.received.is_finished() {
+                return Err(Verdict::Fin);
+            }
+            let Some(segment) = self.connection.next(SILENCE).await else {
+                self.ctx.warn("what the application waits for did not come");
+                return Err(Verdict::Aborted);
+            };
+            self.ends(&segment)?;
+            self.accept(&segment);
+        }
+    }
+
+    /// A test that takes its request to pieces cannot do with less than `least` octets.
+    pub(crate) fn needs(&self, request: &[u8], least: usize) -> Result<(), Verdict> {
+        if request.len() >= least {
+            return Ok(());
+        }
+        let octets = request.len();
+        let warning = format!("the last thing to say has {octets} octets, needed are {least}");
+        self.ctx.warn(&warning);
+        Err(Verdict::Aborted)
+    }
+
+    fn hear(&mut self, octets: &[u8]) {
+        let turn = self.application.hear(octets);
+        let room = KEPT.saturating_sub(self.answer.len());
+        self.answer.extend(turn.text.into_iter().take(room));
+        self.connection.write(&turn.say);
+    }
+
+    /// The server closed, or its answer is whole.
+    pub(crate) fn is_over(&self) -> bool {
+        self.connection.received.is_finished() || self.application.is_complete()
     }
 
     /// The verdict of a segment that ends the connection before its time.
@@ -71,8 +124,9 @@ impl Session<'_> {
         self.connection.take(segment);
         let octets = self.connection.received.read();
         self.summary.octets += octets.len() as u64;
-        let room = KEPT.saturating_sub(self.answer.len());
-        self.answer.extend(octets.into_iter().take(room));
+        if !octets.is_empty() {
+            self.hear(&octets);
+        }
     }
 
     /// Takes and acknowledges.

@@ -27,12 +27,14 @@ const OFFSET: i32 = -70_000;
 
 /// Sends the end of the request before its middle, with a wrong acknowledgement.
 pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
-    let request = session.params.request();
+    let request = session.last().await?;
+    session.needs(&request, 3)?;
+    let base = session.connection.sending.next();
     let is_fin = session.params.test == Test::BlindFin;
     let third = request.len() / 3;
     // Of a request whose end is blind the rest is sent in two parts.
     let (begin, end) = (third, if is_fin { request.len() } else { third * 2 });
-    let number = |offset: usize| session.connection.first.wrapping_add(1 + offset as u32);
+    let number = |offset: usize| base.wrapping_add(offset as u32);
     let at = number(end);
     session.connection.write(&request[..begin]);
     while !session.is_acknowledged() {

@@ -1,5 +1,7 @@
 //! Runs in the simulated network, against a server with each behaviour.
 
+mod applications;
+
 use std::{cell::RefCell, rc::Rc};
 
 use sonde_plugin_api::{

@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::prelude::*;
 
-use crate::params::Test;
+use crate::{application::App, params::Test};
 
 /// Every capability.
 pub(crate) fn all() -> Vec<Capability> {
@@ -28,7 +28,10 @@ fn offered(label: &str, tests: Constraint) -> Capability {
         .parameter("scamper.tbit.mss", Constraint::range(0, 65_535))
         .parameter("scamper.tbit.mtu", Constraint::range(0, 65_535))
         .parameter("scamper.tbit.option", Constraint::Any)
+        .parameter("scamper.tbit.app", Constraint::set(App::NAMES.iter().copied()))
         .parameter("scamper.tbit.url", Constraint::Any)
+        .parameter("scamper.tbit.script", Constraint::Any)
+        .parameter("scamper.tbit.asn", Constraint::range(0, 65_535))
         .parameter("scamper.tbit.attempts", Constraint::range(0, 4))
         .table("summary")
 }
