@@ -64,6 +64,51 @@ fn what_the_hosts_own_queue_or_route_refuses_is_not_lost() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn what_the_hosts_own_firewall_takes_away_is_not_lost() {
+    let lab = Lab::chain(0);
+    // Packets to oneself go through the kernel's output, where the rule makes the send fail: EPERM.
+    lab.nft(
+        "src",
+        "table inet own {
+            chain output { type filter hook output priority 0;
+                icmp type echo-request numgen inc mod 2 == 0 drop
+                icmpv6 type echo-request numgen inc mod 2 == 0 drop
+            }
+        }",
+    );
+    for target in ["127.0.0.1", "::1"] {
+        let record = ping(&lab, &["-c", "10", "-i", "0.01", "--pps", "1000", target]);
+        let summary = &record["tables"]["summary"][0];
+        assert_eq!((&summary["sent"], &summary["not_sent"]), (&5.into(), &5.into()), "{record}");
+        assert_eq!((&summary["answered"], &summary["loss"]), (&5.into(), &0.0.into()), "{record}");
+        let reasons = record["counters"]["not_sent_reasons"].as_object().unwrap();
+        let reasons: Vec<_> = reasons.iter().collect();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert!(reasons[0].0.contains("not permitted") && *reasons[0].1 == 5, "{reasons:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn what_a_full_queue_of_the_device_does_not_take_is_not_lost() {
+    let lab = Lab::chain(0);
+    // Thirteen packets a second, and room for two: the kernel says ENOBUFS to the others.
+    lab.shell("src", "tc qdisc add dev src-dst root tbf rate 104kbit burst 1540 limit 2000");
+    let record = ping(
+        &lab,
+        &["-c", "200", "-i", "0.001", "--pps", "5000", "--size", "1000", "--wait", "2s", TARGET4],
+    );
+    let summary = &record["tables"]["summary"][0];
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!(count("sent") + count("not_sent"), 200, "{record}");
+    assert!(count("not_sent") > 50 && count("sent") > 2, "{record}");
+    assert_eq!((count("answered"), count("lost")), (count("sent"), 0), "{record}");
+    let reasons = record["counters"]["not_sent_reasons"].as_object().unwrap();
+    assert!(reasons.keys().all(|reason| reason.contains("buffer space")), "{reasons:?}");
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn answers_that_come_twice_are_rows_and_counted_for_kinds_with_one_port_or_many() {
     let lab = Lab::chain(1);
     // What goes back from the last router comes twice.

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 type Findings = Vec<String>;
 
 const USAGE: &str =
-    "usage: cargo xtask ci | layers | licences | documents | bench [ping | memory | parts]";
+    "usage: cargo xtask ci | layers | licences | documents | bench [ping | rtt | memory | parts]";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();

@@ -6,6 +6,7 @@
 mod memory;
 mod parts;
 mod ping;
+mod rtt;
 
 use std::{
     fs,
@@ -25,6 +26,9 @@ pub(crate) fn run(which: Option<&str>) -> Result<(), String> {
     let is_wanted = |name| which.is_none_or(|which| which == name);
     if is_wanted("ping") {
         ping::run(&sonde)?;
+    }
+    if is_wanted("rtt") {
+        rtt::run(&sonde)?;
     }
     if is_wanted("memory") {
         memory::run(&sonde)?;
