@@ -179,7 +179,7 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
     let mut values = BTreeMap::new();
     for parameter in arguments::own_parameters(offer) {
         if let Some(text) = matches.get_one::<String>(&format!("parameter {}", parameter.name)) {
-            let value = parameter.parse(text, None).map_err(Stop::usage)?;
+            let value = parameter.parse(text, None).map_err(|error| Stop::usage(error.flag_text()))?;
             values.insert(parameter.name.clone(), value);
         }
     }
@@ -249,5 +249,9 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
 
 fn stop_of(error: &HostError) -> Stop {
     let exit = if error.is_not_permitted() { Exit::NotPermitted } else { Exit::Usage };
-    Stop { exit, text: error.to_string() }
+    let text = match error {
+        HostError::Parameter(error) => error.flag_text(),
+        error => error.to_string(),
+    };
+    Stop { exit, text }
 }
