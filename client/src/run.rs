@@ -1,6 +1,6 @@
 //! The shell as a program: at a terminal, or with commands from a script.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc};
 
 use sonde_mplane::{Registries, Time};
 use sonde_mplane_http::{Client, ClientError, ClientTls, NOT_PERMITTED, Shared, TlsError};
@@ -71,6 +71,17 @@ pub fn connect(settings: &Settings) -> Result<Http, RunError> {
     Ok(Http::new(client, &settings.url)?)
 }
 
+/// Values of the file need not be asked for in a script; a person is shown them and takes them with Enter.
+fn session(values: BTreeMap<String, String>, is_script: bool) -> Session {
+    let mut session = Session::default();
+    if is_script {
+        session.defaults = values;
+    } else {
+        session.proposals = values;
+    }
+    session
+}
+
 /// Runs the shell until its commands are done, or somebody leaves it. `clock` is the wall clock.
 ///
 /// # Errors
@@ -83,8 +94,7 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
     let http = connect(&settings)?;
     let is_script = !options.commands.is_empty();
     let history = settings.history.or(options.history).filter(|_| !is_script);
-    let mut session = Session::default();
-    session.defaults = settings.defaults;
+    let session = session(settings.defaults, is_script);
     let terminal = Terminal::open(history.as_deref());
     let mut shell = Shell::new(session, http, terminal, clock);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -222,5 +232,13 @@ mod tests {
             assert_eq!(judged(&said(json.clone())), expected, "{json}");
         }
         assert_eq!(worse(Ended::Failed, Ended::Done), Ended::Failed);
+    }
+
+    #[test]
+    fn values_of_the_file_are_proposed_to_a_person_and_taken_by_a_script() {
+        let values = BTreeMap::from([("scamper.ping.ttl".to_owned(), "64".to_owned())]);
+        let (person, script) = (session(values.clone(), false), session(values.clone(), true));
+        assert_eq!((person.proposals, person.defaults.len()), (values.clone(), 0));
+        assert_eq!((script.defaults, script.proposals.len()), (values, 0));
     }
 }

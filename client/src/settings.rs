@@ -25,7 +25,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Where typed lines are kept.
     pub history: Option<PathBuf>,
-    /// Values that need not be asked for, by element.
+    /// Values that are proposed, and need not be asked for in a script, by element.
     pub defaults: BTreeMap<String, String>,
     /// Certificate, or plain HTTP.
     pub tls: Option<TlsFiles>,

@@ -1,13 +1,14 @@
 //! JSON from strangers, within limits, and JSON as the RI writes it.
 //!
-//! A first pass over the octets counts depth, keys and values and allocates nothing, so that what is
-//! too large is refused before anything is built. The second pass refuses a key that stands twice.
+//! Everything is checked before anything is built, see `check`.
 
-use std::cell::RefCell;
-use std::fmt::{self, Write};
+mod check;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value as Json};
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+pub(crate) use self::check::check;
 
 /// Octets of a message.
 pub const MAX_OCTETS: usize = 16 << 20;
@@ -67,128 +68,7 @@ pub enum JsonError {
 
 /// Reads JSON within the limits.
 pub(crate) fn parse(octets: &[u8]) -> Result<Json, JsonError> {
-    if octets.len() > MAX_OCTETS {
-        return Err(JsonError::TooLong { octets: octets.len() });
-    }
-    measure(octets)?;
-    let text = std::str::from_utf8(octets)
-        .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
-    let duplicate = RefCell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let json = Seed { duplicate: &duplicate }
-        .deserialize(&mut deserializer)
-        .and_then(|json| deserializer.end().map(|()| json));
-    json.map_err(|error| match duplicate.take() {
-        Some(key) => JsonError::DuplicateKey { key },
-        None => JsonError::Syntax { reason: error.to_string() },
-    })
-}
-
-/// Counts without building anything; what is no JSON at all is left to the second pass.
-fn measure(octets: &[u8]) -> Result<(), JsonError> {
-    let (mut depth, mut keys, mut values) = (0_usize, 0_usize, 0_usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for (offset, octet) in octets.iter().enumerate() {
-        if in_string {
-            match octet {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match octet {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                values += 1;
-                if depth > MAX_DEPTH {
-                    return Err(JsonError::TooDeep { offset });
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b':' => {
-                keys += 1;
-                if keys > MAX_KEYS {
-                    return Err(JsonError::TooManyKeys { offset });
-                }
-            }
-            b',' => values += 1,
-            _ => {}
-        }
-        if values > MAX_VALUES {
-            return Err(JsonError::TooManyValues { offset });
-        }
-    }
-    Ok(())
-}
-
-/// Builds a value; says which key stood twice.
-#[derive(Clone, Copy)]
-struct Seed<'a> {
-    duplicate: &'a RefCell<Option<String>>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Json;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(number.into())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            array.push(item);
-        }
-        Ok(Json::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-        let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if object.contains_key(&key) {
-                self.duplicate.replace(Some(key));
-                return Err(A::Error::custom("a key stands twice"));
-            }
-            let value = entries.next_value_seed(self)?;
-            object.insert(key, value);
-        }
-        Ok(Json::Object(object))
-    }
+    check(octets, &[])?.build()
 }
 
 /// As the RI writes it: two blanks of indentation, everything outside ASCII escaped as `\u` and four digits.

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use sonde_config::{Form, Mistake, Peers, Place, Section, Table};
+use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries};
+use sonde_mplane::Registries;
 use sonde_mplane_http::{Access, TlsFiles};
 use sonde_spool::Options;
 
@@ -40,6 +41,8 @@ pub struct ComponentFile {
     pub tls: Option<TlsFiles>,
     /// Who may use what; everything is open without TLS.
     pub access: Access,
+    /// Names and types of elements.
+    pub registries: Registries,
     /// What is there and does nothing here.
     pub ignored: Vec<String>,
 }
@@ -57,8 +60,9 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "registry_uri",
+    "registries",
     "label_prefix",
     "ip4addr",
     "ip6addr",
@@ -95,6 +99,7 @@ impl Default for ComponentFile {
             immediate: Duration::from_millis(5000),
             tls: None,
             access: Access::open(),
+            registries: Registries::built_in(),
             ignored: Vec::new(),
         }
     }
@@ -159,6 +164,7 @@ fn toml(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> ComponentFil
         immediate: immediate.map_or(usual.immediate, Duration::from_millis),
         tls: peers.tls,
         access: peers.access,
+        registries: registries(&mut section, "registries"),
         ignored: Vec::new(),
     }
 }
@@ -248,6 +254,10 @@ mod tests {
         for file in ["host.crt", "host.key", "root-ca.crt"] {
             std::fs::write(folder.path().join(file), "").unwrap();
         }
+        let elements = r#"{"registry-format": "mplane-0", "registry-revision": 1,
+            "registry-uri": "http://example.net/r",
+            "elements": [{"name": "weather", "prim": "string"}]}"#;
+        std::fs::write(folder.path().join("elements.json"), elements).unwrap();
         let file = folder.path().join("host.toml");
         std::fs::write(&file, text).unwrap();
         let folder = format!("{}/", folder.path().display());
@@ -320,6 +330,15 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{expected}\n{error}");
         }
+    }
+
+    #[test]
+    fn registries_of_the_operator_are_loaded_beside_the_built_in_one() {
+        let said = parse("[component]\nregistries = ['elements.json']\n").unwrap();
+        assert!(said.registries.accepts("http://example.net/r"));
+        assert!(said.registries.element("weather").is_some());
+        let error = parse("[component]\nregistries = ['host.crt']\n").unwrap_err();
+        assert!(error.starts_with("host.toml:2: component.registries: host.crt: "), "{error}");
     }
 
     #[test]

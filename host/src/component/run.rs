@@ -119,7 +119,7 @@ fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> O
         }
         None => true,
     };
-    Offers::of(catalogue, permits, &said.offering, addresses, &Registries::built_in())
+    Offers::of(catalogue, permits, &said.offering, addresses, &said.registries)
 }
 
 fn report(offers: &Offers, catalogue: &Catalogue) {
@@ -203,7 +203,7 @@ impl Component {
         offers: Arc<Offers>,
         reception: Reception,
     ) -> Result<Self, ComponentError> {
-        let registries = Shared::new(Registries::built_in());
+        let registries = Shared::new(said.registries.clone());
         let client_tls = said.tls.clone().map(ClientTls::load).transpose()?;
         let server_tls = said.tls.clone().map(ServerTls::load).transpose()?;
         let client = Client::new(client_tls, Arc::clone(&registries), Timeouts::default())?;
@@ -333,6 +333,7 @@ impl Component {
             tracing::error!(%error, "certificates are not reloaded");
         }
         self.access.set(said.access.clone());
+        self.registries.set(said.registries);
         self.capabilities.set(capabilities(&offers));
         self.reception.tell(Request::Offer(Arc::clone(&offers)));
         self.said.offering = said.offering;

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use sonde_config::{Form, Mistake, Peers, Place, Section, Table};
+use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries};
 
 use super::{
     file::{ComponentFile, POLL, address},
@@ -72,6 +72,7 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
     let is_known = [
         "workflow",
         "registry_uri",
+        "registry_preload",
         "scheduler_max_results",
         "client_host",
         "client_port",
@@ -118,6 +119,7 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
         listen,
         tls: peers.tls,
         access: peers.access,
+        registries: registries(&mut component, "registry_preload"),
         ignored,
         ..ComponentFile::default()
     }
@@ -195,6 +197,21 @@ result_path = register/result
         assert!(!allows(supervisor, "ping-detail-ip4"));
         assert!(!allows(&supervisor.to_lowercase(), "ping-average-ip4"), "case counts");
         assert_eq!(said.ignored, [""; 0]);
+    }
+
+    #[test]
+    fn a_registry_that_a_seed_file_preloads_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = folder.path().join("r.json");
+        let elements = r#"{"registry-format": "mplane-0", "registry-revision": 1,
+            "registry-uri": "http://example.net/r",
+            "elements": [{"name": "weather", "prim": "string"}]}"#;
+        std::fs::write(&registry, elements).unwrap();
+        let said = read(&format!("{SEED}registry_preload = {}\n", registry.display())).unwrap();
+        assert!(said.registries.element("weather").is_some());
+        assert_eq!(said.ignored, [""; 0]);
+        let refused = read(&format!("{SEED}registry_preload = @none.json\n")).unwrap_err();
+        assert!(refused[0].contains("component.registry_preload: none.json: "), "{refused:?}");
     }
 
     #[test]

@@ -22,8 +22,11 @@ impl Message {
     ///
     /// [`MessageError`] with the path to the first field that is not acceptable.
     pub fn from_json(octets: &[u8], registries: &Registries) -> Result<Self, MessageError> {
-        let json = json::parse(octets).map_err(|error| MessageError::new("", error))?;
-        Self::from_value(&json, registries)
+        let whole = |error| MessageError::new("", error);
+        let checked = json::check(octets, &KEYS).map_err(whole)?;
+        // What is wrong at the outermost level is found without building what is inside.
+        Self::from_value(&checked.outline, registries)?;
+        Self::from_value(&checked.build().map_err(whole)?, registries)
     }
 
     /// Reads a message out of JSON that was read before.
@@ -35,6 +38,32 @@ impl Message {
         Reader::new(json, String::new(), registries)?.message(true)
     }
 }
+
+/// Keys of a message that are read.
+const KEYS: [&str; 22] = [
+    "capability",
+    "withdrawal",
+    "specification",
+    "receipt",
+    "redemption",
+    "interrupt",
+    "result",
+    "exception",
+    "envelope",
+    "indirection",
+    "version",
+    "registry",
+    "label",
+    "link",
+    "token",
+    "when",
+    "message",
+    "metadata",
+    "parameters",
+    "results",
+    "resultvalues",
+    "contents",
+];
 
 /// The kind that an object says it is.
 fn kind(object: &Map<String, Json>) -> Result<Kind, Problem> {
