@@ -29,6 +29,10 @@ struct Running {
 
 impl Running {
     async fn start(store: &Path) -> Self {
+        Self::with(store, Policy::default()).await
+    }
+
+    async fn with(store: &Path, policy: Policy) -> Self {
         let registries = Shared::new(Registries::built_in());
         let store = Box::new(Sqlite::open(store).unwrap());
         let listeners = [
@@ -37,7 +41,7 @@ impl Running {
         ];
         let [components, clients] = [0, 1].map(|at: usize| listeners[at].local_addr().unwrap());
         let result_link = format!("http://{components}/register/result");
-        let policy = Policy { result_link, ..Policy::default() };
+        let policy = Policy { result_link, ..policy };
         let service = Arc::new(Service::open(store, policy, registries.clone(), clock).unwrap());
         let routers = [
             component_port(service.clone(), registries.clone(), ComponentPaths::default()),
@@ -201,5 +205,103 @@ async fn every_one_of_many_specifications_comes_to_its_host_once() {
         polled.iter().filter_map(Message::token).collect();
     assert_eq!((polled.len(), tokens.len()), (100, 100));
     assert_eq!(poll(&host, &supervisor).await, []);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_label_without_digits_and_values_of_zero_and_false_reach_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Running::start(&folder.path().join("supervisor.db")).await;
+    let (host, client) = (connection(), connection());
+    let capability = Capability::build("ping-average-ip4", "now ... future / 1s")
+        .parameter("destination.ip4", "*")
+        .parameter("scamper.ping.dport", "0 ... 65535")
+        .parameter("scamper.ping.rr", "False,True")
+        .result("delay.twoway.icmp.us.min")
+        .finish(&Registries::built_in())
+        .unwrap();
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![capability.clone().into()]).await.unwrap();
+    let when = "now + 3s / 1s".parse().unwrap();
+    let mut specification = capability.specification("whatever", when);
+    let asked = [("destination.ip4", "0.0.0.0"), ("scamper.ping.dport", "0")];
+    for (name, value) in asked.into_iter().chain([("scamper.ping.rr", "False")]) {
+        specification.set(name, value).unwrap();
+    }
+    specification.head.token = Some("mine".to_owned());
+    let answer = client.post(&supervisor.client_url(), &specification.into()).await.unwrap();
+    assert_eq!((answer.kind(), answer.label()), (Kind::Receipt, Some("whatever")));
+    let polled = poll(&host, &supervisor).await;
+    let [Message::Specification(forwarded)] = &polled[..] else { panic!("{polled:?}") };
+    let values = ["destination.ip4", "scamper.ping.dport", "scamper.ping.rr"]
+        .map(|name| forwarded.value(name).unwrap().to_string());
+    assert_eq!(values, ["0.0.0.0", "0", "False"]);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn an_absolute_scope_in_the_future_is_relayed_in_all_its_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Running::start(&folder.path().join("supervisor.db")).await;
+    let (host, client) = (connection(), connection());
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into()]).await.unwrap();
+    let scopes = [
+        "2199-01-01 00:00:00.000000 / 1s",
+        "2199-01-01 00:00:00.000000 + 10s / 1s",
+        "2199-01-01 00:00:00.000000 ... 2199-01-01 00:00:10.000000 / 1s",
+    ];
+    for scope in scopes {
+        let mut specification = wanted("");
+        specification.when = scope.parse().unwrap();
+        // As the RI sends it: the receiver computes the token.
+        specification.head.token = None;
+        let answer = client.post(&supervisor.client_url(), &specification.into()).await.unwrap();
+        assert_eq!(text(&answer), "receipt", "{scope}");
+    }
+    let polled = poll(&host, &supervisor).await;
+    let forwarded = polled.iter().map(|message| match message {
+        Message::Specification(specification) => specification.when.to_string(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(forwarded.collect::<Vec<_>>(), scopes);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_host_that_polls_gets_the_answer_that_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = connection();
+    for (unknown_must_register, expected) in
+        [(false, Polled::Messages(Vec::new())), (true, Polled::Register)]
+    {
+        let store = folder.path().join(format!("{unknown_must_register}.db"));
+        let policy = Policy { unknown_must_register, ..Policy::default() };
+        let supervisor = Running::with(&store, policy).await;
+        let url = supervisor.component_url("/show/specification");
+        assert_eq!(host.poll(&url).await.unwrap(), expected);
+        supervisor.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_poll_too_often_are_told_when_to_come_again_at_the_end_of_the_envelope() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = Policy { polls_per_second: 0.1, ..Policy::default() };
+    let supervisor = Running::with(&folder.path().join("supervisor.db"), policy).await;
+    let (host, client) = (connection(), connection());
+    let callback = Capability::build(sonde_mplane::CALLBACK, "now ... future");
+    let callback = callback.finish(&Registries::built_in()).unwrap();
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into(), callback.into()]).await.unwrap();
+    let offered = client.discover(&supervisor.client_url()).await.unwrap();
+    assert_eq!(offered.len(), 1, "callback control is not for clients");
+    client.post(&supervisor.client_url(), &wanted("mine").into()).await.unwrap();
+    let polled = poll(&host, &supervisor).await;
+    let [Message::Specification(work), Message::Specification(last)] = &polled[..] else {
+        panic!("{polled:?}")
+    };
+    assert_eq!(work.head.label(), "ping-average-ip4-0");
+    assert_eq!((last.head.label(), &*last.when.to_string()), ("callback", "now + 10s"));
     supervisor.stop().await;
 }

@@ -313,6 +313,9 @@ fn idle_time(specification: &Specification, now: Time) -> Duration {
 }
 
 #[cfg(test)]
+mod outage;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
