@@ -179,7 +179,8 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
     let mut values = BTreeMap::new();
     for parameter in arguments::own_parameters(offer) {
         if let Some(text) = matches.get_one::<String>(&format!("parameter {}", parameter.name)) {
-            let value = parameter.parse(text, None).map_err(|error| Stop::usage(error.flag_text()))?;
+            let value =
+                parameter.parse(text, None).map_err(|error| Stop::usage(error.flag_text()))?;
             values.insert(parameter.name.clone(), value);
         }
     }
