@@ -362,24 +362,40 @@ impl<'a, R: Rows> Connection<'a, R> {
 
     /// Sends a segment that [`Connection::probe`] made of the same arguments, at once.
     pub fn send(&self, probe: Probe, bits: u8, sequence: u32, octets: usize, tos: u8) {
+        self.note_sent((sequence, self.received.expected()), bits, octets, tos);
+        self.flow.send(probe.immediate());
+    }
+
+    /// As [`Connection::probe`] and [`Connection::send`], but acknowledges what the caller says.
+    pub fn send_acknowledging(&self, number: u32, bits: u8, sequence: u32, data: &[u8]) {
+        let probe = self.probe(bits, sequence, data).acknowledgement(number);
+        self.note_sent((sequence, number), bits, data.len(), 0);
+        self.flow.send(probe.immediate());
+    }
+
+    /// Shows the record a segment with these numbers, its own and what it acknowledges.
+    fn note_sent(&self, numbers: (u32, u32), bits: u8, octets: usize, tos: u8) {
         if let Some(record) = self.record {
             record(Passage::Sent {
                 at: self.ctx.now(),
-                sequence,
-                acknowledgement: self.received.expected(),
+                sequence: numbers.0,
+                acknowledgement: numbers.1,
                 flags: bits | self.extra_flags,
                 octets,
                 tos,
                 blocks: &self.blocks(),
             });
         }
-        self.flow.send(probe.immediate());
     }
 
     /// Acknowledges what is here, at once, with blocks where that was agreed.
     pub fn acknowledge(&self) {
-        let sequence = self.sending.next();
-        self.send(self.probe(flags::ACK, sequence, &[]), flags::ACK, sequence, 0, 0);
+        self.acknowledge_to(self.received.expected());
+    }
+
+    /// Acknowledges all before `number`, at once, whatever is here.
+    pub fn acknowledge_to(&self, number: u32) {
+        self.send_acknowledging(number, flags::ACK, self.sending.next(), &[]);
     }
 
     /// Sends data as far as the peer's window lets it; it is sent again until it is acknowledged.

@@ -7,6 +7,7 @@
 //! Luckie and Stasiewicz, "Measuring path MTU discovery behaviour", IMC 2010; Luckie et al.,
 //! "Resilience of deployed TCP to blind attacks", IMC 2015; RFC 2018, 3168, 5961, 6928, 7413.
 
+mod abc;
 mod application;
 mod blind;
 mod ecn;

@@ -17,6 +17,8 @@ choices! {
         SackRcvr = "sack-rcvr",
         /// Initial congestion window.
         Icw = "icw",
+        /// Appropriate byte counting: what makes the window grow.
+        Abc = "abc",
         /// Resets in the window, but not exact.
         BlindRst = "blind-rst",
         /// SYNs in the window.

@@ -75,6 +75,12 @@ choices! {
         IcwSuccess = "icw-success",
         /// The answer ended before the window did.
         IcwTooShort = "icw-tooshort",
+        /// It is known what makes the window grow.
+        AbcSuccess = "abc-success",
+        /// The answer ended before that was known.
+        AbcTooShort = "abc-tooshort",
+        /// The initial window is too small for it, or the server's timer ran out.
+        AbcBadIcw = "abc-badicw",
         /// The server believed a blind segment.
         BlindAccepted = "blind-accepted",
         /// It asked whether it was meant (RFC 5961).
@@ -85,6 +91,16 @@ choices! {
         BlindRst = "blind-rst",
         /// It answered a SYN as that of a new connection.
         BlindSynNew = "blind-synnew",
+    }
+}
+
+choices! {
+    /// What makes a window grow.
+    pub enum Counts {
+        /// Octets that are acknowledged, or whole segments of them.
+        Octets = "octets",
+        /// Acknowledgements, whatever they say.
+        Acks = "acks",
     }
 }
 
@@ -139,6 +155,9 @@ impl Verdict {
             Self::SackNoSack => 54,
             Self::IcwSuccess => 60,
             Self::IcwTooShort => 61,
+            Self::AbcSuccess => 70,
+            Self::AbcTooShort => 71,
+            Self::AbcBadIcw => 72,
             Self::BlindAccepted => 80,
             Self::BlindChallenge => 81,
             Self::BlindIgnored => 82,
@@ -246,6 +265,11 @@ row! {
         size_after: Option<u32>,
         /// Segments of the server that say that they take part in ECN.
         ect_segments: Option<u32>,
+        /// What makes the server's window grow.
+        abc_counts: Option<Counts>,
+        /// Segments by which its window grew when four were acknowledged at once; at least, for it may not have
+        /// had more to send in its buffer.
+        abc_limit: Option<u32>,
         /// Blind segments that were sent.
         blind_sent: Option<u8>,
     }
@@ -268,6 +292,11 @@ pub(crate) fn text() -> TextForm {
             "summary",
             "icw_segments",
             "{test}: {result} ({scope}), {icw_segments} segments, {icw_octets} octets, server mss {server_mss}",
+        )
+        .line(
+            "summary",
+            "abc_limit",
+            "{test}: {result} ({scope}), counts {abc_counts}, at least {abc_limit} more for 4 at once, server mss {server_mss}",
         )
         .line("summary", "server_mss", "{test}: {result} ({scope}), server mss {server_mss}")
         .line("summary", "", "{test}: {result} ({scope})")

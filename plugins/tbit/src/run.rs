@@ -9,6 +9,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    abc,
     application::Application,
     blind, ecn, fetch, icw,
     params::{TbitParams, Test},
@@ -86,7 +87,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         None | Some(Verdict::PmtudSuccess | Verdict::PmtudFail | Verdict::PmtudClearDf) => {
             session.connection.reset().await;
         }
-        Some(verdict) if verdict == Verdict::IcwSuccess || verdict.code() >= 80 => {
+        Some(verdict) if verdict == Verdict::IcwSuccess || verdict.code() >= 70 => {
             session.connection.reset().await;
         }
         Some(_) => {
@@ -116,6 +117,7 @@ async fn test(session: &mut Session<'_>) -> Verdict {
             Test::Ecn => ecn::ecn(session).await,
             Test::SackRcvr => sack::sack_rcvr(session).await,
             Test::Icw => icw::icw(session).await,
+            Test::Abc => abc::abc(session).await,
             Test::BlindRst => blind::blind(session, flags::RST).await,
             Test::BlindSyn => blind::blind(session, flags::SYN).await,
             Test::BlindData | Test::BlindFin => stray::stray(session).await,

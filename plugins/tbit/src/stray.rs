@@ -50,8 +50,7 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     let mut is_challenged = false;
     for sent in 1..=session.params.tries(TRIES) {
         session.summary.blind_sent = Some(sent);
-        let probe = session.connection.probe(bits, at, data).acknowledgement(wrong);
-        session.connection.send(probe, bits, at, data.len(), 0);
+        session.connection.send_acknowledging(wrong, bits, at, data);
         let until = session.ctx.now() + WAIT;
         while let Some(segment) = session.connection.next(until.since(session.ctx.now())).await {
             if segment.has(flags::RST) && segment.sequence == wrong {

@@ -1,6 +1,7 @@
 //! Runs in the simulated network, against a server with each behaviour.
 
 mod applications;
+mod endings;
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -17,7 +18,7 @@ use sonde_testkit::{Host, Net, Outbox, Run, Sim};
 use crate::{
     Tbit,
     params::{TbitParams, Test},
-    rows::{Scope, SummaryRow, Verdict},
+    rows::{Counts, Scope, SummaryRow, Verdict},
 };
 
 const TARGET: &str = "198.51.100.9";
@@ -41,10 +42,20 @@ struct Behaviour {
     sets_df: bool,
     /// What comes of a reset or SYN in the window.
     blind: Blind,
+    /// What an acknowledgement adds to the window.
+    growth: Growth,
     /// Never acknowledges data.
     is_deaf: bool,
     /// Has an old connection between the same ports.
     has_old: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Growth {
+    /// What it acknowledges, but not more than so many segments.
+    Octets(usize),
+    /// A segment.
+    Acks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +79,7 @@ const LINUX: Behaviour = Behaviour {
     clears_df: false,
     sets_df: true,
     blind: Blind::Challenges,
+    growth: Growth::Octets(usize::MAX / MSS),
     is_deaf: false,
     has_old: false,
 };
@@ -248,7 +260,10 @@ impl Host for Server {
         self.request.extend(read);
         let known = distance(ISN.wrapping_add(1), view.acknowledgement().unwrap()).max(0) as usize;
         if known > self.acknowledged {
-            self.window += known - self.acknowledged;
+            self.window += match self.behaviour.growth {
+                Growth::Octets(most) => (known - self.acknowledged).min(most * MSS),
+                Growth::Acks => MSS,
+            };
             self.acknowledged = known.min(self.behaviour.page);
         }
         if bits & flags::CWR != 0 {
@@ -306,6 +321,7 @@ fn every_test_gives_the_verdict_of_a_server_like_linux() {
         (Test::Ecn, Verdict::EcnSuccess),
         (Test::SackRcvr, Verdict::SackSuccess),
         (Test::Icw, Verdict::IcwSuccess),
+        (Test::Abc, Verdict::AbcSuccess),
         (Test::Pmtud, Verdict::PmtudSuccess),
         (Test::BlindRst, Verdict::BlindChallenge),
         (Test::BlindSyn, Verdict::BlindChallenge),
@@ -346,6 +362,25 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
         assert_eq!(row.icw_octets, Some((segments * MSS) as u32));
     }
     assert_eq!(verdict(Test::Icw, Behaviour { page: 5 * MSS, ..LINUX }), Verdict::IcwTooShort);
+}
+
+#[test]
+fn what_makes_the_window_grow_is_told_with_its_limit() {
+    let abc = |growth| run(Test::Abc, Behaviour { growth, ..LINUX });
+    for (limit, wanted) in [(1, 1), (2, 2), (usize::MAX / MSS, 4)] {
+        let (run, row) = abc(Growth::Octets(limit));
+        assert_eq!(
+            (row.result, row.abc_counts),
+            (Verdict::AbcSuccess, Some(Counts::Octets)),
+            "{run}"
+        );
+        assert_eq!(row.abc_limit, Some(wanted), "{run}");
+    }
+    let (run, row) = abc(Growth::Acks);
+    assert_eq!((row.result, row.abc_counts), (Verdict::AbcSuccess, Some(Counts::Acks)), "{run}");
+    assert_eq!(row.abc_limit, Some(1), "one acknowledgement, one segment: {run}");
+    assert_eq!(verdict(Test::Abc, Behaviour { page: 5 * MSS, ..LINUX }), Verdict::AbcTooShort);
+    assert_eq!(verdict(Test::Abc, Behaviour { window_segments: 4, ..LINUX }), Verdict::AbcBadIcw);
 }
 
 #[test]

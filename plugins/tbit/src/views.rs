@@ -45,7 +45,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("scamper.tbit.bytes", "octets"),
 ];
 
-const MORE: [(&str, &str); 9] = [
+const MORE: [(&str, &str); 11] = [
     ("scamper.tbit.options.granted", "granted"),
     ("scamper.tbit.app.status", "status"),
     ("scamper.tbit.icw.octets", "icw_octets"),
@@ -54,5 +54,7 @@ const MORE: [(&str, &str); 9] = [
     ("scamper.tbit.pmtud.size.before", "size_before"),
     ("scamper.tbit.pmtud.size.after", "size_after"),
     ("scamper.tbit.ecn.ect.from.server", "ect_segments"),
+    ("scamper.tbit.abc.counts", "abc_counts"),
+    ("scamper.tbit.abc.limit", "abc_limit"),
     ("scamper.tbit.blind.sent", "blind_sent"),
 ];

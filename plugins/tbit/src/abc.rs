@@ -1,0 +1,131 @@
+//! abc: does the server's window grow by the octets that are acknowledged, or by the acknowledgements?
+//!
+//! Once the initial window is here, its first full segment is acknowledged in quarters: who counts
+//! acknowledgements sends a segment more for each. Then four segments are acknowledged at once: who counts
+//! octets sends as many segments more as its limit L lets it, and as it has in its buffer. Nothing of this takes long enough for the
+//! server's timer to run out, which would make its window small.
+//!
+//! Source: RFC 3465, section 2.
+
+use std::time::Duration;
+
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    tcp::{distance, is_after},
+};
+
+use crate::{
+    rows::{Counts, Verdict},
+    session::{SILENCE, Session},
+};
+
+/// Nothing more comes after a silence of half a round-trip time, but at least the first and at most the
+/// second: servers wait 200 ms and a round-trip time for acknowledgements.
+const QUIET: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
+/// The round-trip time where the handshake did not tell it.
+const USUAL: Duration = Duration::from_millis(200);
+/// Parts of the first segment that are acknowledged one by one.
+const PARTS: u32 = 4;
+/// Segments that are acknowledged at once.
+const STRETCH: u32 = 4;
+
+/// Acknowledges the initial window in small pieces, then in a large one.
+pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
+    let request = session.last().await?;
+    session.connection.write(&request);
+    let start = session.connection.received.expected();
+    let offered = session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX);
+    let stamps = if session.connection.agreed.timestamps { 12 } else { 0 };
+    let mut seen = Seen {
+        start,
+        behind: start,
+        segment: 0,
+        most: u32::from(offered).saturating_sub(stamps),
+        pieces: Vec::new(),
+        is_ended: false,
+        is_again: false,
+    };
+    let window = seen.burst(session, SILENCE).await?;
+    let segment = seen.segment;
+    if seen.is_ended {
+        return Ok(Verdict::AbcTooShort);
+    }
+    if window == 0 {
+        return Ok(Verdict::None);
+    }
+    // Servers that write their headers by themselves begin with a short segment.
+    let first_full = seen.pieces.iter().find(|(_, octets)| *octets == segment);
+    let begin = first_full.map_or(start, |(first, _)| *first);
+    let least = i64::from((1 + STRETCH) * segment);
+    if i64::from(distance(begin, seen.behind)) < least || seen.is_again {
+        return Ok(Verdict::AbcBadIcw);
+    }
+    let first = rtt(session) + QUIET[0];
+    if begin != start {
+        session.connection.acknowledge_to(begin);
+        seen.burst(session, first).await?;
+    }
+    for part in 1..=PARTS {
+        session.connection.acknowledge_to(begin.wrapping_add(segment * part / PARTS));
+    }
+    let divided = seen.burst(session, first).await?;
+    let growth = divided.div_ceil(segment).saturating_sub(1);
+    session.summary.abc_counts = Some(if growth > 1 { Counts::Acks } else { Counts::Octets });
+    session.connection.acknowledge_to(begin.wrapping_add(segment * (1 + STRETCH)));
+    let stretched = seen.burst(session, first).await?;
+    if seen.is_ended {
+        session.summary.abc_counts = None;
+        return Ok(Verdict::AbcTooShort);
+    }
+    session.summary.abc_limit = Some(stretched.div_ceil(segment).saturating_sub(STRETCH));
+    Ok(Verdict::AbcSuccess)
+}
+
+fn rtt(session: &Session<'_>) -> Duration {
+    session.connection.handshake.unwrap_or(USUAL)
+}
+
+/// What came of the server.
+struct Seen {
+    start: u32,
+    behind: u32,
+    /// Octets of the largest segment.
+    segment: u32,
+    /// Octets of the largest one that it may send.
+    most: u32,
+    /// First octet and length of each segment that brought something new.
+    pieces: Vec<(u32, u32)>,
+    is_ended: bool,
+    /// The first segment came twice: the server's timer ran out.
+    is_again: bool,
+}
+
+impl Seen {
+    /// Octets that come until nothing comes any more; the first may take as long as `first`.
+    async fn burst(&mut self, session: &mut Session<'_>, first: Duration) -> Result<u32, Verdict> {
+        let before = self.behind;
+        let mut wait = first;
+        while let Some(segment) = session.connection.next(wait).await {
+            session.ends(&segment)?;
+            session.take(&segment);
+            self.is_ended |= segment.has(flags::FIN);
+            if !segment.has_data() {
+                continue;
+            }
+            wait = (rtt(session) / 2).clamp(QUIET[0], QUIET[1]);
+            self.is_again |= segment.sequence == self.start && self.behind != self.start;
+            let mut at = segment.sequence;
+            for octets in segment.pieces(self.most as usize) {
+                let octets = octets as u32;
+                let behind = at.wrapping_add(octets);
+                if is_after(behind, self.behind) {
+                    self.pieces.push((at, octets));
+                    self.behind = behind;
+                }
+                self.segment = self.segment.max(octets);
+                at = behind;
+            }
+        }
+        Ok(distance(before, self.behind).unsigned_abs())
+    }
+}
