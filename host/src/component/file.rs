@@ -177,7 +177,7 @@ fn overrides(section: &mut Section<'_, '_>) -> BTreeMap<String, BTreeMap<String,
         let mut said = BTreeMap::new();
         for element in elements.names() {
             let mut one = elements.section(&element, &["constraint", "default"]);
-            let constraint = one.text("constraint");
+            let constraint = one.any_text("constraint");
             said.insert(element, Override { constraint, default: one.any_text("default") });
         }
         all.insert(method, said);

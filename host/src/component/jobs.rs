@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use sonde_mplane::{
@@ -21,6 +22,8 @@ use super::{
 
 /// Ends that are remembered at most.
 const MEMORY: usize = 100_000;
+/// How far the end of a repeated measurement that runs lies ahead at least; clocks of clients may differ by it.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// Who asked, and the token of what they asked for.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -240,7 +243,9 @@ impl Jobs {
     /// What is known of a job.
     pub(crate) fn state(&self, id: &JobId, now: Time) -> State {
         match self.open.get(id) {
-            Some(job) if !job.parts.is_empty() => State::Open(Box::new(job.envelope(id, now))),
+            Some(job) if !job.parts.is_empty() => {
+                State::Open(Box::new(job.envelope(id, now, false)))
+            }
             Some(job) => State::Open(Box::new(job.receipt(id))),
             None if self.ended.contains_key(id) => State::Ended,
             None => State::Unknown,
@@ -380,7 +385,7 @@ impl Job {
     fn end(mut self, id: &JobId, now: Time) -> Message {
         let has_result = self.parts.iter().any(|part| matches!(part, Message::Result(_)));
         if self.specification.when.is_repeated() && has_result {
-            return self.envelope(id, now);
+            return self.envelope(id, now, true);
         }
         self.parts.pop_back().unwrap_or_else(|| {
             let message = "interrupted before anything was measured".to_owned();
@@ -388,13 +393,18 @@ impl Job {
         })
     }
 
-    fn envelope(&self, id: &JobId, now: Time) -> Message {
+    /// `is_last` where no result will follow; until then the end of its scope lies ahead.
+    fn envelope(&self, id: &JobId, now: Time, is_last: bool) -> Message {
         let when = &self.specification.when;
         let start = when.start.resolved(self.accepted).time().unwrap_or(self.accepted);
-        // The RI waits for ever where the end lies in its future.
-        let end = match when.end_time(self.accepted) {
-            Some(end) if !self.interrupted => end.min(now),
-            _ => now,
+        let planned = when.end_time(self.accepted).filter(|_| !self.interrupted);
+        let end = if is_last {
+            // The RI's relay waits for ever where the end lies in its future.
+            planned.map_or(now, |end| end.min(now))
+        } else {
+            // The RI's client asks no more where it does not.
+            let ahead = now.plus(AHEAD);
+            planned.map_or(ahead, |end| end.max(ahead))
         };
         let mut scope = When::measured(start, end.max(start));
         scope.period = when.period;

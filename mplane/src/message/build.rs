@@ -160,10 +160,14 @@ impl Capability {
         }
     }
 
-    /// Says that it is not offered any longer.
+    /// Says that it is not offered any longer; the token alone tells which one.
+    ///
+    /// Parameters are left out: supervisors of the reference implementation 0.9.0 read their constraints as values, and
+    /// refuse the whole envelope where one is a range or a set.
     #[must_use]
     pub fn withdrawal(&self) -> Message {
         let mut body = self.clone();
+        body.parameters.clear();
         body.head.link = None;
         body.head.token = Some(self.token());
         Message::Withdrawal(body)

@@ -237,6 +237,8 @@ fn a_repeated_scope_ends_with_one_envelope_of_all_its_results() {
             let State::Open(so_far) = world.jobs.state(&id, world.now) else { panic!() };
             let Message::Envelope(so_far) = *so_far else { panic!() };
             assert_eq!(so_far.contents.len(), 2);
+            let end = so_far.when.unwrap().end_time(world.now);
+            assert!(end > Some(world.now), "a client of the RI would not ask again");
         }
     }
     let ends = world.ends();
