@@ -28,6 +28,8 @@ pub(crate) struct Modification {
 pub(crate) struct Comparison {
     pub(crate) modifications: Vec<Modification>,
     pub(crate) unknown: Vec<String>,
+    /// ToS or traffic class, as sent and as quoted.
+    pub(crate) tos: Option<(u8, u8)>,
     /// The whole TCP header, or that of UDP, is quoted.
     pub(crate) has_transport: bool,
 }
@@ -53,7 +55,17 @@ pub(crate) fn compare(sent: &[u8], quoted: &[u8]) -> Comparison {
         found.has_transport = seen.len() >= 8;
     }
     found.fields(network, sent, quoted);
+    found.tos = tos(sent).zip(tos(quoted));
     found
+}
+
+/// ToS or traffic class of a packet that begins like an IP header.
+fn tos(packet: &[u8]) -> Option<u8> {
+    match packet {
+        [version, tos, ..] if version >> 4 == 4 => Some(*tos),
+        [first, second, ..] if first >> 4 == 6 => Some(first << 4 | second >> 4),
+        _ => None,
+    }
 }
 
 impl Comparison {
@@ -101,7 +113,10 @@ impl Comparison {
         };
         let mut note = |kind: u8, change: Change, before: Option<String>, after: Option<String>| {
             self.modifications.push(Modification {
-                field: format!("TCP::Options::{}", option_names::name(kind)),
+                field: format!(
+                    "TCP::Options::{}",
+                    option_names::name(kind, after.as_deref().or(before.as_deref()))
+                ),
                 change,
                 sent: before,
                 seen: after,

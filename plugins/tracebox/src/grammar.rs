@@ -19,6 +19,11 @@ pub(crate) struct Spec {
     pub(crate) flags: u8,
     /// TCP options in their order on the wire.
     pub(crate) options: Vec<u8>,
+    pub(crate) dont_fragment: bool,
+    /// Of TCP.
+    pub(crate) window: Option<u16>,
+    /// Behind the transport's header; that of the method where none is chosen.
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 /// What is wrong with a probe, and where.
@@ -32,8 +37,11 @@ pub(crate) struct GrammarError {
     problem: String,
 }
 
-const NAMES: &str = "IP, IPV6, TCP, UDP, ECT, CE, DSCP, IPID, IPFLOW, ECE, MSS, WSCALE, SACKP, SACK, \
-                     TS, MD5, AO, MPCAPABLE, MPJOIN";
+const NAMES: &str = "IP, IPV6, TCP, UDP, ECT, CE, DSCP, IPID, IPFLOW, DF, RAW, ECE, WINDOW, MSS, WSCALE, \
+                     SACKP, SACK, TS, MD5, AO, TFO, MPCAPABLE, MPJOIN";
+
+/// Octets of a chosen payload at most.
+const MOST_PAYLOAD: usize = 512;
 
 /// Options by their order on the wire.
 const MSS: usize = 0;
@@ -45,6 +53,7 @@ const MD5: usize = 5;
 const AO: usize = 6;
 const TS: usize = 7;
 const SACK: usize = 8;
+const TFO: usize = 9;
 
 impl Spec {
     /// Reads a probe; `None` is the default one. `is_udp` and `is_v4` must agree with what is written.
@@ -63,7 +72,7 @@ impl Spec {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
             return Ok(spec);
         };
-        let mut options: [Vec<u8>; 9] = Default::default();
+        let mut options: [Vec<u8>; 10] = Default::default();
         let mut transport = None;
         for (at, token) in text.split('/').enumerate() {
             let token = token.trim();
@@ -72,6 +81,10 @@ impl Spec {
                 token: token.chars().filter(|c| !c.is_control()).take(32).collect(),
                 problem,
             };
+            if let Some(hex) = payload(token) {
+                spec.payload = Some(hex.map_err(wrong)?);
+                continue;
+            }
             let (name, value) = split(token).map_err(wrong)?;
             let up_to = |most: u64| match value {
                 Some(value) if value > most => Err(wrong(format!("accepted: 0 ... {most}"))),
@@ -123,6 +136,10 @@ impl Spec {
                     let value = up_to(63)?.unwrap_or_else(|| u64::from(random() % 63 + 1));
                     spec.tos = spec.tos & 3 | (value as u8) << 2;
                 }
+                "DF" if is_v4 => {
+                    bare()?;
+                    spec.dont_fragment = true;
+                }
                 "IPID" if is_v4 => {
                     let value = up_to(65_535)?.unwrap_or_else(|| u64::from(random() % 65_535 + 1));
                     if value == 0 {
@@ -137,13 +154,19 @@ impl Spec {
                         up_to(0xf_ffff)?.unwrap_or_else(|| u64::from(random() % 0xf_ffff + 1));
                     spec.flow_label = value as u32;
                 }
-                "IPID" | "IPFLOW" => {
+                "IPID" | "IPFLOW" | "DF" => {
                     return Err(wrong("is not of this destination's family".to_owned()));
                 }
                 _ if is_udp && is_tcp(&name) => return Err(wrong("is of TCP alone".to_owned())),
                 "ECE" => {
                     bare()?;
                     spec.flags |= flags::ECE | flags::CWR;
+                }
+                "WINDOW" => spec.window = Some(up_to(65_535)?.unwrap_or(65_535) as u16),
+                // A request for a cookie.
+                "TFO" => {
+                    bare()?;
+                    options[TFO] = vec![34, 2];
                 }
                 "MSS" => {
                     let [high, low] = (up_to(65_535)?.unwrap_or(1460) as u16).to_be_bytes();
@@ -197,9 +220,21 @@ impl Spec {
     }
 }
 
+/// The octets of `RAW(hex)`; `None` for other tokens.
+fn payload(token: &str) -> Option<Result<Vec<u8>, String>> {
+    let head = token.get(..4).filter(|head| head.eq_ignore_ascii_case("RAW("))?;
+    let wanted = || format!("accepted: RAW(hex), 1 to {MOST_PAYLOAD} octets");
+    let digits = token[head.len()..].strip_suffix(')').unwrap_or_default();
+    let octets = sonde_plugin_api::text::parse_hex(digits).ok_or_else(wanted);
+    let is_fitting = |octets: &Vec<u8>| (1..=MOST_PAYLOAD).contains(&octets.len());
+    Some(octets.and_then(|octets| if is_fitting(&octets) { Ok(octets) } else { Err(wanted()) }))
+}
+
 fn is_tcp(name: &str) -> bool {
     [
         "ECE",
+        "WINDOW",
+        "TFO",
         "MSS",
         "WSCALE",
         "WINDOWSCALE",
@@ -255,6 +290,21 @@ mod tests {
         assert_eq!(parse("IP/UDP/DSCP(46)/ECT", true, true).unwrap().tos, 46 << 2 | 2);
         assert_eq!(parse("IP/TCP/WSCALE(7)", false, true).unwrap().options, [3, 3, 7, 1]);
         assert_eq!(parse("IP/UDP/IPID(7)", true, true).unwrap().ip_id, Some(7));
+    }
+
+    #[test]
+    fn payload_window_and_flags_of_the_network_layer_can_be_chosen() {
+        let spec = parse("IP/TCP/DF/WINDOW(1024)/TFO/RAW(00fF)", false, true).unwrap();
+        assert_eq!((spec.dont_fragment, spec.window), (true, Some(1024)));
+        assert_eq!(spec.options, [34, 2, 1, 1]);
+        assert_eq!(spec.payload.unwrap(), [0, 0xff]);
+        assert_eq!(parse("IPV6/UDP/raw(01)", true, false).unwrap().payload.unwrap(), [1]);
+        for text in
+            ["IP/TCP/RAW", "IP/TCP/RAW()", "IP/TCP/RAW(1)", "IP/TCP/RAW(0g)", "IP/TCP/RAW(00"]
+        {
+            assert!(parse(text, false, true).unwrap_err().contains("token 3, \"RAW"), "{text}");
+        }
+        assert!(parse("IPV6/TCP/DF", false, false).unwrap_err().contains("is not of"));
     }
 
     #[test]

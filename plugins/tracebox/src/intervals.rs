@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::{
     compare::{Comparison, Modification},
-    rows::{Change, IntervalRow},
+    rows::{Change, IntervalRow, Meaning},
 };
 
 /// What a hop told.
@@ -49,9 +49,32 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
                 after_addr: before.map(|hop| hop.addr),
                 first_ttl: hop.ttl,
                 first_addr: Some(hop.addr),
+                meaning: meaning(modification, hop.comparison.tos),
+                sent: modification.sent.clone(),
+                seen: modification.seen.clone(),
                 reverted: hops[at + 1..].iter().any(|hop| is_plain(&hop)),
             });
         }
     }
     rows
+}
+
+/// What a modification means, where its field tells.
+fn meaning(modification: &Modification, tos: Option<(u8, u8)>) -> Option<Meaning> {
+    let Modification { field, change, sent, seen, .. } = modification;
+    let mark = |seen: u8| if seen == 0 { Meaning::Bleached } else { Meaning::Remarked };
+    let name = field.rsplit("::").next().unwrap_or_default();
+    match name {
+        "ECT" | "CE" | "ECN" => tos.map(|(_, seen)| match seen & 3 {
+            3 => Meaning::Congestion,
+            seen => mark(seen),
+        }),
+        "DiffServicesCP" => tos.map(|(_, seen)| mark(seen >> 2)),
+        "SourceAddr" | "DestAddr" | "SPort" | "DPort" => Some(Meaning::Translated),
+        _ if !field.starts_with("TCP::Options::") => None,
+        _ if *change == Change::Removed => Some(Meaning::Stripped),
+        // Of one width, so their order is that of the numbers.
+        "MSS" if *change == Change::Changed && seen < sent => Some(Meaning::Clamped),
+        _ => None,
+    }
 }

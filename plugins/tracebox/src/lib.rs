@@ -7,6 +7,7 @@
 //! Source: Detal and others, "Revealing middlebox interference with tracebox", 2013; Malone, Luckie,
 //! "Analysis of ICMP quotations", 2007; RFC 792, RFC 1812, RFC 4443, RFC 4884.
 
+mod checksums;
 mod compare;
 mod fields;
 mod grammar;

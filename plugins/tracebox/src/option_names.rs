@@ -2,8 +2,9 @@
 //!
 //! Source: the IANA registry of TCP option kinds.
 
-/// Of a kind; its number where it has none.
-pub(crate) fn name(kind: u8) -> String {
+/// Of a kind; its number where it has none. Experiments have an identifier, the first two octets of
+/// their content in hexadecimal (RFC 6994).
+pub(crate) fn name(kind: u8, content: Option<&str>) -> String {
     let name = match kind {
         0 => "EOL",
         1 => "NOP",
@@ -38,6 +39,10 @@ pub(crate) fn name(kind: u8) -> String {
         34 => "FastOpenCookie",
         69 => "ENO",
         172 | 174 => "AccECN",
+        253 | 254 => {
+            let identifier = content.and_then(|content| content.get(..4)).unwrap_or("none");
+            return format!("Experiment-{identifier}");
+        }
         kind => return kind.to_string(),
     };
     name.to_owned()

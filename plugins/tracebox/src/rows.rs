@@ -24,6 +24,62 @@ choices! {
     }
 }
 
+choices! {
+    /// How much of the probe is quoted.
+    pub enum QuoteClass {
+        /// Less than its IP header.
+        Empty = "empty",
+        /// Its IP header.
+        Network = "network",
+        /// Its IP header and 8 octets.
+        Eight = "eight",
+        /// More, but not all.
+        Partial = "partial",
+        /// All of it.
+        Full = "full",
+    }
+}
+
+choices! {
+    /// How sure it is that a quote is of the probe.
+    pub enum Certainty {
+        /// Its identification or sequence number came back.
+        Exact = "exact",
+        /// All that nobody could have guessed was rewritten, but for the port or the checksum.
+        Weak = "weak",
+    }
+}
+
+choices! {
+    /// What the transport's checksum says of a probe that is quoted whole.
+    pub enum Checksum {
+        /// It is right: whoever changed something calculated it anew.
+        Good = "good",
+        /// It is right for the addresses that were sent: they were translated and it was not.
+        Sent = "sent_addresses",
+        /// It is wrong: something was changed by somebody who did not care.
+        Wrong = "wrong",
+    }
+}
+
+choices! {
+    /// What a modification means.
+    pub enum Meaning {
+        /// A mark of ECN or of services was set to 0.
+        Bleached = "bleached",
+        /// Congestion experienced: a queue on the way says so.
+        Congestion = "congestion",
+        /// A mark was replaced by another one.
+        Remarked = "remarked",
+        /// An address or a port is another one.
+        Translated = "translated",
+        /// A segment size was made smaller.
+        Clamped = "clamped",
+        /// An option is gone.
+        Stripped = "stripped",
+    }
+}
+
 row! {
     /// A field that is not as it was sent.
     pub struct ModificationRow {
@@ -50,6 +106,14 @@ row! {
         /// How much of the probe is quoted: Empty, Layer 3 header, Layer 3 Header + First 8 L3 payload
         /// bytes, Full packet.
         quote: Option<String>,
+        /// Whether a quote is certainly of the probe.
+        certainty: Option<Certainty>,
+        /// As `quote`, with what lies between 8 octets and everything.
+        quote_class: Option<QuoteClass>,
+        /// The quoted IPv4 header's own checksum is right.
+        ip_checksum_good: Option<bool>,
+        /// The quoted transport's checksum; missing where not everything is quoted.
+        checksum: Option<Checksum>,
         /// Fields that are not as they were sent.
         modifications: Vec<ModificationRow>,
         /// Fields that are not quoted, so that nothing is known of them.
@@ -90,6 +154,12 @@ row! {
         first_ttl: u8,
         /// That hop.
         first_addr: Option<IpAddr>,
+        /// What it means, where that can be told.
+        meaning: Option<Meaning>,
+        /// As it was sent, hexadecimal.
+        sent: Option<String>,
+        /// As it was seen first, hexadecimal.
+        seen: Option<String>,
         /// A hop behind quotes it as it was sent: more likely one router's mistake than a middlebox.
         reverted: bool,
     }
@@ -106,6 +176,10 @@ row! {
         hop_count: u8 { unit: "hops" },
         /// TCP flags of the destination's answer.
         tcp_flags: Option<u8>,
+        /// The destination grants the ECN that was asked for; missing where it was not, or nobody answered.
+        ecn_granted: Option<bool>,
+        /// The destination acknowledges the sequence number that was sent; missing where it acknowledges none.
+        sequence_arrived: Option<bool>,
         /// Modifications that do not happen by nature.
         modifications: u32,
         /// Probes that left.

@@ -6,11 +6,14 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    checksums,
     compare::{Comparison, Modification, compare},
     grammar::Spec,
     intervals::{Told, intervals},
     params::TraceboxParams,
-    rows::{Change, HopRow, ModificationRow, Origin, SummaryRow, TraceboxRow},
+    rows::{
+        Certainty, Change, HopRow, ModificationRow, Origin, QuoteClass, SummaryRow, TraceboxRow,
+    },
 };
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
@@ -70,6 +73,7 @@ impl Session {
     async fn walk(&mut self) -> Result<(), Fail> {
         let last = if self.params.maxttl == 0 { 255 } else { self.params.maxttl };
         let (mut stop, mut silent, mut hops, mut tcp_flags) = ("max_ttl", 0, 0, None);
+        let mut acknowledged = None;
         for ttl in 1..=last {
             let probe = self.packet(ttl)?;
             let (answer, attempts) = self.ask(ttl, &probe).await?;
@@ -88,6 +92,7 @@ impl Session {
             match answer.reply.class() {
                 Class::Tcp | Class::Udp => {
                     tcp_flags = segment_flags(&answer.packet);
+                    acknowledged = self.acknowledges(&answer.packet);
                     stop = "reached";
                     self.reset(&answer).await;
                     break;
@@ -110,6 +115,8 @@ impl Session {
             probe: Hex(self.packet(255)?),
             hop_count: hops,
             tcp_flags,
+            ecn_granted: self.grants_ecn(tcp_flags),
+            sequence_arrived: acknowledged,
             modifications,
             sent: self.sent,
         });
@@ -129,7 +136,7 @@ impl Session {
                 sequence: self.sequence,
                 acknowledgement: 0,
                 flags: spec.flags,
-                window: 65_535,
+                window: spec.window.unwrap_or(65_535),
                 urgent: 0,
                 options: &spec.options,
             })
@@ -139,12 +146,16 @@ impl Session {
                 ttl,
                 tos: spec.tos,
                 identification: self.ip_id,
-                dont_fragment: false,
+                dont_fragment: spec.dont_fragment,
                 flow_label: spec.flow_label,
                 ..Ip::plain(self.flow.source, self.flow.peer)
             },
             transport,
-            payload: if spec.is_udp { Payload::Octets(&self.payload) } else { Payload::Zeros(0) },
+            payload: match &spec.payload {
+                Some(octets) => Payload::Octets(octets),
+                None if spec.is_udp => Payload::Octets(&self.payload),
+                None => Payload::Zeros(0),
+            },
             checksum: None,
         };
         Ok(packet.to_vec()?)
@@ -206,13 +217,52 @@ impl Session {
                     quoted.get(range.clone()).is_some_and(|seen| Some(seen) == probe.get(range))
                 };
                 if self.flow.peer.is_ipv4() {
-                    same(4..6) || same(24..28) || same(26..28)
+                    same(4..6) || same(24..28) || same(26..28) || self.is_rewritten(quoted)
                 } else {
-                    same(44..48)
+                    same(44..48) || self.is_rewritten(quoted)
                 }
             }
             _ => false,
         }
+    }
+
+    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, which
+    /// makes the row a weak match.
+    fn is_rewritten(&self, quoted: &[u8]) -> bool {
+        let Ok(header) = IpHeader::parse(quoted) else { return false };
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let ports = [self.flow.local.to_be_bytes(), self.dport.to_be_bytes()].concat();
+        header.protocol == protocol::TCP && transport.len() >= 20 && transport.starts_with(&ports)
+    }
+
+    /// Whether what came back tells that it is the probe's own answer, and no guess.
+    fn quality(&self, probe: &[u8], quoted: &[u8]) -> Certainty {
+        let same = |range: std::ops::Range<usize>| {
+            quoted.get(range.clone()).is_some_and(|seen| Some(seen) == probe.get(range))
+        };
+        let is_exact = match self.flow.peer.is_ipv4() {
+            true => same(4..6) || same(24..28),
+            false => same(44..48),
+        };
+        if is_exact { Certainty::Exact } else { Certainty::Weak }
+    }
+
+    /// Whether the destination's segment acknowledges the number that was sent, and so got it unchanged.
+    fn acknowledges(&self, packet: &[u8]) -> Option<bool> {
+        let header = IpHeader::parse(packet).ok()?;
+        let segment = tcp::TcpView::new(header.transport(packet));
+        segment.flags().filter(|flags| flags & tcp::flags::ACK != 0)?;
+        let shown = segment.acknowledgement()?.wrapping_sub(self.sequence);
+        let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
+        Some(shown <= payload.saturating_add(1))
+    }
+
+    /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.
+    fn grants_ecn(&self, answer: Option<u8>) -> Option<bool> {
+        use tcp::flags::{ACK, CWR, ECE, SYN};
+        let answer = answer.filter(|flags| flags & (SYN | ACK) == SYN | ACK)?;
+        let is_asked = self.spec.flags & (ECE | CWR) == ECE | CWR;
+        is_asked.then_some(answer & (ECE | CWR) == ECE)
     }
 
     /// A quote showed another sequence number: the answer may acknowledge that one.
@@ -251,6 +301,10 @@ impl Session {
         row.icmp_type = Some(reply.icmp_type());
         row.icmp_code = Some(reply.icmp_code());
         row.quoted_octets = u16::try_from(quoted.len()).ok();
+        row.certainty = Some(self.quality(probe, quoted));
+        row.quote_class = Some(class(quote.depth));
+        row.ip_checksum_good = checksums::header(quoted);
+        row.checksum = checksums::transport(probe, quoted);
         row.quote = Some(depth(quote.depth, comparison.has_transport).to_owned());
         row.changes = self.line(&comparison);
         row.modifications = rows(&comparison);
@@ -308,6 +362,16 @@ fn segment_flags(packet: &[u8]) -> Option<u8> {
     tcp::TcpView::new(header.transport(packet)).flags()
 }
 
+fn class(depth: Depth) -> QuoteClass {
+    match depth {
+        Depth::Empty => QuoteClass::Empty,
+        Depth::Network => QuoteClass::Network,
+        Depth::Eight => QuoteClass::Eight,
+        Depth::Partial => QuoteClass::Partial,
+        Depth::Full => QuoteClass::Full,
+    }
+}
+
 fn depth(depth: Depth, has_transport: bool) -> &'static str {
     match depth {
         Depth::Empty => "Empty",
@@ -334,6 +398,10 @@ fn blank(ttl: u8, attempts: u8) -> HopRow {
         ttl,
         addr: None,
         quote: None,
+        certainty: None,
+        quote_class: None,
+        ip_checksum_good: None,
+        checksum: None,
         modifications: Vec::new(),
         unknown: Vec::new(),
         changes: String::new(),
