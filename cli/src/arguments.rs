@@ -138,6 +138,10 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
+fn file(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+}
+
 fn run(catalogue: &Catalogue) -> Command {
     let mut command = Command::new("run")
         .about("Measure one or many targets")
@@ -210,6 +214,13 @@ fn method(offer: &Offer) -> Command {
                 .help("Text for people, or a JSON record a line [default: text on a terminal]"),
         )
         .arg(
+            file("resume", "Note which targets of the list have ended, and leave those out: go on after an interrupt")
+        )
+        .arg(switch("dns", "Show names of addresses, looked up beside the measurement"))
+        .arg(file("dot", "Draw the graph that is found, for Graphviz"))
+        .arg(file("svg", "Draw the graph that is found, as a picture"))
+        .arg(file("pcap", "Record probes and what belongs to them, for tcpdump and Wireshark"))
+        .arg(
             Arg::new("isolation")
                 .long("isolation")
                 .value_parser(PossibleValuesParser::new(["process", "inline"]))
@@ -243,6 +254,11 @@ const TAKEN: &[&str] = &[
     "destination-pps",
     "window",
     "format",
+    "resume",
+    "dns",
+    "dot",
+    "svg",
+    "pcap",
     "isolation",
     "stamps",
     "plugins",

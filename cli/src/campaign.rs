@@ -1,9 +1,10 @@
 //! `sonde run`: one target or a million, a window of them at a time.
 //!
-//! Memory grows with the window, not with the number of targets.
+//! Memory grows with the window, not with the number of targets; what is drawn grows with the graph.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,8 +21,12 @@ use sonde_plugin_api::schema::Value;
 
 use crate::{
     Exit, Stop, arguments, check,
-    output::{Form, Printer},
-    targets::{Targets, Wanted},
+    drawing::Drawing,
+    names::{self, Names},
+    output::{Form, Printer, Progress},
+    pcap,
+    resume::Journal,
+    targets::{self, Targets, Wanted},
 };
 
 /// Most measurements at the same time where nothing is said.
@@ -88,20 +93,32 @@ pub(crate) fn run(
         |window| *window as usize,
     );
     let mut targets = targets(matches)?;
+    let list = matches.get_one::<PathBuf>("targets");
+    let survey = list.and_then(|list| targets::survey(list));
+    let mut journal = journal(method, matches, survey.map(|(_, print)| print))?;
+    let mut drawing = drawing(&offer, matches)?;
     let form = Form::chosen(matches.get_one::<String>("format").map(String::as_str));
     // Several targets at once: their rows would be shuffled, so each is shown when it has ended.
     let many = matches.contains_id("targets")
         || matches.get_many::<String>("target").is_some_and(|targets| targets.len() > 1);
-    let mut printer = Printer::new(form, many, &offer);
     let has_lists = !settings.lists.deny.is_empty() || !settings.lists.allow.is_empty();
+    let names = matches.get_flag("dns");
+    let mut progress = Progress {
+        before: journal.as_ref().map_or(0, Journal::done),
+        targets: survey.map(|(count, _)| count + named(matches)),
+        ..Progress::default()
+    };
+    let tap = matches.get_one::<PathBuf>("pcap").map(|file| pcap::tap(file)).transpose()?;
     // First the host: privileges are given up before there is another thread.
-    let mut host = Host::open(settings).map_err(|error| stop_of(&error))?;
+    let mut host = Host::open_with(settings, tap).map_err(|error| stop_of(&error))?;
     let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
+    // Threads come after that.
+    let mut printer = Printer::new(form, many, &offer, names.then(|| Names::new(names::look_up)));
     if printer.is_live() {
         host.tell_rows();
     }
     let mut prepared = Prepared::new(offer, parameters);
-    let mut names = HashMap::new();
+    let mut running = HashMap::new();
     let mut tally = Tally::default();
     let mut interrupts = 0;
     loop {
@@ -113,18 +130,20 @@ pub(crate) fn run(
             host.reload_lists();
         }
         while interrupts == 0 && host.running() < window && host.has_room() {
-            let target = match targets.next() {
-                Some(Ok(target)) => target,
-                Some(Err(error)) => {
+            let is_done = |number| journal.as_ref().is_some_and(|journal| journal.is_done(number));
+            let target = match targets.next(is_done) {
+                Some((_, Ok(target))) => target,
+                Some((number, Err(error))) => {
                     printer.complain(&error);
+                    printer.is_over(number);
                     tally.not_resolved += 1;
                     continue;
                 }
                 None => break,
             };
             let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
-            if printer.names_targets() {
-                names.insert(run, target);
+            if printer.names_targets() || journal.is_some() {
+                running.insert(run, target);
             }
         }
         if host.running() == 0 {
@@ -133,23 +152,35 @@ pub(crate) fn run(
         let limit = if host.has_room() { PATIENCE } else { LITTLE_PATIENCE };
         for notice in host.notices(limit) {
             match notice {
-                Notice::Row { run, table, row } => printer.row(names.get(&run), &table, &row),
+                Notice::Row { run, table, row } => printer.row(running.get(&run), &table, &row),
                 Notice::Log { text, .. } => printer.complain(&text),
                 Notice::Ended { run, status, record } => {
-                    let target = names.remove(&run);
+                    let target = running.remove(&run);
                     tally.count(status, record.answered());
                     printer.ended(target.as_ref(), &record);
+                    if let Some(drawing) = &mut drawing {
+                        drawing.add(record.rows());
+                    }
+                    // What was interrupted is to be measured when it goes on.
+                    if let Some(target) = target.filter(|_| status != Status::Interrupted) {
+                        printer.is_over(target.number);
+                    }
                 }
             }
         }
-        printer.flush();
-        printer.progress(
-            tally.done + tally.failed + tally.refused,
-            tally.answered,
-            &host.statistics(),
-        );
+        note(&mut journal, &printer.flush())?;
+        progress.done = tally.done + tally.failed + tally.refused + tally.not_resolved;
+        progress.answered = tally.answered;
+        printer.progress(&progress, &host.statistics());
     }
-    printer.finish();
+    note(&mut journal, &printer.finish())?;
+    if let Some(drawing) = drawing {
+        drawing.finish()?;
+    }
+    if progress.before > 0 && tally.is_nothing() {
+        // All had ended before.
+        return Ok(Exit::Done);
+    }
     Ok(tally.exit())
 }
 
@@ -161,6 +192,10 @@ impl Tally {
             Status::Failed => self.failed += 1,
             Status::Refused => self.refused += 1,
         }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.done + self.failed + self.refused + self.not_resolved == 0
     }
 
     fn exit(&self) -> Exit {
@@ -237,6 +272,45 @@ fn rate(matches: &ArgMatches, name: &str) -> Result<Option<f64>, Stop> {
     }
 }
 
+/// Targets that are named on the command line.
+fn named(matches: &ArgMatches) -> u64 {
+    matches.get_many::<String>("target").map_or(0, |targets| targets.len() as u64)
+}
+
+/// Where it is written down which targets have ended.
+fn journal(
+    method: &str,
+    matches: &ArgMatches,
+    print: Option<u64>,
+) -> Result<Option<Journal>, Stop> {
+    let Some(path) = matches.get_one::<PathBuf>("resume") else { return Ok(None) };
+    let print = print.filter(|_| named(matches) == 0).ok_or_else(|| {
+        Stop::usage("--resume needs a list that can be read again: --targets FILE, and no TARGET")
+    })?;
+    Journal::open(path, method, print).map(Some).map_err(Stop::usage)
+}
+
+/// The results of these targets are written.
+fn note(journal: &mut Option<Journal>, numbers: &[u64]) -> Result<(), Stop> {
+    match journal {
+        Some(journal) if !numbers.is_empty() => journal.note(numbers).map_err(Stop::usage),
+        _ => Ok(()),
+    }
+}
+
+/// What is drawn of a method that says how.
+fn drawing(offer: &Offer, matches: &ArgMatches) -> Result<Option<Drawing>, Stop> {
+    let file = |name: &str| matches.get_one::<PathBuf>(name).map(PathBuf::as_path);
+    if file("dot").is_none() && file("svg").is_none() {
+        return Ok(None);
+    }
+    let method = offer.method();
+    let form = method.graph.as_ref().ok_or_else(|| {
+        Stop::usage(format!("{} finds no graph: --dot and --svg draw nothing of it", method.name))
+    })?;
+    Drawing::open(form, file("dot"), file("svg")).map(Some)
+}
+
 fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     let wanted = match (matches.get_flag("ipv4"), matches.get_flag("ipv6")) {
         (true, _) => Wanted::V4,
@@ -244,7 +318,7 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
         _ => Wanted::Any,
     };
     let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
-    let list = matches.get_one::<std::path::PathBuf>("targets").cloned();
+    let list = matches.get_one::<PathBuf>("targets").cloned();
     Targets::open(named, list, wanted).map_err(Stop::usage)
 }
 

@@ -1,13 +1,16 @@
 //! What a person or a program sees of the measurements.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::{
+    io::{self, IsTerminal},
+    time::Instant,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json};
 use sonde_host::{Offer, Statistics, record::Record};
 use sonde_plugin_api::text_form::{RowText, TextForm, fill};
 
-use crate::targets::Target;
+use crate::{names::Names, sink::Sink, targets::Target};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,14 +45,15 @@ pub(crate) struct Printer {
     /// The line shown last has no end yet.
     line_open: bool,
     bar: ProgressBar,
-    out: BufWriter<Stdout>,
+    begin: Instant,
+    sink: Sink,
     /// The record being written; kept for its memory.
     line: Vec<u8>,
 }
 
 impl Printer {
-    pub(crate) fn new(form: Form, many: bool, offer: &Offer) -> Self {
-        let style = "{spinner} {pos} done, {msg}  [{elapsed_precise}]";
+    pub(crate) fn new(form: Form, many: bool, offer: &Offer, names: Option<Names>) -> Self {
+        let style = "{spinner} {msg}  [{elapsed_precise}]";
         let target = match many && io::stderr().is_terminal() {
             true => ProgressDrawTarget::stderr_with_hz(4),
             false => ProgressDrawTarget::hidden(),
@@ -59,7 +63,6 @@ impl Printer {
             bar.set_style(style);
         }
         let text = offer.method().text.clone();
-        let out = BufWriter::with_capacity(1 << 16, io::stdout());
         Self {
             form,
             live: !many,
@@ -68,7 +71,8 @@ impl Printer {
             last_row: None,
             line_open: false,
             bar,
-            out,
+            begin: Instant::now(),
+            sink: Sink::new(names),
             line: Vec::new(),
         }
     }
@@ -103,7 +107,7 @@ impl Printer {
         let plain = || self.plain_row(table, row).map(|text| RowText { text, continues: false });
         if let Some(RowText { text, continues }) = shown.or_else(plain) {
             let end = if self.line_open && !continues { "\n" } else { "" };
-            stop_unless_read(write!(self.out, "{end}{text}"));
+            self.sink.text(&format!("{end}{text}"));
             self.line_open = true;
             let mut others = self.text.lines.iter().filter(|line| line.table == table);
             if others.all(|line| line.continues.is_empty()) {
@@ -115,7 +119,7 @@ impl Printer {
 
     fn end_line(&mut self) {
         if std::mem::take(&mut self.line_open) {
-            stop_unless_read(writeln!(self.out));
+            self.sink.text("\n");
         }
         self.last_row = None;
     }
@@ -125,8 +129,8 @@ impl Printer {
         if self.form == Form::Json {
             self.line.clear();
             record.write(&mut self.line);
-            self.line.push(b'\n');
-            return stop_unless_read(self.out.write_all(&self.line));
+            self.sink.record(&self.line);
+            return;
         }
         if !self.live {
             let head = self.head(target, record.parameters());
@@ -157,19 +161,23 @@ impl Printer {
     }
 
     /// How far we are.
-    pub(crate) fn progress(&self, done: u64, answered: u64, statistics: &Statistics) {
+    pub(crate) fn progress(&self, progress: &Progress, statistics: &Statistics) {
         if self.bar.is_hidden() {
             return;
         }
-        self.bar.set_position(done);
-        self.bar.set_message(format!("{} sent, {answered} answered", statistics.sent));
+        self.bar.set_message(progress.text(statistics.sent, self.begin.elapsed().as_secs_f64()));
         self.bar.tick();
     }
 
-    /// After the last measurement.
-    pub(crate) fn finish(&mut self) {
-        self.flush();
+    /// After the last measurement: waits for the names of what is not printed yet.
+    pub(crate) fn finish(&mut self) -> Vec<u64> {
+        let mut written = self.flush();
+        while self.sink.is_waiting() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            written.extend(self.flush());
+        }
         self.bar.finish_and_clear();
+        written
     }
 
     fn head(&self, target: Option<&Target>, parameters: &Map<String, Json>) -> Option<String> {
@@ -192,22 +200,76 @@ impl Printer {
     }
 
     fn write(&mut self, lines: &[String]) {
-        stop_unless_read(lines.iter().try_for_each(|line| writeln!(self.out, "{line}")));
+        for line in lines {
+            self.sink.text(line);
+            self.sink.text("\n");
+        }
     }
 
-    /// Shows what was written.
-    pub(crate) fn flush(&mut self) {
-        if !self.out.buffer().is_empty() {
-            let Self { bar, out, .. } = self;
-            stop_unless_read(bar.suspend(|| out.flush()));
+    /// Everything of a target was shown or waits to be.
+    pub(crate) fn is_over(&mut self, number: u64) {
+        self.sink.ended(number);
+    }
+
+    /// Shows what was written; the targets whose results are out since the last time.
+    pub(crate) fn flush(&mut self) -> Vec<u64> {
+        if !self.sink.has_news() {
+            return Vec::new();
+        }
+        let Self { bar, sink, .. } = self;
+        bar.suspend(|| sink.flush())
+    }
+}
+
+/// How far a campaign is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Targets that had ended before this run.
+    pub(crate) before: u64,
+    /// Targets that have ended in this run.
+    pub(crate) done: u64,
+    /// Probes that were answered in this run.
+    pub(crate) answered: u64,
+    /// All targets, where that is known.
+    pub(crate) targets: Option<u64>,
+}
+
+impl Progress {
+    /// In one line: targets, rates, and how long it will take if it goes on like this.
+    fn text(&self, sent: u64, seconds: f64) -> String {
+        let done = self.before + self.done;
+        let rate = |count: u64| count as f64 / seconds.max(0.001);
+        let of = self.targets.map_or(String::new(), |all| format!(" of {all}"));
+        let (probes, targets) = (rate(sent), rate(self.done));
+        let text = format!(
+            "{done}{of} targets, {targets:.1}/s, {sent} probes, {probes:.0}/s, {} answered",
+            self.answered
+        );
+        match self.targets.map(|all| all.saturating_sub(done)) {
+            Some(rest) if self.done > 0 => {
+                let left = (rest as f64 / targets).ceil() as u64;
+                let (hours, minutes) = (left / 3600, left / 60 % 60);
+                format!("{text}, {hours}:{minutes:02}:{:02} to go", left % 60)
+            }
+            _ => text,
         }
     }
 }
 
-/// Nobody reads any more, as behind `| head`: there is nothing left to do.
-#[expect(clippy::needless_pass_by_value, reason = "it is what writing gives")]
-fn stop_unless_read(written: io::Result<()>) {
-    if written.is_err() {
-        std::process::exit(0);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_tells_rates_of_this_run_and_when_it_will_end() {
+        let progress = Progress { before: 50, done: 100, answered: 900, targets: Some(1000) };
+        assert_eq!(
+            progress.text(1000, 10.0),
+            "150 of 1000 targets, 10.0/s, 1000 probes, 100/s, 900 answered, 0:01:25 to go"
+        );
+        let unknown = Progress { targets: None, ..progress };
+        assert!(!unknown.text(0, 0.0).contains("to go"));
+        let none = Progress { done: 0, ..progress };
+        assert!(!none.text(0, 5.0).contains("to go"));
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// What it stands for.
     pub(crate) address: IpAddr,
+    /// Its place among all targets, from 0.
+    pub(crate) number: u64,
 }
 
 /// All targets in order: those of the command line, then those of the list.
@@ -64,6 +66,8 @@ pub(crate) struct Targets {
     named: std::vec::IntoIter<String>,
     list: Option<(String, Box<dyn BufRead>)>,
     wanted: Wanted,
+    /// Of the next target.
+    number: u64,
     /// The line being read; kept for its memory.
     line: String,
 }
@@ -90,7 +94,7 @@ impl Targets {
                 Some((name, reader))
             }
         };
-        Ok(Self { named: named.into_iter(), list, wanted, line: String::new() })
+        Ok(Self { named: named.into_iter(), list, wanted, number: 0, line: String::new() })
     }
 
     /// The next line of the list that holds a target; `#` begins a comment.
@@ -116,22 +120,52 @@ impl Targets {
     }
 }
 
-impl Iterator for Targets {
-    type Item = Result<Target, TargetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let name = match self.named.next() {
-            Some(name) => name,
-            None => match self.next_of_list()? {
-                Ok(name) => name,
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        Some(resolve(name, self.wanted))
+impl Targets {
+    /// The next target for which `is_done` does not hold, with its number; names of others are not
+    /// resolved.
+    pub(crate) fn next(
+        &mut self,
+        is_done: impl Fn(u64) -> bool,
+    ) -> Option<(u64, Result<Target, TargetError>)> {
+        loop {
+            let number = self.number;
+            self.number += 1;
+            let name = match self.named.next() {
+                Some(name) => name,
+                None => match self.next_of_list()? {
+                    Ok(name) => name,
+                    Err(error) => return Some((number, Err(error))),
+                },
+            };
+            if !is_done(number) {
+                return Some((number, resolve(name, number, self.wanted)));
+            }
+        }
     }
 }
 
-fn resolve(name: String, wanted: Wanted) -> Result<Target, TargetError> {
+/// How many targets a list has, and a number that another list is unlikely to have: FNV-1a, 64 bits.
+/// `None` where it can be read only once, as standard input.
+pub(crate) fn survey(list: &std::path::Path) -> Option<(u64, u64)> {
+    if !list.metadata().is_ok_and(|facts| facts.is_file()) {
+        return None;
+    }
+    let mut reader = BufReader::new(File::open(list).ok()?);
+    let (mut count, mut print, mut line) = (0, 0xcbf2_9ce4_8422_2325_u64, Vec::new());
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).ok()? == 0 {
+            return Some((count, print));
+        }
+        for octet in &line {
+            print = (print ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let target = line.split(|octet| *octet == b'#').next().unwrap_or_default();
+        count += u64::from(!target.trim_ascii().is_empty());
+    }
+}
+
+fn resolve(name: String, number: u64, wanted: Wanted) -> Result<Target, TargetError> {
     let fits = |address: &IpAddr| match wanted {
         Wanted::Any => true,
         Wanted::V4 => address.is_ipv4(),
@@ -140,7 +174,7 @@ fn resolve(name: String, wanted: Wanted) -> Result<Target, TargetError> {
     // Brackets as in URLs are what people paste.
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<IpAddr> = match bare.parse() {
-        Ok(address) if fits(&address) => return Ok(Target { name, address }),
+        Ok(address) if fits(&address) => return Ok(Target { name, address, number }),
         Ok(_) => Vec::new(),
         Err(_) => (bare, 0)
             .to_socket_addrs()
@@ -149,7 +183,7 @@ fn resolve(name: String, wanted: Wanted) -> Result<Target, TargetError> {
             .collect(),
     };
     match addresses.into_iter().find(fits) {
-        Some(address) => Ok(Target { name, address }),
+        Some(address) => Ok(Target { name, address, number }),
         None => {
             let family = if wanted == Wanted::V4 { "IPv4" } else { "IPv6" };
             Err(TargetError::Family { name, family })
@@ -165,11 +199,22 @@ mod tests {
         let reader: Box<dyn BufRead> = Box::new(io::Cursor::new(lines.to_owned()));
         let list = Some(("list".to_owned(), reader));
         let named = vec!["127.0.0.1".to_owned()].into_iter();
-        let targets = Targets { named, list, wanted, line: String::new() };
+        let mut targets = Targets { named, list, wanted, number: 0, line: String::new() };
         let text = |target: Result<Target, TargetError>| {
             target.map(|target| target.address.to_string()).map_err(|error| error.to_string())
         };
-        targets.map(text).collect()
+        std::iter::from_fn(|| targets.next(|number| number == 7)).map(|it| text(it.1)).collect()
+    }
+
+    #[test]
+    fn the_targets_of_a_list_are_counted_as_they_are_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# none\n\n192.0.2.1 # one\n  \n192.0.2.2").unwrap();
+        let (count, print) = survey(file.path()).unwrap();
+        assert_eq!(count, 2);
+        std::fs::write(file.path(), "192.0.2.1\n192.0.2.3").unwrap();
+        assert_ne!(survey(file.path()).unwrap(), (2, print));
+        assert_eq!(survey(std::path::Path::new("-")), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use measure::{Host, HostError, Notice, Status};
 pub use prepared::Prepared;
 pub use settings::{Isolation, Settings, StoreError};
 pub use sonde_config::Mistake;
-pub use sonde_engine::{Limits, ListError, OpenError, Rate, RunId, Stamps, Statistics};
+pub use sonde_engine::{Limits, ListError, OpenError, Rate, RunId, Stamps, Statistics, Tap};
 
 /// The hidden command of a worker process; never returns.
 pub use sonde_worker::worker_main;

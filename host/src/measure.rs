@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
     Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, Rate, RunId,
-    Start, Statistics,
+    Start, Statistics, Tap,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -129,12 +129,24 @@ impl Host {
     ///
     /// Where the sockets cannot be had; [`OpenError::NotPermitted`] says what to do.
     pub fn open(settings: Settings) -> Result<Self, HostError> {
+        Self::open_with(settings, None)
+    }
+
+    /// As [`Host::open`]; `tap` is shown what leaves and what belongs to a measurement.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open`].
+    pub fn open_with(settings: Settings, tap: Option<Tap>) -> Result<Self, HostError> {
         let config = Config {
             packets_per_second: settings.packets_per_second,
             limits: settings.limits,
             stamps: settings.stamps,
         };
-        let engine = Engine::open(config)?;
+        let mut engine = Engine::open(config)?;
+        if let Some(tap) = tap {
+            engine.show_packets(tap);
+        }
         sonde_engine::drop_capabilities()?;
         let engine = engine.start()?;
         let watch = settings.lists.clone().enforce(engine.policy_setter())?;

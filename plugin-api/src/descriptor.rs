@@ -31,7 +31,7 @@ pub use crate::capability::{Aggregate, Condition, Constraint, View, ViewColumn, 
 pub use crate::params::{ParamError, Problem};
 use crate::schema::Value;
 use crate::text;
-use crate::text_form::TextForm;
+use crate::{graph_form::GraphForm, text_form::TextForm};
 
 /// Version of the form that is described here.
 pub const DESCRIPTOR_VERSION: u32 = 1;
@@ -83,6 +83,9 @@ pub struct MethodDescriptor {
     /// How a person reads its results.
     #[serde(default, skip_serializing_if = "is_silent")]
     pub text: TextForm,
+    /// Which of its tables are a graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphForm>,
 }
 
 /// A service of the host that not every operator grants.

@@ -89,6 +89,7 @@ pub fn describe_method<M: Method>() -> MethodDescriptor {
         tables: M::Row::tables(),
         capabilities: M::capabilities(),
         text: M::text(),
+        graph: M::graph(),
     }
 }
 

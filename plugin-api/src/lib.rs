@@ -14,6 +14,7 @@ pub mod capability;
 pub mod descriptor;
 mod flow_octets;
 pub mod glue;
+pub mod graph_form;
 pub mod json;
 pub mod params;
 pub mod port;

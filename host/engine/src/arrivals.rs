@@ -54,7 +54,11 @@ impl<H> State<H> {
         if arrival.merged {
             event.flags |= flags::MERGED;
         }
-        match self.demux.receive_classified(packet, &received) {
+        let found = self.demux.receive_classified(packet, &received);
+        if !matches!(found, Match::Foreign) {
+            self.show(arrival.at, packet);
+        }
+        match found {
             Match::Probe(answered) => self.answered(&answered, &received, event, packet),
             Match::Flow { flow, owner } => {
                 let event = Event { flow: flow.0, ..event };

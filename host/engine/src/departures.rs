@@ -142,6 +142,7 @@ impl<L: Link> Core<L> {
             // An empty batch has room.
             let _ = self.link.queue(egress, packet, tag, precise);
         }
+        self.state.show(now, packet);
         self.state.batched += 1;
         let batch = self.state.batch;
         if let Some(entry) = self.state.tasks.get_mut(task) {

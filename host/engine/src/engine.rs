@@ -26,7 +26,7 @@ use crate::{
     flows::Opening,
     identifiers::Identifiers,
     link::Link,
-    output::{ClockStep, News, Output, PortId, RunId, Start, Statistics},
+    output::{ClockStep, News, Output, PortId, RunId, Start, Statistics, Tap},
     pacing::{self, CLASSES, Pacer, QUANTUM_NS},
     policy::Policy,
     ports::{GONE, PortState},
@@ -128,6 +128,8 @@ pub(crate) struct State<H> {
     /// Parameters of the task that begins; kept for its memory.
     pub(crate) params: Vec<u8>,
     pub(crate) statistics: Statistics,
+    /// Who wants to see packets.
+    pub(crate) tap: Option<Tap>,
 }
 
 /// The engine on its own thread.
@@ -180,6 +182,15 @@ impl<H> State<H> {
             news: News::default(),
             params: Vec::new(),
             statistics: Statistics::default(),
+            tap: None,
+        }
+    }
+
+    /// Shows a packet to whoever wants to see them.
+    #[inline]
+    pub(crate) fn show(&mut self, at: u64, packet: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap(at.saturating_add_signed(self.wall_offset_ns), packet);
         }
     }
 

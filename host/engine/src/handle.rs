@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Rate},
     engine::{Command, Core, PortMaker},
     link::Kernel,
-    output::{News, PortId, RunId, Start, Statistics},
+    output::{News, PortId, RunId, Start, Statistics, Tap},
     policy::Policy,
     privileges,
     sys::{self, Wake},
@@ -63,6 +63,7 @@ pub fn drop_capabilities() -> Result<(), OpenError> {
 pub struct Engine {
     kernel: Kernel,
     config: Config,
+    tap: Option<Tap>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -79,7 +80,12 @@ impl Engine {
     ///
     /// [`OpenError::NotPermitted`] without the capability, else what the kernel said.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        Ok(Self { kernel: Kernel::open()?, config })
+        Ok(Self { kernel: Kernel::open()?, config, tap: None })
+    }
+
+    /// Shows packets to `tap` from the start on.
+    pub fn show_packets(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Begins to run, on a thread of its own.
@@ -96,12 +102,13 @@ impl Engine {
         let stopping = Arc::new(AtomicBool::new(false));
         let (own_wake, own_shared) = (wake.clone(), Arc::clone(&shared));
         let own_stopping = Arc::clone(&stopping);
-        let Self { kernel, config } = self;
+        let Self { kernel, config, tap } = self;
         let run = move || {
             sys::set_timer_slack(1_000);
             let channels = (received, sent, own_shared);
             let mut core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
             core.stopping = own_stopping;
+            core.state.tap = tap;
             core.run(|| own_wake.clear());
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(run);

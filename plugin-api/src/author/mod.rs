@@ -35,8 +35,8 @@ pub(crate) use self::{
     task::{End, Task},
 };
 use crate::{
-    abi::FailKind, capability::Capability, descriptor::Need, params::Params, row::Rows,
-    text_form::TextForm,
+    abi::FailKind, capability::Capability, descriptor::Need, graph_form::GraphForm, params::Params,
+    row::Rows, text_form::TextForm,
 };
 
 /// A measurement method.
@@ -76,6 +76,12 @@ pub trait Method: Sized + 'static {
     #[must_use]
     fn text() -> TextForm {
         TextForm::default()
+    }
+
+    /// Which of its tables are a graph that can be drawn. Unless said: none.
+    #[must_use]
+    fn graph() -> Option<GraphForm> {
+        None
     }
 
     /// Measures once.

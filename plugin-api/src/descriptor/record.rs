@@ -44,6 +44,11 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
             "status": {"enum": ["done", "interrupted", "failed", "refused"]},
             "stop": {"type": ["string", "null"], "description": "why the method stopped"},
             "error": {"type": ["string", "null"]},
+            "names": {
+                "type": "object",
+                "description": "names of addresses, where they were asked for",
+                "additionalProperties": {"type": "string"},
+            },
             "parameters": {"type": "object", "properties": parameters},
             "counters": {
                 "type": "object",

@@ -108,6 +108,7 @@ fn method(method: &MethodDescriptor) -> Checked {
     let views_at = format!("{at}.capabilities");
     count(&views_at, method.capabilities.len(), 0, MAX_ENTRIES)?;
     text_form(&format!("{at}.text"), method)?;
+    graph_form(&format!("{at}.graph"), method)?;
     method.capabilities.iter().try_for_each(|view| self::view(&views_at, method, view))
 }
 
@@ -300,6 +301,25 @@ fn text_form(at: &str, method: &MethodDescriptor) -> Checked {
         line.continues.iter().try_for_each(|column| has_column(at, table, column))?;
     }
     Ok(())
+}
+
+fn graph_form(at: &str, method: &MethodDescriptor) -> Checked {
+    let Some(form) = &method.graph else { return Ok(()) };
+    let known = |name: &str| match method.table(name) {
+        Some((_, table)) => Ok(table),
+        None => invalid(at, format!("{} has no table {}", method.name, shown_text(name))),
+    };
+    let links = known(&form.links)?;
+    let numbers = [&form.from_id, &form.to_id].into_iter().filter(|column| !column.is_empty());
+    for column in [&form.from, &form.to].into_iter().chain(numbers) {
+        has_column(at, links, column)?;
+    }
+    ensure(form.label.len() <= MAX_TEXT, at, "a text is too long")?;
+    let Some(parts) = &form.parts else { return Ok(()) };
+    let table = known(&parts.table)?;
+    has_column(at, table, &parts.begin)?;
+    has_column(at, table, &parts.end)?;
+    ensure(parts.label.len() <= MAX_TEXT, at, "a text is too long")
 }
 
 fn conditions(at: &str, table: &Table, conditions: &[Condition]) -> Checked {

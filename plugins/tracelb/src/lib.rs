@@ -46,6 +46,10 @@ impl Method for Tracelb {
         rows::text()
     }
 
+    fn graph() -> Option<GraphForm> {
+        Some(rows::graph())
+    }
+
     fn run(
         ctx: Ctx<rows::TracelbRow>,
         params: params::TracelbParams,

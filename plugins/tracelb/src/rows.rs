@@ -151,3 +151,21 @@ pub(crate) fn text() -> TextForm {
             "{nodes} nodes, {links} links, {diamonds} diamonds, {probes} probes, {confidence}%",
         )
 }
+
+/// What is drawn: links by their nodes, diamonds as parts.
+pub(crate) fn graph() -> GraphForm {
+    GraphForm {
+        links: "links".to_owned(),
+        from: "from".to_owned(),
+        to: "to".to_owned(),
+        from_id: "from_id".to_owned(),
+        to_id: "to_id".to_owned(),
+        label: "{flows} flows".to_owned(),
+        parts: Some(GraphParts {
+            table: "diamonds".to_owned(),
+            begin: "divergence".to_owned(),
+            end: "convergence".to_owned(),
+            label: "{max_width} wide, {max_length} long".to_owned(),
+        }),
+    }
+}

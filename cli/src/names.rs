@@ -1,0 +1,170 @@
+//! `--dns`: names of addresses, looked up beside the measurements.
+//!
+//! Only what is printed waits for a name, and not for long; probing never does. Names come from whoever runs
+//! a network's DNS, so what is no name of a host is left out.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+/// Lookups at the same time.
+const THREADS: usize = 16;
+/// Addresses that are kept in mind; then all are forgotten.
+const MOST_KNOWN: usize = 65_536;
+/// How long a line waits for the names in it.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+/// Characters of a name: RFC 1035, section 2.3.4.
+const LONGEST: usize = 253;
+
+/// Names that are known, and those that are asked for.
+pub(crate) struct Names {
+    asked: Sender<IpAddr>,
+    answers: Receiver<(IpAddr, Option<String>)>,
+    known: HashMap<IpAddr, State>,
+}
+
+enum State {
+    Asked(Instant),
+    /// `None`: it has no name.
+    Known(Option<String>),
+}
+
+impl Names {
+    /// Begins to look up with `lookup`.
+    pub(crate) fn new(lookup: fn(IpAddr) -> Option<String>) -> Self {
+        let (asked, questions) = channel::<IpAddr>();
+        let (answer, answers) = channel();
+        let questions = Arc::new(Mutex::new(questions));
+        for _ in 0..THREADS {
+            let (questions, answer) = (Arc::clone(&questions), answer.clone());
+            // Where there is no thread to be had there are fewer lookups at the same time.
+            let _ = std::thread::Builder::new().name("names".into()).spawn(move || {
+                loop {
+                    let next = questions.lock().ok().and_then(|questions| questions.recv().ok());
+                    let Some(address) = next else { return };
+                    if answer.send((address, lookup(address).filter(|name| is_name(name)))).is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { asked, answers, known: HashMap::new() }
+    }
+
+    /// Asks for the names of all addresses in `text` that are not known.
+    pub(crate) fn ask(&mut self, text: &str) {
+        for (_, address) in addresses(text) {
+            if self.known.len() >= MOST_KNOWN {
+                self.known.clear();
+            }
+            if let std::collections::hash_map::Entry::Vacant(entry) = self.known.entry(address) {
+                entry.insert(State::Asked(Instant::now()));
+                // Without threads no name ever comes.
+                let _ = self.asked.send(address);
+            }
+        }
+    }
+
+    /// Whether nothing in `text` waits for its name any more.
+    pub(crate) fn is_ready(&mut self, text: &str) -> bool {
+        for (address, name) in self.answers.try_iter() {
+            self.known.insert(address, State::Known(name));
+        }
+        addresses(text).all(|(_, address)| match self.known.get(&address) {
+            Some(State::Asked(since)) => since.elapsed() >= PATIENCE,
+            _ => true,
+        })
+    }
+
+    fn name(&self, address: IpAddr) -> Option<&str> {
+        match self.known.get(&address) {
+            Some(State::Known(name)) => name.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// `text` with names in front of addresses, as `name (address)`.
+    pub(crate) fn named(&self, text: &str) -> String {
+        let (mut named, mut done) = (String::with_capacity(text.len() + 32), 0);
+        for (at, address) in addresses(text) {
+            if let Some(name) = self.name(address) {
+                let end = at + text[at..].find(|c| !is_of_address(c)).unwrap_or(text.len() - at);
+                named.push_str(&text[done..at]);
+                named.push_str(&format!("{name} ({})", &text[at..end]));
+                done = end;
+            }
+        }
+        named + &text[done..]
+    }
+
+    /// Members of a JSON object: addresses in `text` with their names.
+    pub(crate) fn members(&self, text: &str) -> serde_json::Map<String, serde_json::Value> {
+        let found = addresses(text).filter_map(|(_, address)| {
+            Some((address.to_string(), self.name(address)?.to_owned().into()))
+        });
+        found.collect()
+    }
+}
+
+/// The resolver's word for it, in its own time.
+pub(crate) fn look_up(address: IpAddr) -> Option<String> {
+    let name = dns_lookup::lookup_addr(&address).ok()?;
+    // Without a name the resolver spells the address.
+    name.parse::<IpAddr>().is_err().then_some(name)
+}
+
+/// What a terminal and a reader can take for a name.
+fn is_name(name: &str) -> bool {
+    let is_usual = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !name.is_empty() && name.len() <= LONGEST && name.chars().all(is_usual)
+}
+
+/// Addresses in a text, each with its place.
+fn addresses(text: &str) -> impl Iterator<Item = (usize, IpAddr)> {
+    let mut at = 0;
+    let words = text.split_inclusive(|c| !is_of_address(c)).map(move |word| {
+        let begin = at;
+        at += word.len();
+        (begin, word.trim_end_matches(|c| !is_of_address(c)))
+    });
+    words.filter(|(_, word)| word.len() > 2).filter_map(|(at, word)| Some((at, word.parse().ok()?)))
+}
+
+fn is_of_address(c: char) -> bool {
+    // Other letters and digits too, or a part of a word would be an address.
+    c.is_alphanumeric() || ".:_-".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_any_text_and_nothing_else_is() {
+        let text = "(192.0.2.1, 2001:db8::1) 1.020 ms \"::ffff:192.0.2.3\" x192.0.2.9 a:b ::";
+        let found: Vec<String> = addresses(text).map(|(_, it)| it.to_string()).collect();
+        assert_eq!(found, ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.3"]);
+    }
+
+    #[test]
+    fn a_name_stands_in_front_of_its_address_and_what_is_none_is_left_out() {
+        let mut names = Names::new(|address| match address.to_string().as_str() {
+            "192.0.2.1" => Some("r1.example".to_owned()),
+            _ => Some("\u{1b}[2J".to_owned()),
+        });
+        let text = " 1  192.0.2.1  0.4 ms, 192.0.2.2";
+        names.ask(text);
+        while !names.is_ready(text) {
+            std::thread::yield_now();
+        }
+        assert_eq!(names.named(text), " 1  r1.example (192.0.2.1)  0.4 ms, 192.0.2.2");
+        assert_eq!(names.members(text).len(), 1);
+    }
+}

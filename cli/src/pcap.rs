@@ -1,0 +1,72 @@
+//! `--pcap FILE`: probes and what belongs to them, in the file format of libpcap.
+//!
+//! Source: draft-ietf-opsawg-pcap, with nanoseconds; packets begin with their IP header (LINKTYPE_RAW).
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use sonde_host::Tap;
+
+use crate::Stop;
+
+/// Times in nanoseconds, numbers as this machine has them.
+const MAGIC: u32 = 0xa1b2_3c4d;
+/// Larger than any packet.
+const SNAPSHOT: u32 = 262_144;
+const LINKTYPE_RAW: u32 = 101;
+
+/// Begins a file and gives what writes to it; the rest is written when that is dropped.
+pub(crate) fn tap(path: &Path) -> Result<Tap, Stop> {
+    let name = path.display().to_string();
+    let fail = |cause: io::Error| Stop::usage(format!("{name}: {cause}"));
+    let mut out = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
+    begin(&mut out).and_then(|()| out.flush()).map_err(fail)?;
+    let mut is_broken = false;
+    Ok(Box::new(move |wall_ns, packet| {
+        if is_broken {
+            return;
+        }
+        if let Err(cause) = record(&mut out, wall_ns, packet) {
+            is_broken = true;
+            eprintln!("sonde: {name}: {cause}; nothing more is recorded");
+        }
+    }))
+}
+
+fn begin(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&MAGIC.to_ne_bytes())?;
+    out.write_all(&2_u16.to_ne_bytes())?;
+    out.write_all(&4_u16.to_ne_bytes())?;
+    for word in [0, 0, SNAPSHOT, LINKTYPE_RAW] {
+        out.write_all(&word.to_ne_bytes())?;
+    }
+    Ok(())
+}
+
+fn record(out: &mut impl Write, wall_ns: u64, packet: &[u8]) -> io::Result<()> {
+    let (seconds, rest) = (wall_ns / 1_000_000_000, wall_ns % 1_000_000_000);
+    let octets = packet.len() as u32;
+    for word in [seconds as u32, rest as u32, octets, octets] {
+        out.write_all(&word.to_ne_bytes())?;
+    }
+    out.write_all(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_its_time_to_the_nanosecond_and_its_length_twice() {
+        let mut out = Vec::new();
+        begin(&mut out).unwrap();
+        assert_eq!(out.len(), 24);
+        record(&mut out, 1_700_000_000_000_000_007, &[0x45, 1, 2]).unwrap();
+        let word = |at: usize| u32::from_ne_bytes(out[at..at + 4].try_into().unwrap());
+        assert_eq!([word(24), word(28), word(32), word(36)], [1_700_000_000, 7, 3, 3]);
+        assert_eq!(out[40..], [0x45, 1, 2]);
+    }
+}

@@ -1,0 +1,267 @@
+//! `--resume FILE`: a campaign that was ended, however that was, goes on where it was.
+//!
+//! The file names the campaign in its first line, and then, a line at a time, which targets have ended and
+//! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
+//! a line here is cut off when the campaign goes on into the same file, so that none is there twice. It
+//! outlives the death of the program; a loss of power may cost the last lines.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::Path,
+};
+
+/// First word of the first line.
+const FORM: &str = "sonde-resume-1";
+
+/// Why a campaign cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// It cannot be read or written.
+    #[error("{file}: {cause}")]
+    File {
+        /// As given.
+        file: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It was begun with something else.
+    #[error(
+        "{file} is of another campaign ({found}), this one is {wanted}; remove it to begin anew"
+    )]
+    Other {
+        /// As given.
+        file: String,
+        /// Its first line.
+        found: String,
+        /// What it would have to be.
+        wanted: String,
+    },
+    /// It holds something that no campaign writes.
+    #[error("{file}:{line}: {text:?} is no list of numbers behind an output and its length")]
+    Line {
+        /// As given.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// What stands there, shortened.
+        text: String,
+    },
+    /// Results that were written are not there any more.
+    #[error("standard output has {found} octets, there were {wanted}: append to it, as with `>>`")]
+    Output {
+        /// Its length.
+        found: u64,
+        /// Its length when the last result was written.
+        wanted: u64,
+    },
+}
+
+/// Which targets have ended, and where that is written down.
+pub(crate) struct Journal {
+    name: String,
+    file: File,
+    done: Numbers,
+    /// Standard output where it is a file, and its name in the journal.
+    output: Option<(File, String)>,
+    line: String,
+}
+
+impl Journal {
+    /// Opens or begins the file at `path`, for a method and a list with its fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// Where it is of another campaign or cannot be used.
+    pub(crate) fn open(path: &Path, method: &str, list: u64) -> Result<Self, JournalError> {
+        let name = path.display().to_string();
+        let fail = |cause| JournalError::File { file: name.clone(), cause };
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).open(path).map_err(fail)?;
+        let output = output().map_err(fail)?;
+        let this = output.as_ref().map_or("-", |output| output.1.as_str());
+        let head = format!("{FORM} {method} {list:016x}");
+        let (done, whole, written) = read(&file, &name, &head, this)?;
+        // The last line was cut short.
+        file.set_len(whole).map_err(fail)?;
+        if let (Some(wanted), Some((output, _))) = (written, &output) {
+            let found = output.metadata().map_err(fail)?.len();
+            if found < wanted {
+                return Err(JournalError::Output { found, wanted });
+            }
+            output.set_len(wanted).map_err(fail)?;
+        }
+        let mut journal = Self { name, file, done, output, line: String::new() };
+        if whole == 0 {
+            journal.line = head + "\n";
+            journal.append()?;
+        }
+        journal.note(&[])?;
+        Ok(journal)
+    }
+
+    /// Whether a target has ended.
+    pub(crate) fn is_done(&self, number: u64) -> bool {
+        self.done.contains(number)
+    }
+
+    /// How many have.
+    pub(crate) fn done(&self) -> u64 {
+        self.done.count
+    }
+
+    /// Targets have ended, and their results are written.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be written down.
+    pub(crate) fn note(&mut self, numbers: &[u64]) -> Result<(), JournalError> {
+        let (name, octets) = match &self.output {
+            Some((output, name)) => (name.as_str(), output.metadata().map_or(0, |it| it.len())),
+            None => ("-", 0),
+        };
+        self.line.clear();
+        let _ = write!(self.line, "{name} {octets}");
+        for number in numbers {
+            self.done.add(*number);
+            let _ = write!(self.line, " {number}");
+        }
+        self.line.push('\n');
+        self.append()
+    }
+
+    fn append(&mut self) -> Result<(), JournalError> {
+        let written = self.file.write_all(self.line.as_bytes());
+        written.map_err(|cause| JournalError::File { file: self.name.clone(), cause })
+    }
+}
+
+/// What a journal holds: the numbers, its octets up to the last whole line, and how long the output
+/// `this` was.
+fn read(
+    file: &File,
+    name: &str,
+    head: &str,
+    this: &str,
+) -> Result<(Numbers, u64, Option<u64>), JournalError> {
+    let (mut done, mut whole, mut written) = (Numbers::default(), 0, None);
+    let mut reader = BufReader::new(file);
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        let octets = reader.read_line(&mut line);
+        let octets = octets.map_err(|cause| JournalError::File { file: name.to_owned(), cause })?;
+        let Some(text) = line.strip_suffix('\n') else { break };
+        if number == 1 {
+            if text != head {
+                let found = text.chars().take(80).collect();
+                let (file, wanted) = (name.to_owned(), head.to_owned());
+                return Err(JournalError::Other { file, found, wanted });
+            }
+        } else {
+            let of = entry(text, &mut done).ok_or_else(|| JournalError::Line {
+                file: name.to_owned(),
+                line: number,
+                text: text.chars().take(40).collect(),
+            })?;
+            if of.0 == this {
+                written = Some(of.1);
+            }
+        }
+        whole += octets as u64;
+    }
+    Ok((done, whole, written))
+}
+
+/// The output of a line and its length; its numbers are done.
+fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, u64)> {
+    let mut words = text.split(' ');
+    let (output, octets) = (words.next()?, words.next()?.parse().ok()?);
+    for word in words {
+        done.add(word.parse().ok()?);
+    }
+    Some((output, octets))
+}
+
+/// Standard output where it is a plain file, and a name that no other file has meanwhile.
+fn output() -> io::Result<Option<(File, String)>> {
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let facts = file.metadata()?;
+    let name = format!("{}:{}", facts.dev(), facts.ino());
+    Ok(facts.is_file().then_some((file, name)))
+}
+
+/// A set of numbers that are nearly all there: as many entries as there are holes.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// First number, and the one behind the last.
+    ranges: BTreeMap<u64, u64>,
+    count: u64,
+}
+
+impl Numbers {
+    fn contains(&self, number: u64) -> bool {
+        self.ranges.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
+    }
+
+    fn add(&mut self, number: u64) {
+        let Some(next) = number.checked_add(1).filter(|_| !self.contains(number)) else { return };
+        self.count += 1;
+        let before = self.ranges.range(..number).next_back().map(|(begin, end)| (*begin, *end));
+        let begin = before.filter(|(_, end)| *end == number).map_or(number, |(begin, _)| begin);
+        let end = self.ranges.remove(&next).unwrap_or(next);
+        self.ranges.insert(begin, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_the_holes_and_not_the_numbers() {
+        let mut numbers = Numbers::default();
+        for number in (0..100_000).filter(|number| number % 10_000 != 5).rev() {
+            numbers.add(number);
+            numbers.add(number);
+        }
+        assert_eq!((numbers.count, numbers.ranges.len()), (99_990, 11));
+        assert!(numbers.contains(4) && !numbers.contains(5) && numbers.contains(99_999));
+        assert!(!numbers.contains(100_000));
+        numbers.add(u64::MAX);
+        assert!(!numbers.contains(u64::MAX), "no list is that long");
+    }
+
+    #[test]
+    fn what_has_ended_is_known_again_and_a_line_cut_short_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, "m", 7).unwrap();
+        journal.note(&[0, 2]).unwrap();
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"- 0 5").unwrap();
+        let mut journal = Journal::open(&path, "m", 7).unwrap();
+        let done: Vec<u64> = (0..9).filter(|number| journal.is_done(*number)).collect();
+        assert_eq!(done, [0, 2]);
+        journal.note(&[1]).unwrap();
+        assert_eq!(Journal::open(&path, "m", 7).unwrap().done(), 3);
+    }
+
+    #[test]
+    fn another_list_another_method_and_nonsense_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        Journal::open(&path, "m", 7).unwrap();
+        for (method, list) in [("n", 7), ("m", 8)] {
+            let refused = Journal::open(&path, method, list);
+            assert!(matches!(refused, Err(JournalError::Other { .. })));
+        }
+        std::fs::write(&path, format!("{FORM} m {:016x}\n- 0 1\n- 0 x\n", 7)).unwrap();
+        let refused = Journal::open(&path, "m", 7);
+        assert!(matches!(refused, Err(JournalError::Line { line: 3, .. })));
+    }
+}

@@ -1,0 +1,143 @@
+//! What `sonde run` does beside measuring: going on where it was, names, drawings.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    net::Ipv4Addr,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use sonde_tests::{Finished, Lab, TARGET4, sonde, wait_until};
+
+/// Targets of a campaign.
+const COUNT: u32 = 1500;
+
+fn list(path: &Path) {
+    let base = u32::from(Ipv4Addr::new(198, 18, 1, 0));
+    let lines: String =
+        (0..COUNT).map(|number| format!("{}\n", Ipv4Addr::from(base + number * 7))).collect();
+    std::fs::write(path, lines).unwrap();
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read(path).map_or(0, |text| text.iter().filter(|octet| **octet == b'\n').count())
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_campaign_that_is_killed_again_and_again_has_every_result_once() {
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, output, journal] =
+        ["targets", "output", "journal"].map(|it| folder.path().join(it));
+    list(&targets);
+    let begin = || {
+        let mut command = lab.command("src", sonde());
+        command.args(["run", "trace", "--format", "json", "--pps", "3000", "--targets"]);
+        command.arg(&targets).arg("--resume").arg(&journal);
+        let output = OpenOptions::new().create(true).append(true).open(&output).unwrap();
+        command.stdout(output).stderr(Stdio::null()).stdin(Stdio::null());
+        command.spawn().unwrap()
+    };
+    for kill in 1..=4 {
+        let mut child = begin();
+        wait_until("results", Duration::from_secs(60), || lines(&output) > kill * 200);
+        // `ip netns exec` becomes the program, so this is SIGKILL for sonde itself.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(lines(&output) < COUNT as usize, "it was over before it was killed");
+    assert!(begin().wait().unwrap().success());
+    let text = std::fs::read_to_string(&output).unwrap();
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    for line in text.lines() {
+        let record: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(record["stop"], "reached", "{line}");
+        *times.entry(record["destination"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(times.len(), COUNT as usize);
+    assert!(times.values().all(|count| *count == 1), "{times:?}");
+    // Nothing is left, and nothing is sent.
+    let length = text.len();
+    assert!(begin().wait().unwrap().success());
+    assert_eq!(output.metadata().unwrap().len() as usize, length);
+    // The list has changed: another campaign.
+    std::fs::write(&targets, "198.18.0.1\n").unwrap();
+    assert_eq!(begin().wait().unwrap().code(), Some(2));
+    // The results are gone.
+    list(&targets);
+    File::create(&output).unwrap();
+    assert_eq!(begin().wait().unwrap().code(), Some(2));
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn names_stand_beside_addresses_and_who_has_none_keeps_nobody_waiting() {
+    let lab = Lab::chain(2);
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), format!("127.0.0.1 localhost\n{TARGET4} target.example\n"))
+        .unwrap();
+    let run = |form: &str| {
+        // `ip netns exec` has mounts of its own, which end with it.
+        let line = format!(
+            "mount --bind {} /etc/hosts && exec {} run trace --dns --format {form} {TARGET4}",
+            hosts.path().display(),
+            sonde().display()
+        );
+        let run = Finished::of(lab.command("src", "sh").args(["-c", &line]));
+        assert_eq!(run.code, 0, "{}", run.errors);
+        run
+    };
+    let text = run("text").output;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].starts_with("  1  198.51.100.2  "), "{text}");
+    assert!(lines[3].starts_with(&format!("  3  target.example ({TARGET4})  ")), "{text}");
+    let record = run("json").records().remove(0);
+    assert_eq!(record["names"][TARGET4], "target.example", "{record}");
+    assert_eq!(record["tables"]["hops"][2]["addr"], TARGET4);
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_graph_is_drawn_and_who_finds_none_says_so() {
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let [dot, svg] = ["paths.dot", "paths.svg"].map(|it| folder.path().join(it));
+    let mut command = lab.command("src", sonde());
+    command.args(["run", "tracelb", "--pps", "500", "--waitprobe", "0", "--dot"]).arg(&dot);
+    let run = Finished::of(command.arg("--svg").arg(&svg).arg(TARGET4));
+    assert_eq!(run.code, 0, "{}", run.errors);
+    let text = std::fs::read_to_string(dot).unwrap();
+    assert!(text.contains(&format!("label=\"{TARGET4}\"")), "{text}");
+    assert_eq!(text.matches(" -> ").count(), 2, "{text}");
+    assert_eq!(std::fs::read_to_string(svg).unwrap().matches("<path").count(), 2);
+    let none =
+        lab.command("src", sonde()).args(["run", "ping", "--dot", "x", TARGET4]).output().unwrap();
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("ping finds no graph"));
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_recording_holds_every_probe_and_its_answer_whole() {
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.pcap");
+    let mut command = lab.command("src", sonde());
+    command.args(["run", "trace", "--method", "ICMP-paris", "--pcap"]).arg(&file).arg(TARGET4);
+    assert_eq!(Finished::of(&mut command).code, 0);
+    let read = sonde_tests::run(lab.command("src", "tcpdump").args(["-n", "-vv", "-r"]).arg(&file));
+    let text = String::from_utf8_lossy(&read.stdout).into_owned();
+    for (words, count) in
+        [("ICMP echo request", 5), ("time exceeded in-transit", 2), ("ICMP echo reply", 1)]
+    {
+        // Each error shows the request that it quotes.
+        assert_eq!(text.matches(words).count(), count, "{words}: {text}");
+    }
+    assert!(!text.contains("bad cksum") && !text.contains("wrong"), "{text}");
+}
