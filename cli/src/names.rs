@@ -97,7 +97,7 @@ impl Names {
             if let Some(name) = self.name(address) {
                 let end = at + text[at..].find(|c| !is_of_address(c)).unwrap_or(text.len() - at);
                 named.push_str(&text[done..at]);
-                named.push_str(&format!("{name} ({})", &text[at..end]));
+                named.extend([name, " (", &text[at..end], ")"]);
                 done = end;
             }
         }

@@ -24,6 +24,9 @@ const LONGEST: usize = 120;
 /// Nodes that a picture has room for.
 const MOST_NODES: usize = 20_000;
 
+/// Writes a graph in some form.
+type Form = fn(&Graph) -> String;
+
 /// A graph that grows with every measurement, and the files that it is written to.
 pub(crate) struct Drawing {
     form: GraphForm,
@@ -31,7 +34,7 @@ pub(crate) struct Drawing {
     /// Nodes by what tells them apart.
     keys: BTreeMap<String, usize>,
     measurement: u64,
-    files: Vec<(PathBuf, File, fn(&Graph) -> String)>,
+    files: Vec<(PathBuf, File, Form)>,
 }
 
 /// What is drawn.
@@ -51,8 +54,8 @@ impl Drawing {
         dot: Option<&Path>,
         svg: Option<&Path>,
     ) -> Result<Self, Stop> {
-        let mut files: Vec<(PathBuf, File, fn(&Graph) -> String)> = Vec::new();
-        for (path, text) in [(dot, dot::text as fn(&Graph) -> String), (svg, svg::text)] {
+        let mut files: Vec<(PathBuf, File, Form)> = Vec::new();
+        for (path, text) in [(dot, dot::text as Form), (svg, svg::text)] {
             let Some(path) = path else { continue };
             let file = File::create(path);
             let file = file.map_err(|cause| Stop::usage(format!("{}: {cause}", path.display())))?;
