@@ -219,7 +219,7 @@ fn both_find(drawing: &str, diamonds: [&[Diamond]; 2]) {
             })
             .collect();
         assert_eq!(found, diamonds, "{target}: {record}");
-        // Its IPv6 probes come from a socket whose hash these kernels pass on from one to the next: then all
+        // Presumably its IPv6 probes carry the hash of their socket from one of these kernels to the next: then all
         // balancers choose alike, whatever their seeds, and it sees half of what lies behind the second.
         if target == TARGET6 && drawn.balancers() > 1 {
             assert!(theirs.is_subset(&links(&record)), "{target}: {theirs:?}");
