@@ -301,7 +301,7 @@ mod tests {
         let file = parse(&text).unwrap();
         assert_eq!(file.supervisors.len(), 1);
         assert!(file.tls.is_some() && file.listen.is_some());
-        assert_eq!(file.offering.overrides["ping"].len(), 2);
+        assert_eq!(file.offering.overrides["ping"].len(), 4);
     }
 
     #[test]
