@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use sonde_mplane::{Capability, Kind, Message, Specification, Time, When};
 use ulid::Ulid;
 
+/// What is said of a token that nobody knows, or not any more.
+const UNKNOWN_JOB: &str = "Unknown job";
+
 /// Something that a client asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
@@ -16,14 +19,8 @@ pub struct Measurement {
     pub token: String,
     /// The receipt, until there is a result, an envelope of results, or an exception.
     pub latest: Message,
-}
-
-impl Measurement {
-    /// Whether nothing more is to be expected.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.latest.kind() != Kind::Receipt
-    }
+    /// Nothing more is to be expected.
+    pub is_over: bool,
 }
 
 /// Why a specification cannot be made; whoever types reads this text.
@@ -205,8 +202,11 @@ impl Session {
         specification.head.token = Some(token);
     }
 
-    /// Notes what came in answer to a message: a receipt, result, exception or envelope.
-    pub fn note(&mut self, label: &str, token: &str, answer: Message) {
+    /// Notes what came at `now` in answer to a message: a receipt, result, exception or envelope.
+    ///
+    /// An envelope whose scope has not ended holds the results so far. A component may forget a measurement
+    /// with the last of its results before that: then those are the end.
+    pub fn note(&mut self, label: &str, token: &str, answer: Message, now: Time) {
         let answer = match answer {
             Message::Withdrawal(capability) => {
                 self.withdraw(&capability.token());
@@ -215,13 +215,63 @@ impl Session {
             }
             other => other,
         };
+        let is_over = match &answer {
+            Message::Receipt(_) => false,
+            Message::Envelope(envelope) => envelope
+                .when
+                .as_ref()
+                .is_none_or(|when| when.end_time(now).is_some_and(|end| end <= now)),
+            _ => true,
+        };
+        let is_forgotten = matches!(&answer, Message::Exception(it) if it.message == UNKNOWN_JOB);
         match self.measurements.iter_mut().find(|known| known.token == token) {
-            Some(known) => known.latest = answer,
+            Some(known) if is_forgotten && known.latest.kind() == Kind::Envelope => {
+                known.is_over = true;
+            }
+            Some(known) => (known.latest, known.is_over) = (answer, is_over),
             None => self.measurements.push(Measurement {
                 label: label.to_owned(),
                 token: token.to_owned(),
                 latest: answer,
+                is_over,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sonde_mplane::{Envelope, Exception};
+
+    use super::*;
+
+    fn envelope(when: Option<When>) -> Message {
+        Envelope { token: Some("t".to_owned()), label: None, when, contents: Vec::new() }.into()
+    }
+
+    fn exception(message: &str) -> Message {
+        Exception { token: Some("t".to_owned()), message: message.to_owned() }.into()
+    }
+
+    #[test]
+    fn results_so_far_are_not_the_end() {
+        let start: Time = "2026-01-02 03:04:05".parse().unwrap();
+        let scope = || Some(When::measured(start, start.plus(Duration::from_secs(60))));
+        let later = |seconds| start.plus(Duration::from_secs(seconds));
+        let mut session = Session::default();
+        let mut noted = |answer, now| {
+            session.note("mine", "t", answer, now);
+            let known = session.measurement("mine").unwrap();
+            (known.latest.kind(), known.is_over)
+        };
+        assert_eq!(noted(envelope(scope()), later(10)), (Kind::Envelope, false));
+        assert_eq!(noted(envelope(scope()), later(60)), (Kind::Envelope, true));
+        assert_eq!(noted(envelope(None), later(10)), (Kind::Envelope, true));
+        // Interrupted: what came before is the last.
+        assert_eq!(noted(envelope(scope()), later(20)), (Kind::Envelope, false));
+        assert_eq!(noted(exception("Unknown job"), later(21)), (Kind::Envelope, true));
+        assert_eq!(noted(exception("no route"), later(22)), (Kind::Exception, true));
     }
 }

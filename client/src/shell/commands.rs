@@ -141,7 +141,7 @@ impl<C: Carrier, P: Person> Shell<C, P> {
             .session
             .measurements()
             .iter()
-            .filter(|measurement| !measurement.is_over())
+            .filter(|measurement| !measurement.is_over)
             .map(|measurement| measurement.token.clone())
             .collect();
         for token in open {
@@ -152,13 +152,13 @@ impl<C: Carrier, P: Person> Shell<C, P> {
 
     async fn redeem(&mut self, name: &str) -> Result<(), ShellError> {
         let measurement = self.session.measurement(name)?;
-        if measurement.is_over() {
+        if measurement.is_over {
             return Ok(());
         }
         let (label, token) = (measurement.label.clone(), measurement.token.clone());
         let redemption = Message::Redemption(reference(measurement));
         let answer = self.carrier.send(None, &redemption).await?;
-        self.session.note(&label, &token, answer);
+        self.session.note(&label, &token, answer, (self.clock)());
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl<C: Carrier, P: Person> Shell<C, P> {
         let (label, token) = (measurement.label.clone(), measurement.token.clone());
         let interrupt = Message::Interrupt(reference(measurement));
         let answer = self.carrier.send(None, &interrupt).await?;
-        self.session.note(&label, &token, answer);
+        self.session.note(&label, &token, answer, (self.clock)());
         Ok(Said::default())
     }
 
@@ -179,7 +179,7 @@ impl<C: Carrier, P: Person> Shell<C, P> {
         let (mut pause, mut waited) = (SOON, Duration::ZERO);
         loop {
             let measurement = self.session.measurement(&name)?;
-            if measurement.is_over() {
+            if measurement.is_over {
                 self.person.waited();
                 return Ok(shown(&measurement.latest));
             }
@@ -218,7 +218,7 @@ pub(super) fn shown(message: &Message) -> Said {
 }
 
 fn line_of(measurement: &Measurement) -> String {
-    let Measurement { label, token, latest } = measurement;
+    let Measurement { label, token, latest, .. } = measurement;
     let when = latest.when().map(ToString::to_string).unwrap_or_default();
     match latest {
         Message::Exception(exception) => {
@@ -230,7 +230,7 @@ fn line_of(measurement: &Measurement) -> String {
 }
 
 fn summary(measurement: &Measurement) -> Json {
-    let Measurement { label, token, latest } = measurement;
+    let Measurement { label, token, latest, .. } = measurement;
     let when = latest.when().map(ToString::to_string);
     let message = match latest {
         Message::Exception(exception) => Some(exception.message.as_str()),

@@ -38,7 +38,7 @@ impl<C: Carrier, P: Person> Shell<C, P> {
         let label = specification.head.label().to_owned();
         let link = capability.head.link().map(str::to_owned);
         let answer = self.carrier.send(link.as_deref(), &specification.into()).await?;
-        self.session.note(&label, &token, answer);
+        self.session.note(&label, &token, answer, (self.clock)());
         if self.waits {
             return self.wait(Some(&token)).await;
         }
