@@ -58,6 +58,17 @@ pub enum Form {
     Ini,
 }
 
+impl Form {
+    /// Where relative paths in `file` begin: beside it, or where the program runs, as the RI does it.
+    #[must_use]
+    pub fn folder(self, file: &Path) -> &Path {
+        match self {
+            Self::Toml => file.parent().unwrap_or(Path::new("")),
+            Self::Ini => Path::new(""),
+        }
+    }
+}
+
 /// Reads a file, and the variables of the environment that overlay it.
 ///
 /// A name that ends with `.toml` is TOML. Any other is INI if it has a section that only the RI's files have, or

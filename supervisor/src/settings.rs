@@ -54,12 +54,7 @@ impl Settings {
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let (form, table) = sonde_config::read(file, variables, &mut mistakes);
-        let folder = match form {
-            Form::Toml => file.parent().unwrap_or(Path::new("")),
-            // As the RI does it.
-            Form::Ini => Path::new(""),
-        };
-        let mut top = Section::top(file, &table, folder, &mut mistakes);
+        let mut top = Section::top(file, &table, form.folder(file), &mut mistakes);
         let mut settings = match form {
             Form::Toml => toml(file, &mut top),
             Form::Ini => ini(file, &mut top),
