@@ -170,17 +170,24 @@ impl Roster {
         self.offers.iter().filter(move |offer| self.is_present(&offer.host, now))
     }
 
+    /// Those of a schema. What hosts offer is thousands of capabilities of a few schemas, so that is
+    /// looked at first.
+    fn alike(&self, schema: &str, now: Time) -> impl Iterator<Item = &Offer> {
+        let alike = self.offers.iter().filter(move |offer| offer.schema == schema);
+        alike.filter(move |offer| self.is_present(&offer.host, now))
+    }
+
     /// What the token stands for.
     #[must_use]
     pub fn find(&self, token: &str, now: Time) -> Option<&Offer> {
-        self.offers(now).find(|offer| offer.token() == token)
+        self.offers.iter().find(|offer| offer.token() == token && self.is_present(&offer.host, now))
     }
 
     /// One capability of a schema for each label that hosts gave it.
     #[must_use]
     pub fn of_schema(&self, schema: &str, now: Time) -> Vec<Capability> {
         let mut found: Vec<Capability> = Vec::new();
-        for offer in self.offers(now).filter(|offer| offer.schema == schema) {
+        for offer in self.alike(schema, now) {
             if found.iter().all(|known| known.head.label() != offer.capability.head.label()) {
                 found.push(offer.capability.clone());
             }
@@ -203,10 +210,7 @@ impl Roster {
         let schema = specification.schema_hash();
         let label = specification.head.label();
         let (mut first, mut nearest) = (None, None);
-        for offer in self.offers(now).filter(|offer| may(offer)) {
-            if offer.schema != schema {
-                continue;
-            }
+        for offer in self.alike(&schema, now).filter(|offer| may(offer)) {
             match specification.fulfils(&offer.capability, Strictness::Constraints, now) {
                 Ok(()) if is_label_of(label, offer.published.head.label()) => return Ok(offer),
                 Ok(()) => first = first.or(Some(offer)),
