@@ -1,7 +1,7 @@
 //! A laboratory of network namespaces for the tests beside this crate: real kernels as routers and
 //! hosts, nothing leaves them, everything is removed at the end.
 //!
-//! Needs root and the tools `ip`, `nft`, `tcpdump`.
+//! Needs root and the tools `ip`, `nft`, `tcpdump`; [`Nginx`] also `nginx` and `openssl`.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,9 +11,11 @@ use std::{
 };
 
 mod capture;
+mod nginx;
 mod program;
 
 pub use capture::{Capture, Captured};
+pub use nginx::Nginx;
 pub use program::{Finished, plugin, sonde, target_folder};
 
 /// Namespaces with a prefix of their own, removed when this is dropped.
