@@ -1,4 +1,5 @@
-//! What a measurement in flight takes: pings of addresses that do not answer, many against few.
+//! What a measurement in flight takes, many against few: pings of addresses that do not answer, and
+//! stings of a server that does.
 
 use std::{
     fs,
@@ -9,13 +10,17 @@ use std::{
     time::Duration,
 };
 
-use sonde_tests::Lab;
+use sonde_tests::{Lab, Nginx};
 
 use super::List;
 
 /// Measurements in flight.
 const FEW: u32 = 2_000;
 const MANY: u32 = 32_000;
+
+/// The same of stings; nothing is known of one before its samples are on their way.
+const FEW_STINGS: u32 = 100;
+const MANY_STINGS: u32 = 1_100;
 
 /// Resident octets of the host and of its worker.
 #[derive(Clone, Copy)]
@@ -27,29 +32,72 @@ struct Resident {
 /// Prints the table.
 pub(super) fn run(sonde: &Path) -> Result<(), String> {
     let lab = Lab::chain(0);
-    let (few, many) = (resident(&lab, sonde, FEW)?, resident(&lab, sonde, MANY)?);
-    let each = |few: f64, many: f64| (many - few) / f64::from(MANY - FEW);
-    println!("\n{MANY} pings in flight, octets of each beyond the first {FEW}\n");
-    println!("| host | worker |\n|---|---|");
-    println!("| {:.0} | {:.0} |", each(few.host, many.host), each(few.worker, many.worker));
+    let _server = Nginx::start(&lab, "dst");
+    println!("\noctets of each measurement in flight, many against few\n");
+    println!("| | few | many | host | worker |\n|---|---|---|---|---|");
+    let ping = |count| resident(&lab, sonde, &PING, count, settled);
+    let (few, many) = (ping(FEW)?, ping(MANY)?);
+    show("ping", (FEW, few), (MANY, many));
+    let sting = |count| resident(&lab, sonde, &STING, count, largest);
+    let (few, many) = (sting(FEW_STINGS)?, sting(MANY_STINGS)?);
+    show("sting of 48 samples", (FEW_STINGS, few), (MANY_STINGS, many));
     Ok(())
 }
 
-fn resident(lab: &Lab, sonde: &Path, count: u32) -> Result<Resident, String> {
-    // Nobody has these: the far end drops what is sent there.
-    let list = List::new(Ipv4Addr::new(100, 64, 0, 0), count)?;
+fn show(what: &str, few: (u32, Resident), many: (u32, Resident)) {
+    let each = |one: f64, other: f64| (other - one) / f64::from(many.0 - few.0);
+    let (host, worker) = (each(few.1.host, many.1.host), each(few.1.worker, many.1.worker));
+    println!("| {what} | {} | {} | {host:.0} | {worker:.0} |", few.0, many.0);
+}
+
+/// Method and parameters.
+const PING: [&str; 5] = ["ping", "-c", "1", "--wait", "60s"];
+/// All of them are in flight for twelve seconds.
+const STING: [&str; 9] = ["sting", "-c", "48", "-m", "250", "-f", "2", "-i", "2000"];
+
+fn resident(
+    lab: &Lab,
+    sonde: &Path,
+    method: &[&str],
+    count: u32,
+    measure: fn(&Child) -> Option<Resident>,
+) -> Result<Resident, String> {
+    // Nobody has the first ones: the far end drops what is sent there. All of the others are its own.
+    let first = if method[0] == "ping" { [100, 64, 0, 0] } else { [198, 18, 0, 0] };
+    let list = List::new(Ipv4Addr::from(first), count)?;
     let mut child = lab
         .command("src", sonde)
-        .args(["run", "ping", "-c", "1", "--wait", "60s", "--format", "json", "--pps", "1000000"])
+        .arg("run")
+        .args(method)
+        .args(["--format", "json", "--pps", "1000000", "--destination-pps", "1000"])
         .args(["--window", &count.to_string(), "--targets"])
         .arg(list.path())
         .stdout(Stdio::null())
         .spawn()
         .map_err(|error| format!("{}: {error}", sonde.display()))?;
-    let found = settled(&child);
+    let found = measure(&child);
     let _ = child.kill();
     let _ = child.wait();
     found.ok_or_else(|| "the program does not come to rest".to_owned())
+}
+
+/// The largest sizes until the program ends, but for its last moments.
+fn largest(child: &Child) -> Option<Resident> {
+    let mut found = None;
+    for _ in 0..600 {
+        thread::sleep(Duration::from_millis(100));
+        let own = child.id().to_string();
+        let worker = worker_of(child.id());
+        let now = (octets(&own, "VmHWM:"), worker.and_then(|it| octets(&it, "VmHWM:")));
+        match now {
+            (Some(host), Some(worker)) => {
+                found = Some(Resident { host: host as f64, worker: worker as f64 });
+            }
+            _ if found.is_some() => return found,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Both sizes once they have stopped growing.
@@ -58,7 +106,10 @@ fn settled(child: &Child) -> Option<Resident> {
     for _ in 0..100 {
         thread::sleep(Duration::from_millis(300));
         let worker = worker_of(child.id());
-        let now = (octets(&child.id().to_string())?, worker.and_then(|it| octets(&it))?);
+        let now = (
+            octets(&child.id().to_string(), RESIDENT)?,
+            worker.and_then(|it| octets(&it, RESIDENT))?,
+        );
         if now == before {
             return Some(Resident { host: now.0 as f64, worker: now.1 as f64 });
         }
@@ -75,9 +126,11 @@ fn worker_of(process: u32) -> Option<String> {
         .find_map(|children| children.split_whitespace().next().map(str::to_owned))
 }
 
-/// `VmRSS`.
-fn octets(process: &str) -> Option<u64> {
+const RESIDENT: &str = "VmRSS:";
+
+/// A size of a process.
+fn octets(process: &str, which: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with(which))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilo| kilo << 10)
 }

@@ -41,7 +41,8 @@ pub(crate) fn run(which: Option<&str>) -> Result<(), String> {
 
 fn build() -> Result<(), String> {
     let status = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "-p", "sonde-cli", "-p", "sonde-ping"])
+        .args(["build", "--quiet", "--release", "-p", "sonde-cli"])
+        .args(["-p", "sonde-ping", "-p", "sonde-sting"])
         .current_dir(metadata::root())
         .status()
         .map_err(|error| format!("cargo build: {error}"))?;
