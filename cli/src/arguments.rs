@@ -103,7 +103,8 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
                 .about("Show what the plugins offer")
                 .arg(Arg::new("name").value_name("NAME").help("One method, in full"))
                 .arg(switch("schema", "JSON Schema of the method's result record").requires("name"))
-                .arg(switch("json", "The descriptor as the plugin gives it").requires("name")),
+                .arg(switch("json", "The descriptor as the plugin gives it").requires("name"))
+                .arg(switch("markdown", "The same as a section of a document").requires("name")),
         )
         .subcommand(
             Command::new("plugin")

@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod drawing;
 mod host;
+mod method_page;
 mod methods;
 mod names;
 mod output;

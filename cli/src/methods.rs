@@ -26,6 +26,8 @@ pub(crate) fn show(matches: &ArgMatches, catalogue: &Catalogue) -> Result<Exit, 
         println!("{:#}", offer.method().record_schema());
     } else if matches.get_flag("json") {
         println!("{:#}", serde_json::to_value(offer.method()).map_err(Stop::usage)?);
+    } else if matches.get_flag("markdown") {
+        print!("{}", crate::method_page::page(&offer));
     } else {
         describe(&offer);
     }
@@ -42,6 +44,10 @@ fn describe(offer: &Offer) {
     if !method.needs.is_empty() {
         let needs: Vec<String> = method.needs.iter().map(ToString::to_string).collect();
         println!("needs: {}", needs.join(", "));
+    }
+    if !method.wants.is_empty() {
+        let wants: Vec<String> = method.wants.iter().map(ToString::to_string).collect();
+        println!("wants: {}", wants.join(", "));
     }
     println!("\nparameters");
     for parameter in &method.parameters {

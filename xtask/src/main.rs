@@ -6,14 +6,14 @@ mod documents;
 mod layers;
 mod licences;
 mod metadata;
+mod methods;
 
 use std::process::{Command, ExitCode};
 
 /// What a check found wrong; empty where all is well.
 type Findings = Vec<String>;
 
-const USAGE: &str =
-    "usage: cargo xtask ci | layers | licences | documents | bench [ping | rtt | memory | parts]";
+const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents | methods | bench [ping | rtt | memory | parts]";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         "licences" => run("licences", licences::check),
         "bench" => bench::run(std::env::args().nth(2).as_deref()),
         "documents" => run("documents", documents::check),
+        "methods" => methods::write(),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -40,6 +41,7 @@ fn ci() -> Result<(), String> {
     run("licences", licences::check)?;
     run("documents", documents::check)?;
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    run("methods", methods::check)?;
     // A workspace of its own, which nothing else would notice to be broken.
     cargo(&["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"])
 }
