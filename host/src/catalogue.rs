@@ -8,7 +8,10 @@ use std::{
     time::SystemTime,
 };
 
-use sonde_plugin_api::descriptor::{Descriptor, MethodDescriptor, Parameter};
+use sonde_plugin_api::{
+    descriptor::{Descriptor, MethodDescriptor, Need, Parameter},
+    packet::Permits,
+};
 use sonde_worker::Kept;
 
 use crate::{Mistake, Settings};
@@ -77,6 +80,20 @@ impl Offer {
     pub fn forbidden(&self, settings: &Settings) -> Option<String> {
         let method = self.method();
         settings.configuration.as_ref()?.forbids(&method.name, &method.needs)
+    }
+
+    /// What the operator permits of that which a method may send more than others. Without a
+    /// configuration nothing is forbidden, but nobody speaks in another's name.
+    pub(crate) fn permits(&self, settings: &Settings) -> Permits {
+        let method = self.method();
+        let grants = |need: Need| {
+            let asks = method.needs.contains(&need) || method.wants.contains(&need);
+            asks && match &settings.configuration {
+                Some(configuration) => configuration.grants(&method.name, need),
+                None => need != Need::Spoof,
+            }
+        };
+        Permits { ip_options: grants(Need::IpOptions), spoof: grants(Need::Spoof) }
     }
 
     /// Whether both come from the same content of the same file.

@@ -121,6 +121,14 @@ impl Configuration {
             .map(|need| format!("{name} needs {need}, which {} does not permit", method.place))
     }
 
+    /// Whether a method is granted something. The seed's form grants what its methods took.
+    pub(crate) fn grants(&self, name: &str, need: Need) -> bool {
+        match self.methods.get(name) {
+            Some(method) => method.permit.contains(&need),
+            None => self.enables_all && need == Need::IpOptions,
+        }
+    }
+
     /// What a measurement of the method may send, at most.
     pub(crate) fn budget(&self, name: &str, own: Option<u64>) -> Option<u64> {
         let method = self.methods.get(name).and_then(|method| method.packet_budget);

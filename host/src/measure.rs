@@ -211,6 +211,7 @@ impl Host {
             parting_packets: method.parting_packets,
             client,
             packet_budget: method.packet_budget,
+            permits: plan.offer.permits(&self.settings),
         });
         self.running.insert(run, Running { plan, destination, rows: Rows::default() });
         Ok(run)

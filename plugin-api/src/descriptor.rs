@@ -71,6 +71,11 @@ pub struct MethodDescriptor {
     /// What it needs of the host beside sending and receiving.
     #[serde(default)]
     pub needs: Vec<Need>,
+    /// What it uses for some of its parameters, where the operator permits it: without that, packets
+    /// that take it are refused, and everything else works. One that the host does not know is left
+    /// out here, as it is not granted.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<Need>,
     /// In the order of their encoding.
     #[serde(default)]
     pub parameters: Vec<Parameter>,
@@ -98,10 +103,19 @@ pub enum Need {
     QuietKernel,
     /// Packets with IP options, which some networks drop or count as an attack.
     IpOptions,
-    /// Packets with a source address that is not the host's.
+    /// ICMP errors from a source address that is not the flow's. Never granted unless the operator
+    /// does so by name.
     Spoof,
     /// Connections to servers, which see and may log them: of a method's own TCP or the kernel's.
     RealConnections,
+}
+
+/// The needs of a list that this host knows.
+fn known<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Need>, D::Error> {
+    let named = Vec::<String>::deserialize(from)?;
+    let need =
+        |name| Need::deserialize(serde::de::value::StringDeserializer::<D::Error>::new(name));
+    Ok(named.into_iter().filter_map(|name| need(name).ok()).collect())
 }
 
 impl fmt::Display for Need {

@@ -85,6 +85,7 @@ pub fn describe_method<M: Method>() -> MethodDescriptor {
         parting_packets: M::PARTING_PACKETS,
         packet_budget: M::PACKET_BUDGET,
         needs: M::NEEDS.to_vec(),
+        wants: M::WANTS.to_vec(),
         parameters: M::Params::parameters(),
         tables: M::Row::tables(),
         capabilities: M::capabilities(),

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, ops::Range, sync::Arc};
 
+use sonde_packet::Permits;
 use sonde_plugin_api::abi::FailKind;
 
 /// A measurement, as whoever started it numbers it; never used twice.
@@ -34,6 +35,8 @@ pub struct Start {
     pub client: u64,
     /// Packets that it may send at all; none where only its parameters bound it.
     pub packet_budget: Option<u64>,
+    /// What the operator permits it beside what every method may send.
+    pub permits: Permits,
 }
 
 /// Encoded parameters. Those of a campaign differ in one value, so the others are there once.

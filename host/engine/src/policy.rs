@@ -8,7 +8,7 @@ mod list;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sonde_packet::{FlowKey, IpHeader, NotOwn, check_own, mapped, unmapped};
+use sonde_packet::{FlowKey, IpHeader, NotOwn, Permits, check_own, mapped, unmapped};
 
 pub use self::list::{ListError, Prefixes};
 
@@ -25,6 +25,24 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a packet may come from where it says, if that is not its flow's address: neither somebody
+    /// on the deny list, nor who cannot send.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Address`].
+    pub(crate) fn check_source(&self, packet: &[u8], flow: &FlowKey) -> Result<(), Refusal> {
+        let source = IpHeader::parse(packet).map_err(|_| Refusal::Malformed)?.source;
+        if mapped(source) == flow.local_address {
+            return Ok(());
+        }
+        check_peer(source, false)?;
+        if source.is_loopback() {
+            return Err(Refusal::Address(source, "a loopback address"));
+        }
+        self.check_denied(unmapped(mapped(source)))
+    }
+
     /// Whether the lists let somebody be measured.
     ///
     /// # Errors
@@ -32,6 +50,14 @@ impl Policy {
     /// [`Refusal::Address`].
     pub(crate) fn check(&self, peer: IpAddr) -> Result<(), Refusal> {
         let peer = unmapped(mapped(peer));
+        self.check_denied(peer)?;
+        if self.allow.as_ref().is_some_and(|allow| !allow.contains(peer)) {
+            return Err(Refusal::Address(peer, "not on the allow list"));
+        }
+        Ok(())
+    }
+
+    fn check_denied(&self, peer: IpAddr) -> Result<(), Refusal> {
         if self.deny.contains(peer) {
             return Err(Refusal::Address(peer, "on the deny list"));
         }
@@ -39,9 +65,6 @@ impl Policy {
             && embedded(address).into_iter().flatten().any(|it| self.deny.contains(it.into()))
         {
             return Err(Refusal::Address(peer, "the way to an IPv4 address on the deny list"));
-        }
-        if self.allow.as_ref().is_some_and(|allow| !allow.contains(peer)) {
-            return Err(Refusal::Address(peer, "not on the allow list"));
         }
         Ok(())
     }
@@ -79,6 +102,9 @@ pub(crate) enum Refusal {
     /// Not the addresses, protocol and local identifier of its flow, nor about what came on it.
     #[error("it is not of the flow that it was sent on")]
     OtherFlow,
+    /// What the operator would have to permit.
+    #[error("it takes what is not permitted")]
+    NotPermitted,
     /// Longer than the route allows.
     #[error("it is longer than the MTU")]
     TooLong,
@@ -95,14 +121,14 @@ impl Refusal {
     pub(crate) fn errno(self) -> i32 {
         match self {
             Self::Malformed => libc::EINVAL,
-            Self::OtherFlow | Self::Routed | Self::Address(..) => libc::EPERM,
+            Self::OtherFlow | Self::NotPermitted | Self::Routed | Self::Address(..) => libc::EPERM,
             Self::TooLong => libc::EMSGSIZE,
         }
     }
 
     /// Whether it is a matter of policy, not of the packet's form.
     pub(crate) fn is_policy(self) -> bool {
-        matches!(self, Self::OtherFlow | Self::Routed | Self::Address(..))
+        !matches!(self, Self::Malformed | Self::TooLong)
     }
 }
 
@@ -127,11 +153,17 @@ pub(crate) fn check_peer(peer: IpAddr, is_broadcast: bool) -> Result<(), Refusal
 /// # Errors
 ///
 /// See [`Refusal`].
-pub(crate) fn check_packet(packet: &[u8], flow: &FlowKey, mtu: u32) -> Result<(), Refusal> {
+pub(crate) fn check_packet(
+    packet: &[u8],
+    flow: &FlowKey,
+    mtu: u32,
+    permits: Permits,
+) -> Result<(), Refusal> {
     let header = IpHeader::parse(packet).map_err(|_| Refusal::Malformed)?;
-    check_own(packet, flow).map_err(|reason| match reason {
+    check_own(packet, flow, permits).map_err(|reason| match reason {
         NotOwn::Malformed => Refusal::Malformed,
         NotOwn::OtherFlow => Refusal::OtherFlow,
+        NotOwn::Spoofed(_) | NotOwn::Options => Refusal::NotPermitted,
     })?;
     if is_routed(packet, &header) {
         return Err(Refusal::Routed);
@@ -193,13 +225,19 @@ mod tests {
     fn a_packet_of_another_source_identifier_or_length_is_refused() {
         let own = echo("192.0.2.1", 7);
         let flow = FlowKey::of_probe(&own).unwrap();
-        assert_eq!(check_packet(&own, &flow, 1500), Ok(()));
-        assert_eq!(check_packet(&own, &flow, 83), Err(Refusal::TooLong));
-        assert_eq!(check_packet(&own[..83], &flow, 1500), Err(Refusal::Malformed));
+        assert_eq!(check_packet(&own, &flow, 1500, Permits::default()), Ok(()));
+        assert_eq!(check_packet(&own, &flow, 83, Permits::default()), Err(Refusal::TooLong));
+        assert_eq!(
+            check_packet(&own[..83], &flow, 1500, Permits::default()),
+            Err(Refusal::Malformed)
+        );
         for other in [echo("192.0.2.2", 7), echo("192.0.2.1", 8)] {
-            assert_eq!(check_packet(&other, &flow, 1500), Err(Refusal::OtherFlow));
+            assert_eq!(
+                check_packet(&other, &flow, 1500, Permits::default()),
+                Err(Refusal::OtherFlow)
+            );
         }
-        assert_eq!(check_packet(b"", &flow, 1500), Err(Refusal::Malformed));
+        assert_eq!(check_packet(b"", &flow, 1500, Permits::default()), Err(Refusal::Malformed));
     }
 
     #[test]
@@ -220,7 +258,10 @@ mod tests {
                 quoted_octets: 28,
                 extensions: &[],
             };
-            assert_eq!(check_packet(&error.to_vec().unwrap(), &flow, 1500), expected);
+            assert_eq!(
+                check_packet(&error.to_vec().unwrap(), &flow, 1500, Permits::default()),
+                expected
+            );
         }
     }
 
@@ -249,6 +290,17 @@ mod tests {
         assert_eq!(checked("2001:db8:8::1").unwrap_err(), "2001:db8:8::1 is on the deny list");
         assert_eq!(checked("192.0.3.1").unwrap_err(), "192.0.3.1 is not on the allow list");
         assert!(checked("::1").is_err());
+    }
+
+    #[test]
+    fn nobody_speaks_for_who_is_denied_or_cannot_send() {
+        let flow = FlowKey::of_probe(&echo("192.0.2.1", 7)).unwrap();
+        let policy = policy("203.0.113.0/24\n192.0.2.1", Some("198.51.100.9"));
+        let check = |source: &str| policy.check_source(&echo(source, 7), &flow);
+        assert_eq!((check("192.0.2.1"), check("192.0.2.2")), (Ok(()), Ok(())));
+        for refused in ["203.0.113.5", "127.0.0.1", "0.0.0.0", "224.0.0.5", "255.255.255.255"] {
+            assert!(matches!(check(refused), Err(Refusal::Address(..))), "{refused}");
+        }
     }
 
     #[test]
@@ -282,7 +334,7 @@ mod tests {
             packet[2..4].copy_from_slice(&(plain.len() as u16 + 8).to_be_bytes());
             let flow = FlowKey::of_probe(&packet).unwrap();
             let refused = if is_refused { Err(Refusal::Routed) } else { Ok(()) };
-            assert_eq!(check_packet(&packet, &flow, 1500), refused, "{kind}");
+            assert_eq!(check_packet(&packet, &flow, 1500, Permits::ALL), refused, "{kind}");
         }
     }
 }

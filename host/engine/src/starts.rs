@@ -45,6 +45,7 @@ impl<H> State<H> {
             parting_packets: start.parting_packets,
             budget: start.packet_budget.unwrap_or(u64::MAX),
             client: start.client,
+            permits: start.permits,
             counters: Default::default(),
             not_sent: Vec::new(),
             stamps: (0, 0),

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use sonde_packet::{FlowKey, demux::FlowId};
+use sonde_packet::{FlowKey, Permits, demux::FlowId};
 
 use crate::{
     output::{Counters, RunId},
@@ -27,6 +27,7 @@ pub(crate) struct Task {
     pub(crate) budget: u64,
     /// Who asked for it.
     pub(crate) client: u64,
+    pub(crate) permits: Permits,
     pub(crate) counters: Counters,
     /// Packets that were not sent, by errno; few kinds, so a list.
     pub(crate) not_sent: Vec<(i32, u64)>,
@@ -100,6 +101,8 @@ pub(crate) struct FlowState {
     pub(crate) mtu: u32,
     /// Its identifier stays in quarantine; ports are held.
     pub(crate) has_port: bool,
+    /// What its task is permitted.
+    pub(crate) permits: Permits,
     /// Tells it from others that had its number.
     pub(crate) serial: u32,
     /// Version of the policy that its peer was last checked with, and whether it passed.

@@ -200,6 +200,17 @@ fn a_need_that_is_not_permitted_forbids_the_method() {
 }
 
 #[test]
+fn what_a_method_wants_is_granted_by_name_alone_and_in_the_seed_form_as_the_seed_did() {
+    let configuration =
+        read("[methods.probe]\npermit = ['spoof']\n[methods.other]\n", &[]).unwrap();
+    assert!(configuration.grants("probe", Need::Spoof));
+    assert!(!configuration.grants("probe", Need::IpOptions));
+    assert!(!configuration.grants("other", Need::Spoof));
+    let seed = Configuration { enables_all: true, ..read("", &[]).unwrap() };
+    assert!(seed.grants("probe", Need::IpOptions) && !seed.grants("probe", Need::Spoof));
+}
+
+#[test]
 fn a_section_of_a_method_that_nobody_offers_is_told() {
     let configuration = read("[methods.prob]\n", &[]).unwrap();
     let mistakes = configuration.missing(&["probe", "other"].into_iter());

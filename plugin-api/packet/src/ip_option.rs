@@ -67,25 +67,32 @@ pub fn timestamps(form: TimestampForm, addresses: &[Ipv4Addr]) -> Vec<u8> {
 #[must_use]
 pub fn parse(options: &[u8]) -> Vec<IpOption> {
     let mut found = Vec::new();
-    let mut rest = options;
-    while let Some((&kind, after)) = rest.split_first() {
-        if kind == 0 {
-            break;
-        }
-        if kind == 1 {
-            rest = after;
-            continue;
-        }
-        let Some(octets) = after.first().map(|&octets| usize::from(octets)) else { break };
-        let Some(option) = rest.get(..octets).filter(|option| option.len() >= 3) else { break };
-        rest = &rest[octets..];
-        match kind {
+    for option in list(options).filter(|option| option.len() >= 3) {
+        match option[0] {
             RECORD_ROUTE => found.push(route(option)),
             TIMESTAMP => found.extend(stamps(option)),
             _ => {}
         }
     }
     found
+}
+
+/// Each option that has a length, its number and length included, up to the first that makes no sense.
+pub fn list(mut options: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        loop {
+            match options {
+                [] | [0, ..] => return None,
+                [1, rest @ ..] => options = rest,
+                [_, octets, ..] if *octets >= 2 => {
+                    let (option, rest) = options.split_at_checked(usize::from(*octets))?;
+                    options = rest;
+                    return Some(option);
+                }
+                _ => return None,
+            }
+        }
+    })
 }
 
 fn route(option: &[u8]) -> IpOption {

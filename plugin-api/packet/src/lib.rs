@@ -24,7 +24,7 @@ pub use build::{BuildError, Ip, Packet, Payload, TcpSegment, Transport};
 pub use error_message::{ErrorKind, ErrorMessage};
 pub use flow::{FlowKey, Key, Protocol};
 pub use ip::{Fragment, IpHeader, ParseError};
-pub use own::{NotOwn, check_own};
+pub use own::{NotOwn, Permits, check_own};
 pub use quote::{Depth, Quote};
 pub use reassembly::Reassembly;
 pub use received::{Class, Received, Verdict, classify, verify, verify_header};

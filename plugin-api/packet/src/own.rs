@@ -2,16 +2,34 @@
 //!
 //! A packet of a flow has its addresses, protocol and local identifier. Beside it a method may send
 //! an ICMP error about what the peer sent to the flow, as a host or router does whose link has a
-//! smaller MTU: such an error goes to the sender of the packet that it quotes, and to nobody else.
+//! smaller MTU: such an error goes to the sender of the packet that it quotes, and to nobody else. What
+//! networks may take amiss, options of IP and an error in a router's name, is for those alone whom the
+//! operator permits it.
 //!
 //! Source: RFC 1122, section 3.2.2 (no errors about errors); RFC 1812, section 4.3.2.3, and RFC 4443,
 //! section 2.4 (how much an error may hold).
+
+use std::net::IpAddr;
 
 use crate::{Family, FlowKey, IpHeader, Quote, classify, mapped, protocol};
 
 /// Octets of an ICMP error; the IPv6 figure is the smallest MTU.
 const MAX_ERROR_V4: usize = 576;
 const MAX_ERROR_V6: usize = 1280;
+
+/// What an operator permits beside the packets that every method may send.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Permits {
+    /// Options in the IP header: of IPv4, or hop by hop and for the destination in IPv6.
+    pub ip_options: bool,
+    /// ICMP errors that come from another address than the flow's.
+    pub spoof: bool,
+}
+
+impl Permits {
+    /// All of it.
+    pub const ALL: Self = Self { ip_options: true, spoof: true };
+}
 
 /// Why a packet may not be sent on a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,14 +41,20 @@ pub enum NotOwn {
     /// quote what the peer sent to it.
     #[error("it is not of the flow that it was sent on")]
     OtherFlow,
+    /// It would be of the flow if its source address were.
+    #[error("it comes from {0}, and spoof is not permitted")]
+    Spoofed(IpAddr),
+    /// See [`Permits::ip_options`].
+    #[error("it has IP options, and ip_options is not permitted")]
+    Options,
 }
 
-/// Whether a packet may be sent on the flow `key`.
+/// Whether a packet may be sent on the flow `key` by whom `permits` is said of.
 ///
 /// # Errors
 ///
 /// See [`NotOwn`].
-pub fn check_own(packet: &[u8], key: &FlowKey) -> Result<(), NotOwn> {
+pub fn check_own(packet: &[u8], key: &FlowKey, permits: Permits) -> Result<(), NotOwn> {
     let header = IpHeader::parse(packet).map_err(|_| NotOwn::Malformed)?;
     if header.total_octets != packet.len() {
         return Err(NotOwn::Malformed);
@@ -40,7 +64,28 @@ pub fn check_own(packet: &[u8], key: &FlowKey) -> Result<(), NotOwn> {
         Icmp::Error => is_error_of(packet, &header, key),
         Icmp::Other => FlowKey::of_probe(packet).as_ref() == Some(key),
     };
-    if is_own { Ok(()) } else { Err(NotOwn::OtherFlow) }
+    if !is_own {
+        return Err(NotOwn::OtherFlow);
+    }
+    if !permits.spoof && mapped(header.source) != key.local_address {
+        return Err(NotOwn::Spoofed(header.source));
+    }
+    if !permits.ip_options && has_options(packet, &header) {
+        return Err(NotOwn::Options);
+    }
+    Ok(())
+}
+
+fn has_options(packet: &[u8], header: &IpHeader) -> bool {
+    const HOP_BY_HOP: u8 = 0;
+    const DESTINATION: u8 = 60;
+    match header.family() {
+        Family::V4 => header.header_octets > 20,
+        Family::V6 => {
+            header.header_octets > 40
+                && packet.get(6).is_some_and(|first| [HOP_BY_HOP, DESTINATION].contains(first))
+        }
+    }
 }
 
 /// Kinds of ICMP messages.
@@ -65,14 +110,13 @@ fn what(packet: &[u8], header: &IpHeader) -> Icmp {
 }
 
 /// Whether an ICMP error goes to the flow's peer and quotes what that sent to the flow, and is as
-/// short as errors are.
+/// short as errors are; from whom it comes is not looked at.
 fn is_error_of(packet: &[u8], header: &IpHeader, key: &FlowKey) -> bool {
     let is_v4 = header.family() == Family::V4;
     let most = if is_v4 { MAX_ERROR_V4 } else { MAX_ERROR_V6 };
-    let between = (mapped(header.source), mapped(header.destination));
     if packet.len() > most
         || header.fragment.is_some()
-        || between != (key.local_address, key.remote_address)
+        || mapped(header.destination) != key.remote_address
     {
         return false;
     }
@@ -131,7 +175,7 @@ mod tests {
     fn an_error_about_what_the_peer_sent_to_the_flow_may_go_to_the_peer_alone() {
         for (own, peer, other) in ENDS {
             let key = FlowKey::of_probe(&echo(own, peer, 7, false)).unwrap();
-            let is_own = |packet: &[u8]| check_own(packet, &key) == Ok(());
+            let is_own = |packet: &[u8]| check_own(packet, &key, Permits::default()) == Ok(());
             let headers = if own.contains(':') { 40 } else { 20 };
             let reply = echo(peer, own, 7, true);
             assert!(is_own(&too_big(own, peer, &reply, headers + 8)));
@@ -163,7 +207,57 @@ mod tests {
             let headers = if own.contains(':') { 40 } else { 20 };
             for (port, expected) in [(40_000, Ok(())), (40_001, Err(NotOwn::OtherFlow))] {
                 let error = too_big(own, peer, &sent(peer, own, 53, port), headers + 8);
-                assert_eq!(check_own(&error, &key), expected);
+                assert_eq!(check_own(&error, &key, Permits::default()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_from_elsewhere_is_for_whom_it_is_permitted_and_goes_to_the_peer_alone() {
+        for (own, peer, other) in ENDS {
+            let key = FlowKey::of_probe(&echo(own, peer, 7, false)).unwrap();
+            let check = |packet: &[u8], spoof| {
+                check_own(packet, &key, Permits { spoof, ..Permits::default() })
+            };
+            let headers = if own.contains(':') { 40 } else { 20 };
+            let reply = echo(peer, own, 7, true);
+            let error = too_big(other, peer, &reply, headers + 8);
+            assert_eq!(check(&error, true), Ok(()));
+            assert_eq!(check(&error, false), Err(NotOwn::Spoofed(other.parse().unwrap())));
+            for foreign in [
+                // To somebody else, in the peer's own name as well.
+                too_big(other, other, &reply, headers + 8),
+                too_big(peer, own, &reply, headers + 8),
+                // About what the peer did not send to the flow.
+                too_big(other, peer, &echo(peer, own, 8, true), headers + 8),
+                too_big(other, peer, &echo(peer, other, 7, true), headers + 8),
+                // No error.
+                echo(other, peer, 7, false),
+                echo(other, peer, 7, true),
+            ] {
+                assert_eq!(check(&foreign, true), Err(NotOwn::OtherFlow), "{foreign:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_of_ip_are_for_whom_they_are_permitted() {
+        let mut four = echo("192.0.2.1", "198.51.100.9", 7, false);
+        four.splice(20..20, [7, 7, 4, 0, 0, 0, 0, 0]);
+        four[0] = 0x47;
+        let mut six = echo("2001:db8::1", "2001:db8::9", 7, false);
+        six.splice(40..40, [58, 0, 1, 4, 0, 0, 0, 0]);
+        let total = six.len() as u16 - 40;
+        six[4..6].copy_from_slice(&total.to_be_bytes());
+        let total = four.len() as u16;
+        four[2..4].copy_from_slice(&total.to_be_bytes());
+        for first in [0, 60] {
+            six[6] = first;
+            for packet in [&four, &six] {
+                let key = FlowKey::of_probe(packet).unwrap();
+                let permits = Permits { ip_options: true, ..Permits::default() };
+                assert_eq!(check_own(packet, &key, permits), Ok(()));
+                assert_eq!(check_own(packet, &key, Permits::default()), Err(NotOwn::Options));
             }
         }
     }
@@ -179,7 +273,7 @@ mod tests {
                 let transport = Transport::Icmp { kind: *kind, code: 0, rest: [0, 7, 0, 0] };
                 let key = FlowKey::of_probe(&echo(own, peer, 7, false)).unwrap();
                 let packet = build(own, peer, transport);
-                assert_eq!(check_own(&packet, &key), Err(NotOwn::OtherFlow));
+                assert_eq!(check_own(&packet, &key, Permits::ALL), Err(NotOwn::OtherFlow));
             }
         }
     }
@@ -193,7 +287,7 @@ mod tests {
             let total = octets.len() as u16;
             if six { octets[4..6].copy_from_slice(&total.saturating_sub(40).to_be_bytes()) }
             else { octets[2..4].copy_from_slice(&total.to_be_bytes()) }
-            let _ = check_own(&octets, &key);
+            let _ = check_own(&octets, &key, Permits::ALL);
         }
     }
 }

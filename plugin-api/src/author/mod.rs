@@ -59,6 +59,10 @@ pub trait Method: Sized + 'static {
     /// What it needs of the host beside sending and receiving.
     const NEEDS: &'static [Need] = &[];
 
+    /// What it uses for some of its parameters, where the operator permits it; packets that take what
+    /// is not permitted are refused.
+    const WANTS: &'static [Need] = &[];
+
     /// What can be chosen, see [`crate::params!`].
     type Params: Params;
 

@@ -1,5 +1,7 @@
 //! A probe to be: a few numbers, made into a packet right in the host's transmit buffer.
 
+use std::net::IpAddr;
+
 use sonde_packet::{BuildError, Ip, Packet, Payload, TcpSegment, Transport, tcp};
 
 use super::{flow::Flow, wall::WallTime};
@@ -97,6 +99,7 @@ struct Rare {
     originate_ms: Option<u32>,
     ip_options: Box<[u8]>,
     tcp_options: Box<[u8]>,
+    source: Option<IpAddr>,
     extension_headers: Option<(u8, Box<[u8]>)>,
 }
 
@@ -258,6 +261,13 @@ impl Probe {
     /// protocol of the probe. IPv4 has none.
     pub fn extension_headers(mut self, first: u8, headers: &[u8]) -> Self {
         self.rare().extension_headers = Some((first, headers.into()));
+        self
+    }
+
+    /// Another source address than the flow's, for an ICMP error in the name of a router. Refused
+    /// unless the method wants [`Need::Spoof`](crate::descriptor::Need) and the operator permits it.
+    pub fn source(mut self, source: IpAddr) -> Self {
+        self.rare().source = Some(source);
         self
     }
 
@@ -434,7 +444,7 @@ impl Probe {
         };
         let headers = rare.and_then(|rare| rare.extension_headers.as_ref());
         Ip {
-            source: flow.source,
+            source: rare.and_then(|rare| rare.source).unwrap_or(flow.source),
             destination: flow.peer,
             ttl: self.ttl,
             tos: if self.has(chosen::TOS) { self.tos } else { flow.tos },

@@ -56,6 +56,7 @@ fn method() -> MethodDescriptor {
         name: "probe".to_owned(),
         doc: "Probes.".to_owned(),
         needs: vec![Need::QuietKernel],
+        wants: vec![Need::Spoof],
         parameters: ProbeParams::parameters(),
         tables: ReplyRow::tables(),
         capabilities: vec![
@@ -467,6 +468,17 @@ fn descriptors_that_make_no_sense_are_refused_by_name() {
         refusal("/methods/0/needs/0", json!("teleport"))
             .starts_with("descriptor: unknown variant `teleport`")
     );
+}
+
+#[test]
+fn a_want_that_the_host_does_not_know_is_not_granted_and_harms_nobody() {
+    let mut json = serde_json::to_value(Descriptor::new("p", "1.0.0", vec![method()])).unwrap();
+    json["methods"][0]["wants"] = json!(["teleport", "ip_options"]);
+    let descriptor = Descriptor::from_json(&json.to_string()).unwrap();
+    assert_eq!(descriptor.methods[0].wants, [Need::IpOptions]);
+    json["methods"][0].as_object_mut().unwrap().remove("wants");
+    let descriptor = Descriptor::from_json(&json.to_string()).unwrap();
+    assert_eq!(descriptor.methods[0].wants, []);
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn method(method: &MethodDescriptor) -> Checked {
     text(at, &method.doc)?;
     text(at, &method.source)?;
     count(&format!("{at}.needs"), method.needs.len(), 0, MAX_ENTRIES)?;
+    count(&format!("{at}.wants"), method.wants.len(), 0, MAX_ENTRIES)?;
     parameters(&format!("{at}.parameters"), &method.parameters)?;
     let tables_at = format!("{at}.tables");
     count(&tables_at, method.tables.len(), 0, MAX_TABLES)?;

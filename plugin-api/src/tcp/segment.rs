@@ -27,6 +27,8 @@ pub struct Segment {
     pub window: u16,
     /// Its options.
     pub options: Options,
+    /// Options of its IPv4 header.
+    pub ip_options: Box<[u8]>,
     /// Its data.
     pub data: Box<[u8]>,
     /// ToS or traffic class; the lowest two bits are those of ECN.
@@ -73,6 +75,7 @@ impl Segment {
             flags: view.flags()?,
             window: view.window()?,
             options: Options::parse(options(&header, packet)),
+            ip_options: ip_options(&header, packet).into(),
             data: view.payload().into(),
             tos: header.tos,
             ttl: header.ttl,
@@ -121,6 +124,11 @@ impl Segment {
             (octets - begin).min(most)
         })
     }
+}
+
+fn ip_options<'a>(header: &IpHeader, packet: &'a [u8]) -> &'a [u8] {
+    let behind = if header.family() == crate::Family::V4 { header.header_octets } else { 20 };
+    packet.get(20..behind).unwrap_or_default()
 }
 
 /// The octets of the TCP options.

@@ -18,7 +18,7 @@ use sonde_packet::demux::{Demux, FlowId, ProbeId};
 use sonde_plugin_api::{
     Method,
     abi::{Event, EventKind, FailKind, InstanceBox, stamp},
-    descriptor::Descriptor,
+    descriptor::{Descriptor, Need},
     params::{ParamError, Params},
 };
 
@@ -81,6 +81,7 @@ pub struct Sim {
     next_turn_ns: u64,
     grace: Duration,
     most_entries: usize,
+    forbidden: Vec<Need>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +130,7 @@ impl Sim {
             next_turn_ns: 0,
             grace: GRACE,
             most_entries: MOST_ENTRIES,
+            forbidden: Vec::new(),
         }
     }
 
@@ -172,6 +174,13 @@ impl Sim {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// An operator who does not permit this; what methods need or want is permitted unless said.
+    #[must_use]
+    pub fn forbid(mut self, need: Need) -> Self {
+        self.forbidden.push(need);
         self
     }
 

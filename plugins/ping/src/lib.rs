@@ -29,6 +29,7 @@ impl Method for Ping {
     const SOURCE: &'static str = "RFC 792, RFC 4443, RFC 9293, RFC 2681, RFC 7680";
     /// Resets of connections that were opened half.
     const PARTING_PACKETS: u16 = 4;
+    const WANTS: &'static [Need] = &[Need::IpOptions];
 
     type Params = params::PingParams;
     type Row = rows::PingRow;

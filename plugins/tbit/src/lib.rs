@@ -12,6 +12,7 @@ mod application;
 mod blind;
 mod ecn;
 mod fetch;
+mod header;
 mod icw;
 mod params;
 mod pmtud;
@@ -38,6 +39,7 @@ impl Method for Tbit {
     /// A reset.
     const PARTING_PACKETS: u16 = 1;
     const NEEDS: &'static [Need] = &[Need::QuietKernel, Need::RealConnections];
+    const WANTS: &'static [Need] = &[Need::IpOptions, Need::Spoof];
 
     type Params = params::TbitParams;
     type Row = rows::TbitRow;

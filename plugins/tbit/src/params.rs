@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::{prelude::*, tcp::Offer};
 
-use crate::application::App;
+use crate::{application::App, header};
 
 choices! {
     /// What is tested.
@@ -48,7 +48,11 @@ params! {
         mss: u16 = 0 => "scamper.tbit.mss" { unit: "octets", short: 'm' },
         /// MTU that "packet too big" tells; 0 is 1280.
         mtu: u16 = 0 => "scamper.tbit.mtu" { unit: "octets", short: 'M' },
-        /// Any of tcpts, sack, fo, fo-exp, blackhole, with commas between them.
+        /// Who packets too big come from, instead of us: a router, whose name we speak in. The operator has to
+        /// permit spoof.
+        ptbsrc: Option<IpAddr> => "scamper.tbit.ptbsrc" { short: 'P' },
+        /// Any of tcpts, sack, fo, fo-exp, blackhole, and one of ipts-syn, iprr-syn, ipqs-syn (timestamps, record
+        /// route and quick start in the IPv4 header of the SYN), with commas between them.
         option: Option<String> => "scamper.tbit.option" { max_length: 60, short: 'O' },
         /// What is asked for: a path, or http://HOST:PORT/PATH, or https://HOST:PORT/PATH; of dns a slash and a
         /// name.
@@ -72,7 +76,8 @@ params! {
     }
 }
 
-const OPTIONS: [&str; 5] = ["tcpts", "sack", "fo", "fo-exp", "blackhole"];
+const OPTIONS: [&str; 8] =
+    ["tcpts", "sack", "fo", "fo-exp", "blackhole", "ipts-syn", "iprr-syn", "ipqs-syn"];
 
 impl TbitParams {
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -96,6 +101,7 @@ impl TbitParams {
                 )));
             }
         }
+        header::check(self)?;
         let octets = self.cookie.as_ref().map_or(4, |cookie| cookie.0.len());
         if !(4..=16).contains(&octets) || !octets.is_multiple_of(4) {
             return Err(Fail::bad_params(format!(

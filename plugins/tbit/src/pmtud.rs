@@ -58,7 +58,7 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
             told += 1;
             session.summary.ptb_sent = Some(told);
             session.summary.size_before.get_or_insert(size);
-            too_big(session, &segment, mtu);
+            too_big(session, &segment, mtu).await?;
             continue;
         }
         may_be_cut |= is_over && !segment.dont_fragment;
@@ -79,14 +79,29 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     })
 }
 
-fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) {
+/// Says that a segment was too big, as a router would.
+///
+/// # Errors
+///
+/// The verdict where we may not, or cannot.
+async fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) -> Result<(), Verdict> {
     let probe = if session.flow.peer.is_ipv4() {
         let [high, low] = (mtu as u16).to_be_bytes();
         Probe::icmp(3, 4, [0, 0, high, low])
     } else {
         Probe::icmp(2, 0, mtu.to_be_bytes())
     };
-    session.flow.send(probe.payload(&segment.quote).ttl(session.params.ttl).immediate());
+    let probe = probe.payload(&segment.quote).ttl(session.params.ttl).immediate();
+    let sent = match session.params.ptbsrc {
+        Some(source) => session.flow.send_stamped(probe.source(source)).await,
+        None => session.flow.send_stamped(probe).await,
+    };
+    if let Err(reason) = sent {
+        let hint =
+            if session.params.ptbsrc.is_some() { ": the operator has to permit spoof" } else { "" };
+        session.ctx.error(&format!("packet too big was not sent, {reason}{hint}"));
+        return Err(Verdict::LocalError);
+    }
     session.ctx.emit(PacketRow {
         time: Some(session.ctx.now()),
         way: Way::Sent,
@@ -100,4 +115,5 @@ fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) {
         size: None,
         merged: false,
     });
+    Ok(())
 }

@@ -243,6 +243,10 @@ row! {
         granted: Vec<String>,
         /// The fast open cookie that it gave.
         cookie: Option<Hex>,
+        /// The answer to a SYN with an option of IP bears it too; null where the SYN had none.
+        ip_option_back: Option<bool>,
+        /// What the option of the answer gathered: addresses, or milliseconds since midnight UTC.
+        ip_recorded: Vec<String>,
         /// From the SYN to its answer, microseconds.
         handshake_rtt_us: Option<u64>,
         /// Octets of the answer that came.

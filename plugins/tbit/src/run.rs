@@ -11,7 +11,7 @@ use sonde_plugin_api::{
 use crate::{
     abc,
     application::Application,
-    blind, ecn, fetch, icw,
+    blind, ecn, fetch, header, icw,
     params::{TbitParams, Test},
     pmtud,
     rows::{SummaryRow, TbitRow, Verdict},
@@ -33,6 +33,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         offer: params.offer(flow.mtu),
         flags: if params.test == Test::Ecn { flags::ECE | flags::CWR } else { 0 },
         data: on_syn,
+        ip_options: header::octets(&params),
         ttl: params.ttl,
         sequence: Some(first),
         ..Opening::to(params.port())
@@ -143,6 +144,9 @@ fn note(connection: &Connection<'_, TbitRow>, opening: &Opening, summary: &mut S
     let answer = &connection.answer;
     summary.answered = 1;
     summary.server_mss = answer.options.mss;
+    if !opening.ip_options.is_empty() {
+        (summary.ip_option_back, summary.ip_recorded) = header::read(&opening.ip_options, answer);
+    }
     summary.handshake_rtt_us = connection.handshake.map(|rtt| rtt.as_micros() as u64);
     let cookie = answer.options.fast_open.as_deref().filter(|cookie| !cookie.is_empty());
     summary.cookie = cookie.map(|cookie| Hex(cookie.to_vec()));

@@ -2,6 +2,7 @@
 
 mod applications;
 mod endings;
+mod header;
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -48,6 +49,17 @@ struct Behaviour {
     is_deaf: bool,
     /// Has an old connection between the same ports.
     has_old: bool,
+    /// What it does with a SYN that has options of IP.
+    ip_options: IpOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum IpOptions {
+    /// Sends them back, as Linux does.
+    Echoes,
+    Strips,
+    /// Drops the SYN.
+    Drops,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +94,7 @@ const LINUX: Behaviour = Behaviour {
     growth: Growth::Octets(usize::MAX / MSS),
     is_deaf: false,
     has_old: false,
+    ip_options: IpOptions::Echoes,
 };
 
 /// One connection of a server that sends a page to whoever sends it a whole request.
@@ -98,6 +111,7 @@ struct Server {
     echo: bool,
     is_gone: bool,
     has_sack: bool,
+    ip_options: Vec<u8>,
     resets: Rc<RefCell<usize>>,
 }
 
@@ -116,6 +130,7 @@ impl Server {
             echo: false,
             is_gone: false,
             has_sack: false,
+            ip_options: Vec::new(),
             resets: Rc::default(),
         }
     }
@@ -133,7 +148,8 @@ impl Server {
             urgent: 0,
             options,
         };
-        let ip = Ip { dont_fragment: self.df, ..Ip::plain(server, client) };
+        let options = if bits & flags::SYN != 0 { &self.ip_options[..] } else { &[] };
+        let ip = Ip { dont_fragment: self.df, options, ..Ip::plain(server, client) };
         let transport = Transport::Tcp(segment);
         let packet = Packet { ip, transport, payload: Payload::Octets(data), checksum: None };
         net.send(packet.to_vec().unwrap());
@@ -222,6 +238,12 @@ impl Host for Server {
                 }
                 return;
             }
+            let options = &packet[20..header.header_octets];
+            self.ip_options = match self.behaviour.ip_options {
+                IpOptions::Echoes => options.to_vec(),
+                IpOptions::Drops if !options.is_empty() => return,
+                IpOptions::Strips | IpOptions::Drops => Vec::new(),
+            };
             self.queue = Some(ReceiveQueue::new(sequence.wrapping_add(1), 60_000));
             let mut options = vec![TcpOption::MaximumSegmentSize(MSS as u16)];
             self.has_sack = self.behaviour.sack && Options::parse(&transport[20..]).sack_permitted;

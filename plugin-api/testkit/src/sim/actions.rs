@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use sonde_packet::{
-    FlowKey, Key, NotOwn, Protocol, check_own,
+    FlowKey, Key, NotOwn, Permits, Protocol, check_own,
     demux::{Departure, FlowId},
     unmapped,
 };
@@ -175,8 +175,7 @@ impl Sim {
         } else {
             unmapped(spec.source)
         };
-        let may_spoof = self.tasks[task as usize].method.needs.contains(&Need::Spoof);
-        if !self.world.is_source(source) && !may_spoof || source.is_ipv4() != peer.is_ipv4() {
+        if !self.world.is_source(source) || source.is_ipv4() != peer.is_ipv4() {
             return Err((EADDRNOTAVAIL, format!("cannot send to {peer} from {source}")));
         }
         let gateway = (spec.gateway != [0; 16]).then(|| unmapped(spec.gateway));
@@ -265,10 +264,14 @@ impl Sim {
         let Some(flow) = self.flows.get(&action.flow) else {
             return Err(refused(EPERM, "the flow is not open"));
         };
-        match check_own(packet, &flow.key()) {
+        let permits = Permits {
+            ip_options: self.permits(action.task, Need::IpOptions),
+            spoof: self.permits(action.task, Need::Spoof),
+        };
+        match check_own(packet, &flow.key(), permits) {
             Ok(()) => {}
             Err(reason @ NotOwn::Malformed) => return Err((EINVAL, 0, reason.to_string())),
-            Err(reason @ NotOwn::OtherFlow) => return Err(refused(EPERM, &reason.to_string())),
+            Err(reason) => return Err(refused(EPERM, &reason.to_string())),
         }
         if packet.len() > flow.mtu {
             let why = format!("{} octets are more than the {} of the link", packet.len(), flow.mtu);
@@ -284,6 +287,13 @@ impl Sim {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether a task has something that its method asks for.
+    fn permits(&self, task: u32, need: Need) -> bool {
+        let method = &self.tasks[task as usize].method;
+        let asks = method.needs.contains(&need) || method.wants.contains(&need);
+        asks && !self.forbidden.contains(&need)
     }
 
     fn refuse(&mut self, action: &Action, packet: &[u8], code: u8, bits: u8, why: &str) {

@@ -6,11 +6,13 @@ use super::*;
 struct Odd {
     options: &'static [u8],
     window: u16,
+    /// Flags of the answer to the SYN beside SYN and ACK.
+    synack: u8,
     /// Flags of that segment, if one is sent.
     then: Option<u8>,
 }
 
-const PLAIN: Odd = Odd { options: &[], window: 60_000, then: None };
+const PLAIN: Odd = Odd { options: &[], window: 60_000, synack: 0, then: None };
 
 impl Host for Odd {
     fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
@@ -21,7 +23,7 @@ impl Host for Odd {
         let behind = view.sequence().unwrap().wrapping_add(data.len() as u32 + u32::from(is_syn));
         let mut answers = Vec::new();
         if is_syn {
-            answers.push((flags::SYN | flags::ACK, ISN, self.options));
+            answers.push((flags::SYN | flags::ACK | self.synack, ISN, self.options));
             answers.extend(self.then.map(|bits| (bits, ISN.wrapping_add(1), &[][..])));
         } else if !data.is_empty() {
             answers.push((flags::ACK, ISN.wrapping_add(1), &[]));
@@ -54,6 +56,7 @@ fn a_connection_that_is_of_no_use_has_a_verdict_of_its_own() {
         (Test::Null, Odd { then: Some(flags::RST), ..PLAIN }, Verdict::Reset, 2),
         (Test::Null, PLAIN, Verdict::NullNoData, 41),
         (Test::Pmtud, PLAIN, Verdict::PmtudNoData, 21),
+        (Test::Ecn, Odd { synack: flags::ECE, ..PLAIN }, Verdict::EcnNoData, 35),
         (Test::Icw, PLAIN, Verdict::None, 0),
         (Test::Abc, PLAIN, Verdict::None, 0),
     ] {
@@ -73,4 +76,36 @@ fn every_packet_has_a_row_that_says_what_it_acknowledged() {
     assert_eq!(wrong.count(), 3, "the blind segments: {run}");
     assert!(rows.iter().next().is_some_and(|row| row["flags"] == "SYN"), "{run}");
     assert!(rows.iter().any(|row| row["way"] == "rx" && row["df"] == true), "{run}");
+}
+
+#[test]
+fn a_syn_that_cannot_be_sent_is_our_fault_and_fails_the_measurement() {
+    const EACCES: i32 = 13;
+    let net = Net::draw("vantage - target\n target 198.51.100.9 open-tcp");
+    let params = TbitParams::with(TARGET.parse().unwrap());
+    let run = Sim::new(net, 1).unsent(EACCES, 1..=3).run::<Tbit>(params);
+    assert!(format!("{:?}", run.status).contains("errno 13"), "{run}");
+    let row = &run.typed::<SummaryRow>("summary")[0];
+    assert_eq!((row.result, row.result_code), (Verdict::LocalError, 4));
+    assert_eq!((row.scope, row.answered), (Scope::Local, 0));
+}
+
+#[test]
+fn who_is_interrupted_says_so_and_closes_with_one_reset() {
+    // Before the answer to the SYN, and while the server keeps silent.
+    for (ports, at_ms, answered) in [("silent-tcp", 1_000, 0), ("", 1_000, 2)] {
+        let net = Net::draw(&format!("vantage - target\n target 198.51.100.9 {ports}"));
+        let net = if ports.is_empty() { net.host("target", PLAIN) } else { net };
+        let mut sim = Sim::new(net, 1);
+        let measurement = sim.start::<Tbit>(TbitParams::with(TARGET.parse().unwrap()));
+        sim.run_until(Duration::from_millis(at_ms));
+        sim.interrupt(measurement);
+        let run = sim.finish(measurement);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!((row.result, row.result_code), (Verdict::Halted, 7), "{run}");
+        assert_eq!((row.scope, row.answered), (Scope::Local, answered), "{run}");
+        let last = run.exchange().sent().last().unwrap().to_vec();
+        let bits = TcpView::new(IpHeader::parse(&last).unwrap().transport(&last)).flags();
+        assert_eq!(bits.unwrap() & flags::RST, flags::RST, "{run}");
+    }
 }

@@ -239,6 +239,7 @@ fn core_costs() {
                 params: Vec::new().into(),
                 parting_packets: 0,
                 packet_budget: None,
+                permits: Default::default(),
                 client: 0,
             };
             commands.send(Command::Start(start)).unwrap();

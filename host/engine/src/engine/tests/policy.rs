@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sonde_packet::Transport;
+use sonde_packet::{ErrorKind, ErrorMessage, Permits, TcpSegment, Transport};
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, Proto, flags};
 
 use super::world::{Bench, LOCAL, MS, Plugin, REMOTE, SECOND, echo, flow, packet, ping};
@@ -196,4 +196,94 @@ fn a_plugin_that_is_switched_off_sends_nothing_more_and_its_neighbour_goes_on() 
     assert_eq!(ended.len(), 1);
     let text = "its plugin was switched off".to_owned();
     assert!(matches!(&ended[0].end, End::Failed { text: said, .. } if *said == text));
+}
+
+/// "Packet too big", as if `source` had it to say of a segment from `quoted.0` to `quoted.1`.
+fn too_big(source: &str, destination: &str, quoted: (&str, &str), port: u16) -> Vec<u8> {
+    let segment = TcpSegment { source_port: 80, destination_port: port, ..TcpSegment::default() };
+    let quoted = packet(quoted.0, quoted.1, Transport::Tcp(segment), 1400);
+    let message = ErrorMessage {
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        ttl: 64,
+        kind: ErrorKind::PacketTooBig(1280),
+        quoted: &quoted,
+        quoted_octets: 28,
+        extensions: &[],
+    };
+    message.to_vec().unwrap()
+}
+
+/// What a plugin that wants to speak as somebody else gets to send: (sent, refused).
+fn spoofed(
+    permits: Permits,
+    deny_list: &str,
+    packets: impl Fn(u16) -> Vec<Vec<u8>>,
+) -> (usize, usize) {
+    let mut bench = Bench::new();
+    bench.permits = permits;
+    let plugin = bench.plugin();
+    bench.tell(deny(deny_list));
+    let task = bench.started(&plugin, 1);
+    let (number, local) = bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 0));
+    for (token, packet) in packets(local).iter().enumerate() {
+        plugin.sends(task, number, token as u32, 0, packet);
+    }
+    bench.pass(10 * MS);
+    let refused = plugin.told_of(EventKind::SendError);
+    assert!(refused.iter().all(|it| it.flags == flags::REFUSED && it.code == 1), "{refused:?}");
+    (bench.core.link.left.len(), refused.len())
+}
+
+const ROUTER: &str = "203.0.113.5";
+const SPOOF: Permits = Permits { ip_options: false, spoof: true };
+
+#[test]
+fn who_may_not_speak_for_others_does_not() {
+    let errors = |port| vec![too_big(ROUTER, REMOTE, (REMOTE, LOCAL), port)];
+    assert_eq!(spoofed(Permits::default(), "", errors), (0, 1));
+    assert_eq!(spoofed(SPOOF, "", errors), (1, 0));
+    // Whatever is permitted: nobody on the deny list is spoken to, nor spoken for.
+    assert_eq!(spoofed(SPOOF, "203.0.113.0/24", errors), (0, 1));
+}
+
+#[test]
+fn who_may_speak_for_others_speaks_of_its_flow_to_its_peer_alone() {
+    let other = "203.0.113.99";
+    let hostile = |port| {
+        let segment = TcpSegment { source_port: port, ..TcpSegment::default() };
+        vec![
+            // To another destination, truly or as if it were the peer's answer.
+            too_big(ROUTER, other, (REMOTE, LOCAL), port),
+            too_big(ROUTER, other, (other, LOCAL), port),
+            too_big(REMOTE, LOCAL, (LOCAL, REMOTE), port),
+            // About what is not of the flow.
+            too_big(ROUTER, REMOTE, (REMOTE, other), port),
+            too_big(ROUTER, REMOTE, (REMOTE, LOCAL), port.wrapping_add(1)),
+            // Segments and echoes of others.
+            packet(ROUTER, REMOTE, Transport::Tcp(segment), 0),
+            packet(ROUTER, other, Transport::Tcp(segment), 0),
+            packet(ROUTER, REMOTE, Transport::Echo { identifier: port, sequence: 1 }, 8),
+            // From who cannot send.
+            too_big("127.0.0.1", REMOTE, (REMOTE, LOCAL), port),
+            too_big("224.0.0.1", REMOTE, (REMOTE, LOCAL), port),
+        ]
+    };
+    assert_eq!(spoofed(SPOOF, "", hostile), (0, 10));
+}
+
+#[test]
+fn errors_in_anothers_name_are_held_back_as_every_packet_is() {
+    let mut bench = limited(Limits { address: slow(2.0), ..Limits::NONE });
+    bench.permits = SPOOF;
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    let (number, local) = bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 0));
+    for token in 0..20 {
+        let error = too_big(ROUTER, REMOTE, (REMOTE, LOCAL), local);
+        plugin.sends(task, number, token, 0, &error);
+    }
+    bench.pass(2 * SECOND);
+    let left = bench.core.link.left.len();
+    assert!((4..=5).contains(&left), "{left}");
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_packet::{Ip, Key, Packet, Payload, Protocol, Transport, mapped};
+use sonde_packet::{Ip, Key, Packet, Payload, Permits, Protocol, Transport, mapped};
 use sonde_plugin_api::{
     abi::{Action, ActionKind, Event, EventKind, FlowInfo, FlowSpecRaw, Proto, Usage, stamp},
     port::{Lost, Port},
@@ -259,6 +259,8 @@ pub(super) struct Bench {
     commands: mpsc::Sender<Command>,
     outputs: mpsc::Receiver<News>,
     ports: u32,
+    /// What is permitted to runs that begin.
+    pub(super) permits: Permits,
 }
 
 impl Bench {
@@ -279,7 +281,7 @@ impl Bench {
         let link = FakeLink { now: EPOCH, ..FakeLink::default() };
         let channels = (received, sent, Arc::default());
         let core = Core::new(link, config, 42, channels, -1);
-        Self { core, commands, outputs, ports: 0 }
+        Self { core, commands, outputs, ports: 0, permits: Permits::default() }
     }
 
     pub(super) fn plugin(&mut self) -> Plugin {
@@ -309,6 +311,7 @@ impl Bench {
             parting_packets: 2,
             client: 0,
             packet_budget: budget,
+            permits: self.permits,
         };
         self.tell(Command::Start(start));
     }
