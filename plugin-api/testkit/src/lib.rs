@@ -132,7 +132,8 @@
 //! | `corrupt 5%`, `corrupt N` | one bit behind the IP header is flipped |
 //! | `mtu 1400` | what is larger is cut, or refused with an error; with `black-hole` it disappears, with `names-mtu 0` the error gives this MTU |
 //!
-//! Hosts and boxes that a drawing cannot say are written as [`Host`] and [`Middlebox`]. Packets
+//! Hosts and boxes that a drawing cannot say are written as [`Host`] and [`Middlebox`]; TCP servers with every
+//! behaviour and fault are in [`servers`]. Packets
 //! without a method go through a [`Network`].
 
 mod balancer;
@@ -156,6 +157,7 @@ mod routing;
 mod rows;
 mod run;
 mod sequence;
+pub mod servers;
 mod sim;
 mod tcp_server;
 mod topology;

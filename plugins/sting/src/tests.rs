@@ -1,15 +1,10 @@
 //! Runs in the simulated network.
 
-use std::{cell::RefCell, rc::Rc};
-
-use sonde_plugin_api::{
-    packet::{
-        Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol,
-        tcp::{TcpView, flags},
-    },
-    prelude::*,
+use sonde_plugin_api::{packet::tcp::flags, prelude::*};
+use sonde_testkit::{
+    Net, Run, Sim, Status,
+    servers::{Fault, Receiver},
 };
-use sonde_testkit::{Host, Net, Outbox, Run, Sim, Status};
 
 use crate::{
     Sting,

@@ -4,17 +4,14 @@ mod applications;
 mod endings;
 mod header;
 
-use std::{cell::RefCell, rc::Rc};
-
 use sonde_plugin_api::{
-    packet::{
-        Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol,
-        tcp::{TcpOption, TcpView, flags},
-    },
+    packet::{IpHeader, protocol, tcp::flags},
     prelude::*,
-    tcp::{Options, ReceiveQueue, distance},
 };
-use sonde_testkit::{Host, Net, Outbox, Run, Sim};
+use sonde_testkit::{
+    Host, Net, Run, Sim,
+    servers::{Behaviour, Blind, Growth, IpOptions, Opener, PageServer},
+};
 
 use crate::{
     Tbit,
@@ -24,295 +21,7 @@ use crate::{
 
 const TARGET: &str = "198.51.100.9";
 const MSS: usize = 1460;
-const ISN: u32 = 0xffff_ff00;
-
-/// How a server behaves; unless said as Linux does.
-#[derive(Clone, Copy, Debug)]
-struct Behaviour {
-    page: usize,
-    window_segments: usize,
-    /// Answers a SYN with ECE with these flags beside SYN and ACK.
-    synack: u8,
-    echoes_congestion: bool,
-    sack: bool,
-    /// Adds this to the edges of blocks.
-    shift: u32,
-    tells_blocks: bool,
-    obeys_too_big: bool,
-    clears_df: bool,
-    sets_df: bool,
-    /// What comes of a reset or SYN in the window.
-    blind: Blind,
-    /// What an acknowledgement adds to the window.
-    growth: Growth,
-    /// Never acknowledges data.
-    is_deaf: bool,
-    /// Has an old connection between the same ports.
-    has_old: bool,
-    /// What it does with a SYN that has options of IP.
-    ip_options: IpOptions,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum IpOptions {
-    /// Sends them back, as Linux does.
-    Echoes,
-    Strips,
-    /// Drops the SYN.
-    Drops,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Growth {
-    /// What it acknowledges, but not more than so many segments.
-    Octets(usize),
-    /// A segment.
-    Acks,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Blind {
-    Accepts,
-    Challenges,
-    Ignores,
-    Resets,
-    OpensAnew,
-}
-
-const LINUX: Behaviour = Behaviour {
-    page: 100_000,
-    window_segments: 10,
-    synack: flags::ECE,
-    echoes_congestion: true,
-    sack: true,
-    shift: 0,
-    tells_blocks: true,
-    obeys_too_big: true,
-    clears_df: false,
-    sets_df: true,
-    blind: Blind::Challenges,
-    growth: Growth::Octets(usize::MAX / MSS),
-    is_deaf: false,
-    has_old: false,
-    ip_options: IpOptions::Echoes,
-};
-
-/// One connection of a server that sends a page to whoever sends it a whole request.
-struct Server {
-    behaviour: Behaviour,
-    queue: Option<ReceiveQueue>,
-    request: Vec<u8>,
-    peer: Option<(IpAddr, IpAddr, u16, u16)>,
-    acknowledged: usize,
-    sent: usize,
-    window: usize,
-    segment: usize,
-    df: bool,
-    echo: bool,
-    is_gone: bool,
-    has_sack: bool,
-    ip_options: Vec<u8>,
-    resets: Rc<RefCell<usize>>,
-}
-
-impl Server {
-    fn new(behaviour: Behaviour) -> Self {
-        Self {
-            behaviour,
-            queue: None,
-            request: Vec::new(),
-            peer: None,
-            acknowledged: 0,
-            sent: 0,
-            window: behaviour.window_segments * MSS,
-            segment: MSS,
-            df: behaviour.sets_df,
-            echo: false,
-            is_gone: false,
-            has_sack: false,
-            ip_options: Vec::new(),
-            resets: Rc::default(),
-        }
-    }
-
-    fn answer(&self, net: &mut Outbox<'_>, bits: u8, sequence: u32, options: &[u8], data: &[u8]) {
-        let (server, client, port, remote) = self.peer.unwrap();
-        let echo = if self.echo && bits & flags::SYN == 0 { flags::ECE } else { 0 };
-        let segment = TcpSegment {
-            source_port: port,
-            destination_port: remote,
-            sequence,
-            acknowledgement: self.queue.as_ref().map_or(0, ReceiveQueue::expected),
-            flags: bits | echo,
-            window: 60_000,
-            urgent: 0,
-            options,
-        };
-        let options = if bits & flags::SYN != 0 { &self.ip_options[..] } else { &[] };
-        let ip = Ip { dont_fragment: self.df, options, ..Ip::plain(server, client) };
-        let transport = Transport::Tcp(segment);
-        let packet = Packet { ip, transport, payload: Payload::Octets(data), checksum: None };
-        net.send(packet.to_vec().unwrap());
-    }
-
-    fn next(&self) -> u32 {
-        ISN.wrapping_add(1).wrapping_add(self.sent as u32)
-    }
-
-    fn acknowledge(&self, net: &mut Outbox<'_>) {
-        let blocks = self.queue.as_ref().unwrap().blocks(3);
-        let edges: Vec<u8> = blocks
-            .iter()
-            .flat_map(|(one, other)| [one, other])
-            .flat_map(|edge| edge.wrapping_add(self.behaviour.shift).to_be_bytes())
-            .collect();
-        let shown = self.has_sack && self.behaviour.tells_blocks && !edges.is_empty();
-        let option = TcpOption::list(&[TcpOption::Sack(&edges)]);
-        self.answer(net, flags::ACK, self.next(), if shown { &option } else { &[] }, &[]);
-    }
-
-    /// Sends what the window lets it, from `sent` on; the end goes with the last octet.
-    fn transmit(&mut self, net: &mut Outbox<'_>) {
-        if !self.request.ends_with(b"\r\n\r\n") {
-            return;
-        }
-        let limit = self.behaviour.page.min(self.acknowledged + self.window);
-        while self.sent < limit {
-            let octets = self.segment.min(limit - self.sent);
-            let is_last = self.sent + octets == self.behaviour.page;
-            let bits = flags::ACK | if is_last { flags::FIN } else { 0 };
-            self.answer(net, bits, self.next(), &[], &vec![b'x'; octets]);
-            self.sent += octets;
-        }
-        net.wake(Duration::from_secs(1), self.acknowledged as u64);
-    }
-
-    fn blind(&mut self, view: &TcpView<'_>, net: &mut Outbox<'_>) {
-        match self.behaviour.blind {
-            Blind::Accepts => self.is_gone = true,
-            Blind::Challenges => self.answer(net, flags::ACK, self.next(), &[], &[]),
-            Blind::Ignores => {}
-            Blind::Resets | Blind::OpensAnew => {
-                let mut queue = ReceiveQueue::new(view.sequence().unwrap().wrapping_add(1), 60_000);
-                std::mem::swap(self.queue.as_mut().unwrap(), &mut queue);
-                let bits = match self.behaviour.blind {
-                    Blind::Resets => flags::RST | flags::ACK,
-                    _ => flags::SYN | flags::ACK,
-                };
-                self.answer(net, bits, ISN.wrapping_add(77_777), &[], &[]);
-                self.queue = Some(queue);
-                self.is_gone = true;
-            }
-        }
-    }
-}
-
-impl Host for Server {
-    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
-        let header = IpHeader::parse(packet).unwrap();
-        let transport = header.transport(packet);
-        if header.protocol == protocol::ICMP && transport.starts_with(&[3, 4]) {
-            let mtu = usize::from(u16::from_be_bytes([transport[6], transport[7]]));
-            if self.behaviour.obeys_too_big {
-                self.segment = mtu - 40;
-            } else if self.behaviour.clears_df {
-                self.df = false;
-            }
-            self.sent = self.acknowledged;
-            self.transmit(net);
-            return;
-        }
-        let view = TcpView::new(transport);
-        let (bits, sequence) = (view.flags().unwrap(), view.sequence().unwrap());
-        let ports = (view.destination_port().unwrap(), view.source_port().unwrap());
-        *self.resets.borrow_mut() += usize::from(bits & flags::RST != 0);
-        if self.is_gone {
-            return;
-        }
-        let Some(queue) = &mut self.queue else {
-            self.peer = Some((header.destination, header.source, ports.0, ports.1));
-            if self.behaviour.has_old {
-                self.behaviour.has_old = bits & flags::RST == 0;
-                if self.behaviour.has_old {
-                    self.answer(net, flags::ACK, ISN, &[], &[]);
-                }
-                return;
-            }
-            let options = &packet[20..header.header_octets];
-            self.ip_options = match self.behaviour.ip_options {
-                IpOptions::Echoes => options.to_vec(),
-                IpOptions::Drops if !options.is_empty() => return,
-                IpOptions::Strips | IpOptions::Drops => Vec::new(),
-            };
-            self.queue = Some(ReceiveQueue::new(sequence.wrapping_add(1), 60_000));
-            let mut options = vec![TcpOption::MaximumSegmentSize(MSS as u16)];
-            self.has_sack = self.behaviour.sack && Options::parse(&transport[20..]).sack_permitted;
-            if self.has_sack {
-                options.push(TcpOption::SackPermitted);
-            }
-            let ecn = if bits & flags::ECE != 0 { self.behaviour.synack } else { 0 };
-            let options = TcpOption::list(&options);
-            self.answer(net, flags::SYN | flags::ACK | ecn, ISN, &options, &[]);
-            return;
-        };
-        let is_exact = sequence == queue.expected();
-        if bits & flags::SYN != 0 || bits & flags::RST != 0 && !is_exact {
-            self.blind(&view, net);
-            return;
-        }
-        if bits & flags::RST != 0 {
-            self.is_gone = true;
-            return;
-        }
-        let data = view.payload();
-        let acknowledged = view.acknowledgement().unwrap();
-        if distance(ISN, acknowledged) < -60_000 && self.behaviour.blind != Blind::Accepts {
-            match self.behaviour.blind {
-                Blind::Challenges => self.acknowledge(net),
-                Blind::Resets => self.answer(net, flags::RST, acknowledged, &[], &[]),
-                _ => {}
-            }
-            return;
-        }
-        if self.behaviour.is_deaf && !data.is_empty() {
-            return;
-        }
-        queue.insert(sequence, data, bits & flags::FIN != 0);
-        let read = queue.read();
-        self.request.extend(read);
-        let known = distance(ISN.wrapping_add(1), view.acknowledgement().unwrap()).max(0) as usize;
-        if known > self.acknowledged {
-            self.window += match self.behaviour.growth {
-                Growth::Octets(most) => (known - self.acknowledged).min(most * MSS),
-                Growth::Acks => MSS,
-            };
-            self.acknowledged = known.min(self.behaviour.page);
-        }
-        if bits & flags::CWR != 0 {
-            self.echo = false;
-        }
-        if header.tos & 3 == 3 && self.behaviour.echoes_congestion {
-            self.echo = true;
-        }
-        if !data.is_empty() || bits & flags::FIN != 0 {
-            self.acknowledge(net);
-        }
-        self.transmit(net);
-    }
-
-    /// The timer: what was not acknowledged meanwhile goes out again, one segment.
-    fn wake(&mut self, acknowledged: u64, _: Duration, net: &mut Outbox<'_>) {
-        let is_due = acknowledged as usize == self.acknowledged && self.sent > self.acknowledged;
-        if is_due && !self.is_gone && self.acknowledged < self.behaviour.page {
-            let octets = self.segment.min(self.behaviour.page - self.acknowledged);
-            let sequence = ISN.wrapping_add(1).wrapping_add(self.acknowledged as u32);
-            let is_last = self.acknowledged + octets == self.behaviour.page;
-            let bits = flags::ACK | if is_last { flags::FIN } else { 0 };
-            self.answer(net, bits, sequence, &[], &vec![b'x'; octets]);
-            net.wake(Duration::from_secs(1), acknowledged);
-        }
-    }
-}
+const LINUX: Behaviour = Behaviour::LINUX;
 
 fn run(test: Test, behaviour: Behaviour) -> (Run, SummaryRow) {
     let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
@@ -320,13 +29,13 @@ fn run(test: Test, behaviour: Behaviour) -> (Run, SummaryRow) {
         "vantage - r1 - target
          target 198.51.100.9",
     );
-    let server = Server::new(behaviour);
-    let resets = server.resets.clone();
+    let server = PageServer::new(behaviour);
+    let resets = server.resets();
     let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
     run.expect_done();
     let mut rows = run.typed::<SummaryRow>("summary");
     assert_eq!(rows.len(), 1, "{run}");
-    assert!(*resets.borrow() <= 4, "{run}");
+    assert!(resets.get() <= 4, "{run}");
     let row = rows.remove(0);
     assert_eq!((run.stop.as_str(), row.result_code), (row.result.name(), row.result.code()));
     (run, row)
@@ -368,7 +77,7 @@ fn a_page_comes_whole_through_loss_reordering_and_duplicates_in_both_directions(
              link r1 -> target drop 3,6,11-13 duplicate 9 reorder 10%
              link r1 <- target drop 2,5,8-9,20 duplicate 10% reorder 10% by 5ms",
         );
-        let server = Server::new(Behaviour { page: 60_001, ..LINUX });
+        let server = PageServer::new(Behaviour { page: 60_001, ..LINUX });
         let run = Sim::new(net.host("target", server), seed).run::<Tbit>(params());
         let row = &run.typed::<SummaryRow>("summary")[0];
         assert_eq!((row.result, row.octets), (Verdict::NullSuccess, 60_001), "{run}");
@@ -389,7 +98,7 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
 #[test]
 fn what_makes_the_window_grow_is_told_with_its_limit() {
     let abc = |growth| run(Test::Abc, Behaviour { growth, ..LINUX });
-    for (limit, wanted) in [(1, 1), (2, 2), (usize::MAX / MSS, 4)] {
+    for (limit, wanted) in [(1, 1), (2, 2), (usize::MAX, 4)] {
         let (run, row) = abc(Growth::Octets(limit));
         assert_eq!(
             (row.result, row.abc_counts),

@@ -1,9 +1,6 @@
 //! Every way in which a run ends, and that the connection is closed in each.
 
-use super::{
-    servers::{Fault, against},
-    *,
-};
+use super::{servers::against, *};
 
 #[test]
 fn resets_ends_and_lies_of_the_server_stop_the_run_in_each_phase() {
@@ -62,8 +59,8 @@ fn a_server_that_falls_silent_is_given_up_after_five_tries() {
 fn an_interrupt_keeps_what_is_known_and_closes_the_connection() {
     // In the handshake, among the samples, in the pause.
     for (after_ms, samples) in [(3, 0), (500, 5), (2500, 10)] {
-        let server = servers::Server::new(Fault::Keeps(1000));
-        let heard = server.heard.clone();
+        let server = Receiver::new(Fault::Keeps(1000));
+        let heard = server.heard();
         let mut sim = Sim::new(net().host("target", server), SEED);
         let params = StingParams { distribution: 2, ..sting(TARGET4, 10) };
         let measurement = sim.start::<Sting>(params);

@@ -1,77 +1,13 @@
 //! Each application against a server that speaks it.
 
-use std::{io::Read as _, io::Write as _, sync::Arc};
+use std::{cell::RefCell, io::Read as _, io::Write as _, rc::Rc, sync::Arc};
 
 use rustls::{ServerConfig, ServerConnection, crypto::ring, pki_types::PrivateKeyDer};
 
+use sonde_testkit::servers::{CLOSE, Talker};
+
 use super::*;
 use crate::application::App;
-
-/// A server that makes its answer of all that the client said since the last one; it closes with an answer
-/// that ends in [`CLOSE`].
-struct Talker<F> {
-    greeting: &'static [u8],
-    talk: F,
-    queue: Option<ReceiveQueue>,
-    next: u32,
-}
-
-const CLOSE: &[u8] = b"<close>";
-
-fn talker<F: FnMut(&[u8]) -> Vec<u8>>(greeting: &'static [u8], talk: F) -> Talker<F> {
-    Talker { greeting, talk, queue: None, next: ISN }
-}
-
-impl<F: FnMut(&[u8]) -> Vec<u8>> Host for Talker<F> {
-    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
-        let header = IpHeader::parse(packet).unwrap();
-        let view = TcpView::new(header.transport(packet));
-        let (bits, sequence) = (view.flags().unwrap(), view.sequence().unwrap());
-        if bits & flags::RST != 0 {
-            return;
-        }
-        let mut answers: Vec<(u8, Vec<u8>)> = Vec::new();
-        if bits & flags::SYN != 0 {
-            self.queue = Some(ReceiveQueue::new(sequence.wrapping_add(1), 60_000));
-            answers.push((flags::SYN | flags::ACK, Vec::new()));
-            answers.extend([(flags::ACK, self.greeting.to_vec())]);
-        }
-        let queue = self.queue.as_mut().unwrap();
-        let first = sequence.wrapping_add(u32::from(bits & flags::SYN != 0));
-        queue.insert(first, view.payload(), bits & flags::FIN != 0);
-        let said = queue.read();
-        if !said.is_empty() {
-            let mut answer = (self.talk)(&said);
-            let is_end = answer.ends_with(CLOSE);
-            answer.truncate(answer.len() - if is_end { CLOSE.len() } else { 0 });
-            answers.extend(answer.chunks(1000).map(|part| (flags::ACK, part.to_vec())));
-            answers.extend(is_end.then(|| (flags::ACK | flags::FIN, Vec::new())));
-        }
-        if bits & flags::FIN != 0 {
-            answers.push((flags::ACK | flags::FIN, Vec::new()));
-        }
-        let expected = queue.expected();
-        for (bits, data) in answers {
-            if bits == flags::ACK && data.is_empty() {
-                continue;
-            }
-            let segment = TcpSegment {
-                source_port: view.destination_port().unwrap(),
-                destination_port: view.source_port().unwrap(),
-                sequence: self.next,
-                acknowledgement: expected,
-                flags: bits,
-                window: 60_000,
-                ..TcpSegment::default()
-            };
-            let marks = u32::from(bits & flags::SYN != 0) + u32::from(bits & flags::FIN != 0);
-            self.next = self.next.wrapping_add(data.len() as u32 + marks);
-            let ip = Ip::plain(header.destination, header.source);
-            let (transport, payload) = (Transport::Tcp(segment), Payload::Octets(&data));
-            net.send(Packet { ip, transport, payload, checksum: None }.to_vec().unwrap());
-        }
-    }
-}
 
 fn plain() -> TbitParams {
     TbitParams::with(TARGET.parse().unwrap())
@@ -93,7 +29,7 @@ fn heard(
 ) -> (Vec<u8>, Run, SummaryRow) {
     let all = Rc::new(RefCell::new(Vec::new()));
     let copy = Rc::clone(&all);
-    let server = talker(greeting, move |said: &[u8]| {
+    let server = Talker::new(greeting, move |said: &[u8]| {
         copy.borrow_mut().extend(said);
         talk(said)
     });
@@ -211,7 +147,7 @@ fn secure(page: usize) -> impl Host + 'static {
         .unwrap();
     let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
     let mut request = Vec::new();
-    talker(b"", move |mut said: &[u8]| {
+    Talker::new(b"", move |mut said: &[u8]| {
         while !said.is_empty() {
             tls.read_tls(&mut said).unwrap();
             tls.process_new_packets().unwrap();
@@ -252,7 +188,7 @@ fn a_page_comes_over_tls_and_the_record_says_that_the_certificate_was_not_verifi
 #[test]
 fn a_server_without_tls_is_a_protocol_error_and_a_name_that_is_none_is_refused() {
     let params = TbitParams { url: "https://www.example/".to_owned(), ..plain() };
-    let (run, row) = speak(params, talker(b"", |_| b"HTTP/1.0 400 Bad Request\r\n".to_vec()));
+    let (run, row) = speak(params, Talker::new(b"", |_| b"HTTP/1.0 400 Bad Request\r\n".to_vec()));
     assert_eq!((row.result, row.result_code), (Verdict::ProtocolError, 3), "{run}");
     assert_eq!((row.tls_version, row.certificate_verified), (None, None));
     let params = TbitParams { url: "https://not_a..name/".to_owned(), ..plain() };

@@ -1,62 +1,22 @@
 //! Servers with which a test does not come to what it is about.
 
+use sonde_plugin_api::packet::tcp::TcpView;
+
 use super::*;
 
-/// Answers the SYN, acknowledges data, and sends one more segment behind the handshake.
-struct Odd {
-    options: &'static [u8],
-    window: u16,
-    /// Flags of the answer to the SYN beside SYN and ACK.
-    synack: u8,
-    /// Flags of that segment, if one is sent.
-    then: Option<u8>,
-}
-
-const PLAIN: Odd = Odd { options: &[], window: 60_000, synack: 0, then: None };
-
-impl Host for Odd {
-    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
-        let header = IpHeader::parse(packet).unwrap();
-        let view = TcpView::new(header.transport(packet));
-        let is_syn = view.flags().unwrap() & flags::SYN != 0;
-        let data = view.payload();
-        let behind = view.sequence().unwrap().wrapping_add(data.len() as u32 + u32::from(is_syn));
-        let mut answers = Vec::new();
-        if is_syn {
-            answers.push((flags::SYN | flags::ACK | self.synack, ISN, self.options));
-            answers.extend(self.then.map(|bits| (bits, ISN.wrapping_add(1), &[][..])));
-        } else if !data.is_empty() {
-            answers.push((flags::ACK, ISN.wrapping_add(1), &[]));
-        }
-        for (flags, sequence, options) in answers {
-            let segment = TcpSegment {
-                source_port: view.destination_port().unwrap(),
-                destination_port: view.source_port().unwrap(),
-                sequence,
-                acknowledgement: behind,
-                flags,
-                window: self.window,
-                options,
-                ..TcpSegment::default()
-            };
-            let (transport, payload) = (Transport::Tcp(segment), Payload::Octets(&[]));
-            let ip = Ip::plain(header.destination, header.source);
-            net.send(Packet { ip, transport, payload, checksum: None }.to_vec().unwrap());
-        }
-    }
-}
+const PLAIN: Opener = Opener::PLAIN;
 
 #[test]
 fn a_connection_that_is_of_no_use_has_a_verdict_of_its_own() {
     let malformed = &[2, 1, 0, 0];
     for (test, server, wanted, code) in [
-        (Test::Null, Odd { window: 0, ..PLAIN }, Verdict::ZeroWindow, 10),
-        (Test::Null, Odd { options: malformed, ..PLAIN }, Verdict::BadOption, 8),
-        (Test::Null, Odd { then: Some(flags::FIN | flags::ACK), ..PLAIN }, Verdict::Fin, 9),
-        (Test::Null, Odd { then: Some(flags::RST), ..PLAIN }, Verdict::Reset, 2),
+        (Test::Null, Opener { window: 0, ..PLAIN }, Verdict::ZeroWindow, 10),
+        (Test::Null, Opener { options: malformed, ..PLAIN }, Verdict::BadOption, 8),
+        (Test::Null, Opener { then: Some(flags::FIN | flags::ACK), ..PLAIN }, Verdict::Fin, 9),
+        (Test::Null, Opener { then: Some(flags::RST), ..PLAIN }, Verdict::Reset, 2),
         (Test::Null, PLAIN, Verdict::NullNoData, 41),
         (Test::Pmtud, PLAIN, Verdict::PmtudNoData, 21),
-        (Test::Ecn, Odd { synack: flags::ECE, ..PLAIN }, Verdict::EcnNoData, 35),
+        (Test::Ecn, Opener { flags: flags::ECE, ..PLAIN }, Verdict::EcnNoData, 35),
         (Test::Icw, PLAIN, Verdict::None, 0),
         (Test::Abc, PLAIN, Verdict::None, 0),
     ] {

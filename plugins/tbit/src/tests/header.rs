@@ -1,7 +1,5 @@
 //! What tbit does below TCP: options of IP on the SYN, and packets too big in a router's name.
 
-use sonde_plugin_api::packet::IpHeader;
-
 use super::*;
 
 fn params(option: &str) -> TbitParams {
@@ -16,7 +14,7 @@ fn sim(behaviour: Behaviour) -> Sim {
          r2 203.0.113.2
          target 198.51.100.9",
     );
-    Sim::new(net.host("target", Server::new(behaviour)), 1)
+    Sim::new(net.host("target", PageServer::new(behaviour)), 1)
 }
 
 fn summary(run: &Run) -> SummaryRow {

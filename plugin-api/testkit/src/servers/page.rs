@@ -1,0 +1,385 @@
+//! A web server over a TCP as that of Linux, and all the ways to differ from it.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use sonde_packet::{
+    Ip, IpHeader, TcpSegment, protocol,
+    tcp::{TcpOption, flags},
+};
+use sonde_plugin_api::tcp::{Options, ReceiveQueue, distance};
+
+use super::{
+    FIRST_SEQUENCE,
+    incoming::{Ends, Incoming},
+};
+use crate::endpoint::{Host, Outbox};
+
+const WINDOW: u16 = 60_000;
+/// Its retransmission timer, which does not grow.
+const TIMER: Duration = Duration::from_secs(1);
+/// An acknowledgement that is so much older than what was sent is of no connection (RFC 5961, section 5).
+const OLD: i32 = -60_000;
+
+/// How a [`PageServer`] behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Octets that it sends to who asked for something with an empty line at the end; then it closes.
+    pub page: usize,
+    /// Largest segment, octets of data, which the SYN/ACK tells.
+    pub mss: usize,
+    /// Initial window, segments.
+    pub window_segments: usize,
+    /// Answers a SYN with ECE with these flags beside SYN and ACK.
+    pub synack: u8,
+    /// Sends ECE after a packet that met congestion, until CWR comes.
+    pub echoes_congestion: bool,
+    /// Agrees to selective acknowledgements.
+    pub sack: bool,
+    /// Adds this to the edges of blocks, as a box that shifts sequence numbers does.
+    pub shift: u32,
+    /// Tells blocks once they were agreed on.
+    pub tells_blocks: bool,
+    /// Sends smaller segments after "packet too big".
+    pub obeys_too_big: bool,
+    /// Clears the flag DF instead; IPv4.
+    pub clears_df: bool,
+    /// Sets the flag DF; IPv4.
+    pub sets_df: bool,
+    /// What comes of a blind segment.
+    pub blind: Blind,
+    /// What an acknowledgement adds to the window.
+    pub growth: Growth,
+    /// Never acknowledges data.
+    pub is_deaf: bool,
+    /// Has an old connection between the same ports, until a reset comes.
+    pub has_old: bool,
+    /// What it does with a SYN that has options of IPv4.
+    pub ip_options: IpOptions,
+}
+
+/// What makes the window grow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Growth {
+    /// What is acknowledged, but not more than so many segments.
+    Octets(usize),
+    /// Every acknowledgement, by a segment.
+    Acks,
+}
+
+/// What comes of a reset or SYN in the window, and of segments with a very old acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Blind {
+    /// Takes them for true.
+    Accepts,
+    /// Asks whether they were meant (RFC 5961).
+    Challenges,
+    /// Drops them.
+    Ignores,
+    /// Answers with a reset.
+    Resets,
+    /// Takes a SYN for that of a new connection.
+    OpensAnew,
+}
+
+/// What comes of a SYN with options in its IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum IpOptions {
+    /// They stand in the SYN/ACK again, with what they gathered, as with Linux.
+    Echoes,
+    /// They are left out of it.
+    Strips,
+    /// The SYN is dropped.
+    Drops,
+}
+
+impl Behaviour {
+    /// As Linux, with a page of 100,000 octets.
+    pub const LINUX: Self = Self {
+        page: 100_000,
+        mss: 1460,
+        window_segments: 10,
+        synack: flags::ECE,
+        echoes_congestion: true,
+        sack: true,
+        shift: 0,
+        tells_blocks: true,
+        obeys_too_big: true,
+        clears_df: false,
+        sets_df: true,
+        blind: Blind::Challenges,
+        growth: Growth::Octets(usize::MAX),
+        is_deaf: false,
+        has_old: false,
+        ip_options: IpOptions::Echoes,
+    };
+}
+
+/// One connection of a server that sends a page to whoever sends it a whole request. Its SYN/ACK is not
+/// repeated.
+#[derive(Debug)]
+pub struct PageServer {
+    behaviour: Behaviour,
+    connection: Option<Connection>,
+    resets: Rc<Cell<usize>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    behaviour: Behaviour,
+    ends: Ends,
+    queue: ReceiveQueue,
+    request: Vec<u8>,
+    /// Octets of the page.
+    acknowledged: usize,
+    sent: usize,
+    window: usize,
+    segment: usize,
+    df: bool,
+    echo: bool,
+    has_sack: bool,
+    ip_options: Vec<u8>,
+    is_gone: bool,
+}
+
+impl PageServer {
+    /// One that behaves like this.
+    #[must_use]
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self { behaviour, connection: None, resets: Rc::default() }
+    }
+
+    /// Resets that came, counted while it runs.
+    #[must_use]
+    pub fn resets(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.resets)
+    }
+
+    /// Answers a SYN, or anything else from nowhere.
+    fn open(&mut self, segment: &Incoming<'_>, packet: &[u8], net: &mut Outbox<'_>) {
+        if self.behaviour.has_old {
+            self.behaviour.has_old = !segment.has(flags::RST);
+            if self.behaviour.has_old {
+                let old = TcpSegment {
+                    sequence: FIRST_SEQUENCE,
+                    flags: flags::ACK,
+                    window: WINDOW,
+                    ..TcpSegment::default()
+                };
+                net.send(segment.ends.plain(old, &[]));
+            }
+            return;
+        }
+        if !segment.has(flags::SYN) {
+            return;
+        }
+        let header = &segment.ends.header;
+        let is_v4 = header.source.is_ipv4();
+        let options = packet.get(20..header.header_octets).filter(|_| is_v4).unwrap_or_default();
+        let ip_options = match self.behaviour.ip_options {
+            IpOptions::Echoes => options.to_vec(),
+            IpOptions::Drops if !options.is_empty() => return,
+            IpOptions::Strips | IpOptions::Drops => Vec::new(),
+        };
+        let offered = header.transport(packet);
+        let behind = segment.view.header_octets().unwrap_or(20);
+        let offered = Options::parse(offered.get(20..behind).unwrap_or_default());
+        let connection = Connection {
+            behaviour: self.behaviour,
+            ends: segment.ends.clone(),
+            queue: ReceiveQueue::new(segment.first(), u32::from(WINDOW)),
+            request: Vec::new(),
+            acknowledged: 0,
+            sent: 0,
+            window: self.behaviour.window_segments * self.behaviour.mss,
+            segment: self.behaviour.mss,
+            df: self.behaviour.sets_df,
+            echo: false,
+            has_sack: self.behaviour.sack && offered.sack_permitted,
+            ip_options,
+            is_gone: false,
+        };
+        let mut options = vec![TcpOption::MaximumSegmentSize(self.behaviour.mss as u16)];
+        if connection.has_sack {
+            options.push(TcpOption::SackPermitted);
+        }
+        let ecn = if segment.has(flags::ECE) { self.behaviour.synack } else { 0 };
+        let bits = flags::SYN | flags::ACK | ecn;
+        connection.answer(net, bits, FIRST_SEQUENCE, &TcpOption::list(&options), &[]);
+        self.connection = Some(connection);
+    }
+}
+
+impl Host for PageServer {
+    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
+        if let Some(mtu) = too_big(packet) {
+            if let Some(connection) = &mut self.connection {
+                connection.shrink(mtu, net);
+            }
+            return;
+        }
+        let Some(segment) = Incoming::parse(packet) else { return };
+        self.resets.set(self.resets.get() + usize::from(segment.has(flags::RST)));
+        match &mut self.connection {
+            None => self.open(&segment, packet, net),
+            Some(connection) if connection.is_gone => {}
+            Some(connection) => connection.receive(&segment, net),
+        }
+    }
+
+    /// The timer: what was not acknowledged meanwhile goes out again, one segment.
+    fn wake(&mut self, acknowledged: u64, _: Duration, net: &mut Outbox<'_>) {
+        let Some(connection) = &self.connection else { return };
+        let is_due = acknowledged as usize == connection.acknowledged;
+        if is_due && connection.sent > connection.acknowledged && !connection.is_gone {
+            connection.piece(connection.acknowledged, connection.behaviour.page, net);
+            net.wake(TIMER, acknowledged);
+        }
+    }
+}
+
+impl Connection {
+    fn answer(&self, net: &mut Outbox<'_>, bits: u8, sequence: u32, options: &[u8], data: &[u8]) {
+        let is_syn = bits & flags::SYN != 0;
+        let echo = if self.echo && !is_syn { flags::ECE } else { 0 };
+        let segment = TcpSegment {
+            sequence,
+            acknowledgement: self.queue.expected(),
+            flags: bits | echo,
+            window: WINDOW,
+            options,
+            ..TcpSegment::default()
+        };
+        let plain = Ip::plain(self.ends.header.destination, self.ends.header.source);
+        let options = if is_syn { &self.ip_options[..] } else { &[] };
+        let ip = Ip { dont_fragment: self.df, options, ..plain };
+        net.send(self.ends.packet(ip, segment, data));
+    }
+
+    fn next(&self) -> u32 {
+        FIRST_SEQUENCE.wrapping_add(1).wrapping_add(self.sent as u32)
+    }
+
+    fn acknowledge(&self, net: &mut Outbox<'_>) {
+        let blocks = self.queue.blocks(3);
+        let edges: Vec<u8> = blocks
+            .iter()
+            .flat_map(|(one, other)| [one, other])
+            .flat_map(|edge| edge.wrapping_add(self.behaviour.shift).to_be_bytes())
+            .collect();
+        let shown = self.has_sack && self.behaviour.tells_blocks && !edges.is_empty();
+        let option = TcpOption::list(&[TcpOption::Sack(&edges)]);
+        self.answer(net, flags::ACK, self.next(), if shown { &option } else { &[] }, &[]);
+    }
+
+    /// One segment of the page from an octet on, but not beyond `limit`; how long it is.
+    fn piece(&self, from: usize, limit: usize, net: &mut Outbox<'_>) -> usize {
+        let octets = self.segment.min(limit - from);
+        let is_last = from + octets == self.behaviour.page;
+        let bits = flags::ACK | if is_last { flags::FIN } else { 0 };
+        let sequence = FIRST_SEQUENCE.wrapping_add(1).wrapping_add(from as u32);
+        self.answer(net, bits, sequence, &[], &vec![b'x'; octets]);
+        octets
+    }
+
+    /// Sends what the window lets it; the end goes with the last octet.
+    fn transmit(&mut self, net: &mut Outbox<'_>) {
+        if !self.request.ends_with(b"\r\n\r\n") {
+            return;
+        }
+        let limit = self.behaviour.page.min(self.acknowledged + self.window);
+        while self.sent < limit {
+            self.sent += self.piece(self.sent, limit, net);
+        }
+        net.wake(TIMER, self.acknowledged as u64);
+    }
+
+    /// A router, or who speaks for one, says that segments do not fit.
+    fn shrink(&mut self, mtu: usize, net: &mut Outbox<'_>) {
+        let headers = if self.ends.header.source.is_ipv4() { 40 } else { 60 };
+        if self.behaviour.obeys_too_big {
+            self.segment = mtu.saturating_sub(headers).clamp(1, self.behaviour.mss);
+        } else if self.behaviour.clears_df {
+            self.df = false;
+        }
+        self.sent = self.acknowledged;
+        self.transmit(net);
+    }
+
+    fn receive(&mut self, segment: &Incoming<'_>, net: &mut Outbox<'_>) {
+        let is_exact = segment.sequence == self.queue.expected();
+        if segment.has(flags::SYN) || segment.has(flags::RST) && !is_exact {
+            return self.receive_blind(segment, net);
+        }
+        if segment.has(flags::RST) {
+            self.is_gone = true;
+            return;
+        }
+        let acknowledged = segment.acknowledgement;
+        let is_old = distance(FIRST_SEQUENCE, acknowledged) < OLD;
+        if is_old && self.behaviour.blind != Blind::Accepts {
+            return match self.behaviour.blind {
+                Blind::Challenges => self.acknowledge(net),
+                Blind::Resets => self.answer(net, flags::RST, acknowledged, &[], &[]),
+                _ => {}
+            };
+        }
+        let data = segment.view.payload();
+        if self.behaviour.is_deaf && !data.is_empty() {
+            return;
+        }
+        self.queue.insert(segment.sequence, data, segment.has(flags::FIN));
+        self.request.extend(self.queue.read());
+        self.hear(distance(FIRST_SEQUENCE.wrapping_add(1), acknowledged).max(0) as usize);
+        if segment.has(flags::CWR) {
+            self.echo = false;
+        }
+        let met_congestion = segment.ends.header.tos & 3 == 3;
+        self.echo |= met_congestion && self.behaviour.echoes_congestion;
+        if !data.is_empty() || segment.has(flags::FIN) {
+            self.acknowledge(net);
+        }
+        self.transmit(net);
+    }
+
+    /// So many octets of the page arrived.
+    fn hear(&mut self, known: usize) {
+        if known > self.acknowledged {
+            let mss = self.behaviour.mss;
+            self.window += match self.behaviour.growth {
+                Growth::Octets(most) => (known - self.acknowledged).min(most.saturating_mul(mss)),
+                Growth::Acks => mss,
+            };
+            self.acknowledged = known.min(self.behaviour.page);
+        }
+    }
+
+    /// A reset or a SYN that is in the window, but not exact.
+    fn receive_blind(&mut self, segment: &Incoming<'_>, net: &mut Outbox<'_>) {
+        let anew = match self.behaviour.blind {
+            Blind::Accepts => {
+                self.is_gone = true;
+                return;
+            }
+            Blind::Challenges => return self.answer(net, flags::ACK, self.next(), &[], &[]),
+            Blind::Ignores => return,
+            Blind::Resets => flags::RST,
+            Blind::OpensAnew => flags::SYN,
+        };
+        self.queue = ReceiveQueue::new(segment.sequence.wrapping_add(1), u32::from(WINDOW));
+        self.ip_options.clear();
+        self.answer(net, anew | flags::ACK, FIRST_SEQUENCE.wrapping_add(77_777), &[], &[]);
+        self.is_gone = true;
+    }
+}
+
+/// The MTU of a "packet too big" of either family.
+fn too_big(packet: &[u8]) -> Option<usize> {
+    let header = IpHeader::parse(packet).ok()?;
+    let message = header.transport(packet);
+    let rest: [u8; 4] = message.get(4..8)?.try_into().ok()?;
+    match (header.protocol, message) {
+        (protocol::ICMP, [3, 4, ..]) => Some(usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+        (protocol::ICMPV6, [2, ..]) => Some(u32::from_be_bytes(rest) as usize),
+        _ => None,
+    }
+}
