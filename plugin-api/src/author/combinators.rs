@@ -117,3 +117,27 @@ impl<A: Future, B: Future> Future for Select<A, B> {
         second.poll(context).map(Either::Second)
     }
 }
+
+/// The output of a future that another one may cut short: see
+/// [`Ctx::until_interrupted`](super::Ctx::until_interrupted).
+#[must_use = "it runs when it is awaited"]
+#[derive(Debug)]
+pub struct Until<F, E>(Select<F, E>);
+
+/// `None` where `end` finished first.
+pub(super) fn until<F: Future, E: Future>(future: F, end: E) -> Until<F, E> {
+    Until(select(future, end))
+}
+
+impl<F: Future, E: Future> Future for Until<F, E> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: as for `Select`, which is all that is in it.
+        let select = unsafe { self.map_unchecked_mut(|this| &mut this.0) };
+        select.poll(context).map(|either| match either {
+            Either::First(output) => Some(output),
+            Either::Second(_) => None,
+        })
+    }
+}

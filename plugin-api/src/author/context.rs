@@ -1,9 +1,9 @@
 //! What a method has of the world: time, randomness, results, flows.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     marker::PhantomData,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,6 +12,7 @@ use sonde_packet::unmapped;
 
 use super::{
     Fail,
+    combinators::{Until, until},
     flow::{Flow, FlowSpec, heard},
     head::{Handle, Head},
     reply::Heard,
@@ -181,15 +182,9 @@ impl<R: Rows> Ctx<R> {
     ///
     /// A method that called this, [`Ctx::until_interrupted`] or [`Ctx::is_interrupted`] must end by
     /// itself then. Any other is ended where it stands; its rows are kept.
-    pub fn interrupted(&self) -> impl Future<Output = ()> + '_ {
+    pub fn interrupted(&self) -> Interrupted<'_> {
         self.head.ask_for_interrupts();
-        poll_fn(|context| {
-            if self.head.is_interrupted() {
-                return Poll::Ready(());
-            }
-            self.head.wait_for_interrupt(context.waker());
-            Poll::Pending
-        })
+        Interrupted { head: &self.head }
     }
 
     /// Whether the host wants the measurement to finish, as [`Ctx::interrupted`].
@@ -201,15 +196,26 @@ impl<R: Rows> Ctx<R> {
 
     /// Runs `future` to its end, or up to an interrupt: then it is dropped, which cancels its
     /// probes and timers, and this is `None`. As [`Ctx::interrupted`].
-    pub async fn until_interrupted<F: Future>(&self, future: F) -> Option<F::Output> {
-        let (mut future, mut interrupt) = (pin!(future), pin!(self.interrupted()));
-        poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
-            }
-            interrupt.as_mut().poll(context).map(|()| None)
-        })
-        .await
+    pub fn until_interrupted<'a, F: Future>(&'a self, future: F) -> Until<F, Interrupted<'a>> {
+        until(future, self.interrupted())
+    }
+}
+
+/// See [`Ctx::interrupted`].
+#[must_use = "it waits when awaited"]
+pub struct Interrupted<'a> {
+    head: &'a Head,
+}
+
+impl Future for Interrupted<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.head.is_interrupted() {
+            return Poll::Ready(());
+        }
+        self.head.wait_for_interrupt(context.waker());
+        Poll::Pending
     }
 }
 

@@ -22,8 +22,8 @@ use std::{fmt, future::Future};
 
 pub use self::{
     answer::ProbeFuture,
-    combinators::{Either, Select, join, join_all, select},
-    context::{Ctx, NextOfAny, Sleep},
+    combinators::{Either, Select, Until, join, join_all, select},
+    context::{Ctx, Interrupted, NextOfAny, Sleep},
     flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped},
     probe::Probe,
     reply::{Departure, Heard, NotSent, Outcome, Reply, StampSource},

@@ -13,7 +13,7 @@ use sonde_plugin_api::{
 use crate::{
     hole::{Hole, Step},
     rows::{Ending, StingRow},
-    tally::{Sample, Tally},
+    tally::{Departure, Tally},
 };
 
 /// From the acknowledgement of the handshake to the first sample.
@@ -71,15 +71,15 @@ pub(crate) async fn seed(
     ctx: &Ctx<StingRow>,
     wire: &Wire<'_>,
     connection: &mut Connection<'_, StingRow>,
-    gaps: &[Duration],
+    gaps: impl Iterator<Item = Duration>,
     pause: Duration,
-    (samples, tally): (&RefCell<Vec<Sample>>, &mut Tally),
+    (samples, tally): (&RefCell<Vec<Departure>>, &mut Tally),
 ) -> Result<(), Early> {
     let sending = async {
         ctx.sleep(SETTLING).await;
         let mut due = ctx.now();
-        for (number, gap) in gaps.iter().enumerate() {
-            due = due + *gap;
+        for (number, gap) in gaps.enumerate() {
+            due = due + gap;
             ctx.sleep_until(due).await;
             let at = wire.hole + number;
             let sent = match wire.flow.send_stamped(wire.octets(at..at + 1)).await {
@@ -90,7 +90,7 @@ pub(crate) async fn seed(
                     None
                 }
             };
-            samples.borrow_mut().push(Sample { sent, ..Sample::default() });
+            samples.borrow_mut().push(Departure::at(sent));
         }
         ctx.sleep(pause).await;
         Ok(())

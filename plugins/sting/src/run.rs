@@ -24,65 +24,100 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SHORT_FAREWELL: Duration = Duration::from_millis(300);
 const ECHOES: u16 = 3;
 
-pub(crate) async fn run(ctx: Ctx<StingRow>, params: StingParams) -> Result<(), Fail> {
-    let request = request::octets(&params)?;
-    let flow = ctx.open(params.flow()).await?;
+// What is over soon is boxed, so that it takes no room while a thousand others run.
+#[allow(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
+pub(crate) fn run(
+    ctx: Ctx<StingRow>,
+    params: StingParams,
+) -> impl Future<Output = Result<(), Fail>> + 'static {
+    async move {
+        let request = request::octets(&params)?;
+        let flow = ctx.open(params.flow()).await?;
+        let mut outline = Outline::of(&params, &flow);
+        let mut tally = Tally::default();
+        let opened = Box::pin(open(&ctx, &flow, &params, &mut outline)).await?;
+        if let Some(mut connection) = opened {
+            let wire = Wire {
+                flow: &flow,
+                port: params.dport,
+                ttl: params.ttl,
+                first: connection.first.wrapping_add(1),
+                theirs: connection.received.expected(),
+                request: &request,
+                hole: usize::from(params.hole),
+            };
+            converse(&ctx, &params, &wire, &mut connection, (&mut outline, &mut tally)).await?;
+        }
+        if params.ping && tally.is_complete {
+            outline.ping = ctx.until_interrupted(Box::pin(echo(&ctx, &params))).await.flatten();
+        }
+        report::emit(&ctx, &outline, &mut tally);
+        Ok(())
+    }
+}
+
+/// Opens the connection; nothing where there is none, as the outline says then.
+async fn open<'a>(
+    ctx: &'a Ctx<StingRow>,
+    flow: &'a Flow,
+    params: &StingParams,
+    outline: &mut Outline,
+) -> Result<Option<Box<Connection<'a, StingRow>>>, Fail> {
     let first = ctx.random();
     let opening =
         Opening { window: 0, ttl: params.ttl, sequence: Some(first), ..Opening::to(params.dport) };
-    let mut outline = Outline::of(&params, &flow);
-    let opened = ctx.until_interrupted(Connection::open(&ctx, &flow, &opening, None)).await;
-    let mut connection = match opened {
-        Some(Ok(connection)) => connection,
+    match ctx.until_interrupted(Connection::open(ctx, flow, &opening, None)).await {
+        Some(Ok(connection)) => {
+            outline.handshake = connection.handshake;
+            return Ok(Some(Box::new(connection)));
+        }
         Some(Err(Refusal::Unsent(reason))) => return Err(reason.into()),
         Some(Err(refusal)) => {
-            outline.ending = ending(&ctx, &refusal);
+            outline.ending = ending(ctx, &refusal);
             outline.answered = u32::from(refusal != Refusal::Silence);
-            report::emit(&ctx, &outline, &mut Tally::default());
-            return Ok(());
         }
         None => {
             // Half open, perhaps: the server expects the number behind the SYN.
             let reset = Probe::tcp_rst(params.dport, first.wrapping_add(1)).ttl(params.ttl);
             let _ = flow.send_stamped(reset.immediate()).await;
-            report::emit(&ctx, &outline, &mut Tally::default());
-            return Ok(());
         }
-    };
-    outline.handshake = connection.handshake;
-    let wire = Wire {
-        flow: &flow,
-        port: params.dport,
-        ttl: params.ttl,
-        first: first.wrapping_add(1),
-        theirs: connection.received.expected(),
-        request: &request,
-        hole: usize::from(params.hole),
-    };
-    let gaps = gaps(&ctx, &params);
-    outline.planned = gaps.iter().skip(1).sum();
-    let mut tally = Tally::default();
-    let samples = RefCell::default();
+    }
+    Ok(None)
+}
+
+/// Samples, filling, farewell.
+async fn converse(
+    ctx: &Ctx<StingRow>,
+    params: &StingParams,
+    wire: &Wire<'_>,
+    connection: &mut Connection<'_, StingRow>,
+    (outline, tally): (&mut Outline, &mut Tally),
+) -> Result<(), Fail> {
+    let count = usize::from(params.count);
+    tally.acks.reserve_exact(count);
+    let samples = RefCell::new(Vec::with_capacity(count));
     let mut hole = Hole::new(wire.first, params.hole, params.count);
     let pause = Duration::from_millis(params.inter.into());
-    let conversation = async {
-        let seen = (&samples, &mut tally);
-        phases::seed(&ctx, &wire, &mut connection, &gaps, pause, seen).await?;
-        ctx.progress(0.9);
-        let filled = phases::fill(&ctx, &wire, &mut connection, &mut hole, &mut tally).await;
-        filled.map_err(Early::Ending)
-    };
-    let conversed = ctx.until_interrupted(conversation).await;
+    let conversed = ctx
+        .until_interrupted(async {
+            let gaps = gaps(ctx, params, &mut outline.planned);
+            let seen = (&samples, &mut *tally);
+            phases::seed(ctx, wire, connection, gaps, pause, seen).await?;
+            ctx.progress(0.9);
+            let filled = phases::fill(ctx, wire, connection, &mut hole, tally).await;
+            filled.map_err(Early::Ending)
+        })
+        .await;
     outline.ending = match conversed {
         Some(Ok(())) => Ending::Completed,
         Some(Err(Early::Ending(ending))) => ending,
         Some(Err(Early::Failed(fail))) => {
-            part(&ctx, &wire, &mut connection, hole.edge(), SHORT_FAREWELL).await;
+            Box::pin(part(ctx, wire, connection, hole.edge(), SHORT_FAREWELL)).await;
             return Err(fail);
         }
         None => Ending::Interrupted,
     };
-    tally.samples = samples.into_inner();
+    tally.samples = samples.into_inner().into_iter().map(Into::into).collect();
     for lost in hole.lost() {
         if let Some(sample) = tally.samples.get_mut(usize::from(*lost)) {
             sample.is_hole = true;
@@ -92,23 +127,25 @@ pub(crate) async fn run(ctx: Ctx<StingRow>, params: StingParams) -> Result<(), F
     outline.answered = 1 + tally.acks.len() as u32 + tally.data;
     let is_short = outline.ending == Ending::Interrupted;
     let farewell = if is_short { SHORT_FAREWELL } else { FAREWELL };
-    part(&ctx, &wire, &mut connection, hole.edge(), farewell).await;
-    if params.ping && tally.is_complete {
-        outline.ping = ctx.until_interrupted(echo(&ctx, &params)).await.flatten();
-    }
-    report::emit(&ctx, &outline, &mut tally);
+    Box::pin(part(ctx, wire, connection, hole.edge(), farewell)).await;
     Ok(())
 }
 
-/// The gap before each sample.
-fn gaps(ctx: &Ctx<StingRow>, params: &StingParams) -> Vec<Duration> {
-    let mean = Duration::from_millis(params.mean.into());
-    let spacing = params.spacing();
-    let gap = |number| match number {
-        0 => Duration::ZERO,
-        _ => spacing.gap(mean, ctx.random_unit()),
-    };
-    (0..params.count).map(gap).collect()
+/// The gap before each sample, none before the first; `sum` is that of all.
+fn gaps(
+    ctx: &Ctx<StingRow>,
+    params: &StingParams,
+    sum: &mut Duration,
+) -> impl Iterator<Item = Duration> {
+    let (mean, spacing) = (Duration::from_millis(params.mean.into()), params.spacing());
+    (0..params.count).map(move |number| {
+        let gap = match number {
+            0 => Duration::ZERO,
+            _ => spacing.gap(mean, ctx.random_unit()),
+        };
+        *sum += gap;
+        gap
+    })
 }
 
 fn ending(ctx: &Ctx<StingRow>, refusal: &Refusal) -> Ending {

@@ -5,10 +5,28 @@
 //!
 //! Source: Savage 1999, section 3.1; Wilson, "Probable inference", 1927 (the interval).
 
+use std::num::NonZeroU64;
+
 use sonde_plugin_api::prelude::*;
 
 /// Standard normal quantile of a two-sided 95 % interval.
 const Z95: f64 = 1.959_963_984_540_054;
+
+/// When a sample left, if it did: what is kept of each while it is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Departure(Option<NonZeroU64>);
+
+impl Departure {
+    pub(crate) fn at(time: Option<Time>) -> Self {
+        Self(time.and_then(|time| NonZeroU64::new(time.0)))
+    }
+}
+
+impl From<Departure> for Sample {
+    fn from(departure: Departure) -> Self {
+        Self { sent: departure.0.map(|at| Time(at.get())), ..Self::default() }
+    }
+}
 
 /// One sample.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

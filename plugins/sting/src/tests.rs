@@ -1,6 +1,6 @@
 //! Runs in the simulated network.
 
-use sonde_plugin_api::{packet::tcp::flags, prelude::*};
+use sonde_plugin_api::{packet::tcp::flags, prelude::*, tcp::Connection};
 use sonde_testkit::{
     Net, Run, Sim, Status,
     servers::{Fault, Receiver},
@@ -9,7 +9,8 @@ use sonde_testkit::{
 use crate::{
     Sting,
     params::StingParams,
-    rows::{Ending, Flag, SampleRow, SummaryRow},
+    rows::{Ending, Flag, SampleRow, StingRow, SummaryRow},
+    tally::Departure,
 };
 
 mod endings;
@@ -53,4 +54,18 @@ fn there(samples: &[u64]) -> Vec<u64> {
 /// Numbers of the acknowledgements on the way back, from 1: the handshake takes one.
 fn back(acks: &[u64]) -> Vec<u64> {
     acks.iter().map(|ack| ack + 1).collect()
+}
+
+/// Octets of the future that a function makes.
+fn future_octets<F: Future>(_: impl FnOnce(Ctx<StingRow>, StingParams) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_thousand_runs_in_flight_take_little() {
+    let future = future_octets(crate::run::run);
+    assert!(future <= 1250, "{future}");
+    let connection = size_of::<Connection<'static, StingRow>>();
+    assert!(connection <= 460, "{connection}");
+    assert_eq!(size_of::<Departure>(), 8);
 }

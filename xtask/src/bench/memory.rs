@@ -38,7 +38,7 @@ pub(super) fn run(sonde: &Path) -> Result<(), String> {
     let ping = |count| resident(&lab, sonde, &PING, count, settled);
     let (few, many) = (ping(FEW)?, ping(MANY)?);
     show("ping", (FEW, few), (MANY, many));
-    let sting = |count| resident(&lab, sonde, &STING, count, largest);
+    let sting = |count| resident(&lab, sonde, &STING, count, underway);
     let (few, many) = (sting(FEW_STINGS)?, sting(MANY_STINGS)?);
     show("sting of 48 samples", (FEW_STINGS, few), (MANY_STINGS, many));
     Ok(())
@@ -52,7 +52,8 @@ fn show(what: &str, few: (u32, Resident), many: (u32, Resident)) {
 
 /// Method and parameters.
 const PING: [&str; 5] = ["ping", "-c", "1", "--wait", "60s"];
-/// All of them are in flight for twelve seconds.
+/// Samples are on their way from the first second to the twelfth, in a run of fourteen.
+const UNDERWAY: Duration = Duration::from_secs(9);
 const STING: [&str; 9] = ["sting", "-c", "48", "-m", "250", "-f", "2", "-i", "2000"];
 
 fn resident(
@@ -81,23 +82,12 @@ fn resident(
     found.ok_or_else(|| "the program does not come to rest".to_owned())
 }
 
-/// The largest sizes until the program ends, but for its last moments.
-fn largest(child: &Child) -> Option<Resident> {
-    let mut found = None;
-    for _ in 0..600 {
-        thread::sleep(Duration::from_millis(100));
-        let own = child.id().to_string();
-        let worker = worker_of(child.id());
-        let now = (octets(&own, "VmHWM:"), worker.and_then(|it| octets(&it, "VmHWM:")));
-        match now {
-            (Some(host), Some(worker)) => {
-                found = Some(Resident { host: host as f64, worker: worker as f64 });
-            }
-            _ if found.is_some() => return found,
-            _ => {}
-        }
-    }
-    None
+/// While all samples are on their way, before the first rows come.
+fn underway(child: &Child) -> Option<Resident> {
+    thread::sleep(UNDERWAY);
+    let worker = worker_of(child.id())?;
+    let host = octets(&child.id().to_string())? as f64;
+    Some(Resident { host, worker: octets(&worker)? as f64 })
 }
 
 /// Both sizes once they have stopped growing.
@@ -106,10 +96,7 @@ fn settled(child: &Child) -> Option<Resident> {
     for _ in 0..100 {
         thread::sleep(Duration::from_millis(300));
         let worker = worker_of(child.id());
-        let now = (
-            octets(&child.id().to_string(), RESIDENT)?,
-            worker.and_then(|it| octets(&it, RESIDENT))?,
-        );
+        let now = (octets(&child.id().to_string())?, worker.and_then(|it| octets(&it))?);
         if now == before {
             return Some(Resident { host: now.0 as f64, worker: now.1 as f64 });
         }
@@ -126,11 +113,9 @@ fn worker_of(process: u32) -> Option<String> {
         .find_map(|children| children.split_whitespace().next().map(str::to_owned))
 }
 
-const RESIDENT: &str = "VmRSS:";
-
-/// A size of a process.
-fn octets(process: &str, which: &str) -> Option<u64> {
+/// `VmRSS`.
+fn octets(process: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with(which))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilo| kilo << 10)
 }
