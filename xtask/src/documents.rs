@@ -1,7 +1,7 @@
-//! What a page says must be there: links lead somewhere, commands name what exists, and no file
-//! holds a path of somebody's machine.
+//! What a page says must be there: links lead somewhere, commands and tests that it names exist, and no
+//! file holds a path of somebody's machine.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use crate::{Findings, metadata};
 
@@ -17,6 +17,7 @@ const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX"];
 pub(crate) fn check() -> Result<Findings, String> {
     let root = metadata::root();
     let mut findings = Findings::new();
+    let (mut functions, mut named) = (BTreeSet::new(), Vec::new());
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         if !root.join(name).is_file() {
             findings.push(format!("{name} is missing"));
@@ -42,13 +43,35 @@ pub(crate) fn check() -> Result<Findings, String> {
             if !is_checker && FOREIGN_PATHS.iter().any(|path| line.contains(path)) {
                 findings.push(format!("{place}: a path of one machine"));
             }
+            if extension == "rs" {
+                functions.extend(function(line));
+            }
             if extension == "md" {
                 findings.extend(broken_links(&root, &file, line, &place));
+                if file.to_string_lossy().ends_with("-checklist.md") {
+                    named.extend(tests_named(line).map(|name| (place.clone(), name.to_owned())));
+                }
             }
         }
     }
+    let missing = named.into_iter().filter(|(_, name)| !functions.contains(name));
+    findings.extend(missing.map(|(place, name)| format!("{place}: there is no test {name}")));
     findings.extend(changelog_names_the_version(&root)?);
     Ok(findings)
+}
+
+/// The function whose definition begins in a line.
+fn function(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("fn ")?;
+    let name = rest.split(|one: char| !one.is_alphanumeric() && one != '_').next()?;
+    Some(name.to_owned())
+}
+
+/// Names of tests in a line of a checklist: sentences in code, so longer than those of anything else.
+fn tests_named(line: &str) -> impl Iterator<Item = &str> {
+    let is_word = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_';
+    let code = line.split('`').skip(1).step_by(2);
+    code.filter(move |text| text.matches('_').count() >= 3 && text.chars().all(is_word))
 }
 
 /// Links of a line to files that are not there.
