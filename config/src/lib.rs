@@ -10,6 +10,7 @@ mod peers;
 mod program;
 mod registries;
 mod section;
+mod supervisors;
 
 use std::{fmt, path::Path};
 
@@ -19,6 +20,7 @@ pub use self::{
     program::Program,
     registries::registries,
     section::{Section, hint, unknown},
+    supervisors::{INI_SUPERVISOR_KEYS, ini_supervisor, supervisors},
 };
 
 /// One thing that is wrong.

@@ -4,7 +4,7 @@
 //! and token are never compared.
 
 use crate::constraint::Constraint;
-use crate::message::{Capability, Specification};
+use crate::message::{Capability, Parameter, Specification};
 use crate::time::Time;
 use crate::value::Value;
 
@@ -112,15 +112,33 @@ impl Specification {
         Err(Mismatch::When { given, accepted })
     }
 
-    fn has_columns_of(&self, capability: &Capability) -> Result<(), Mismatch> {
-        let names = |results: &[crate::Element]| {
-            let mut names: Vec<_> =
-                results.iter().map(|element| element.name().to_owned()).collect();
-            names.sort_unstable();
-            names.join(" ")
+    /// Whether values and scope are those of a capability that has the same schema: cheap, for who has many to choose
+    /// from, and without a reason. Same as [`Specification::fulfils`] there.
+    #[must_use]
+    pub fn fits(&self, capability: &Capability, now: Time) -> bool {
+        let is_met = |parameter: &Parameter| {
+            let value = self.value(parameter.element.name());
+            value.is_some_and(|value| parameter.constraint.is_met_by(value))
         };
+        // Those without a choice tell capabilities of one schema apart.
+        let has_choice = |parameter: &Parameter| parameter.constraint.single_value().is_none();
+        let parameters = || capability.parameters.iter();
+        parameters().filter(|it| !has_choice(it)).all(is_met)
+            && parameters().filter(|it| has_choice(it)).all(is_met)
+            && self.when.follows(&capability.when, now)
+    }
+
+    fn has_columns_of(&self, capability: &Capability) -> Result<(), Mismatch> {
+        fn names(results: &[crate::Element]) -> Vec<&str> {
+            let mut names: Vec<_> = results.iter().map(crate::Element::name).collect();
+            names.sort_unstable();
+            names
+        }
         let (given, accepted) = (names(&self.head.results), names(&capability.head.results));
-        if given == accepted { Ok(()) } else { Err(Mismatch::Results { given, accepted }) }
+        if given == accepted {
+            return Ok(());
+        }
+        Err(Mismatch::Results { given: given.join(" "), accepted: accepted.join(" ") })
     }
 }
 

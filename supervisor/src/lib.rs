@@ -1,5 +1,6 @@
 //! The mPlane supervisor: hosts register with it, clients ask it, results wait in its store.
 
+pub mod above;
 #[cfg(test)]
 mod fixtures;
 pub mod relay;

@@ -13,6 +13,7 @@ use sonde_mplane::{Exception, Kind, Message, MessageError, Registries, Specifica
 use ulid::Ulid;
 
 use crate::{
+    above::is_above,
     roster::{NoHost, Offer},
     store::{Change, Progress, StoredJob},
 };
@@ -60,6 +61,8 @@ pub struct Relay {
     by_host: HashMap<(String, String), u64>,
     /// By host: numbers of jobs that it has to be told of, or that they shall end.
     waiting: HashMap<String, BTreeSet<u64>>,
+    /// By supervisor above: numbers of jobs whose outcome it has to be brought.
+    ended: HashMap<String, BTreeSet<u64>>,
     next_number: u64,
 }
 
@@ -110,6 +113,9 @@ impl Relay {
             || (job.is_interrupted && job.progress == Progress::Accepted);
         if is_to_be_told {
             self.waiting.entry(job.host.clone()).or_default().insert(number);
+        }
+        if job.progress == Progress::Ended && is_above(&job.client) {
+            self.ended.entry(job.client.clone()).or_default().insert(number);
         }
         self.jobs.insert(number, job);
     }
@@ -242,6 +248,9 @@ impl Relay {
             _ => return Vec::new(),
         };
         job.progress = Progress::Ended;
+        if is_above(&job.client) {
+            self.ended.entry(job.client.clone()).or_default().insert(number);
+        }
         job.is_exception = outcome.kind() == Kind::Exception;
         let at_ms = (now.unix_us() / 1000) as u64;
         vec![Change::Ended { number, outcome: outcome.to_json(), at_ms }]
@@ -290,6 +299,9 @@ impl Relay {
                 Change::Ended { number, .. } => {
                     if let Some(job) = self.jobs.get_mut(number) {
                         job.progress = Progress::Accepted;
+                        if let Some(ended) = self.ended.get_mut(&job.client) {
+                            ended.remove(number);
+                        }
                     }
                 }
                 _ => {}
@@ -299,6 +311,9 @@ impl Relay {
 
     fn remove(&mut self, number: u64) {
         if let Some(job) = self.jobs.remove(&number) {
+            if let Some(ended) = self.ended.get_mut(&job.client) {
+                ended.remove(&number);
+            }
             self.by_client.remove(&(job.client, job.specification.token()));
             self.by_host.remove(&(job.host, job.forwarded.token()));
         }
@@ -309,6 +324,20 @@ impl Relay {
         if self.jobs.get(&number).is_none_or(|job| job.is_exception) {
             return Vec::new();
         }
+        self.remove(number);
+        vec![Change::Redeemed { number }]
+    }
+
+    /// Jobs of a supervisor above whose outcome it has to be brought: numbers and tokens, oldest first, `most` at most.
+    #[must_use]
+    pub fn ends(&self, client: &str, most: usize) -> Vec<(u64, String)> {
+        let numbers = self.ended.get(client).into_iter().flatten().take(most);
+        let token = |number: &u64| Some((*number, self.jobs.get(number)?.specification.token()));
+        numbers.filter_map(token).collect()
+    }
+
+    /// A supervisor above has an outcome, or will never take it.
+    pub fn brought(&mut self, number: u64) -> Vec<Change> {
         self.remove(number);
         vec![Change::Redeemed { number }]
     }

@@ -6,30 +6,15 @@
 //! Clients see each capability once. Where two hosts offer the very same, the later one's gets a token of its
 //! own and a label with the host's identity, so that both can be chosen.
 
+mod offers;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use md5::{Digest, Md5};
 use sonde_mplane::{Capability, Mismatch, Outcome, Specification, Strictness, Time};
 
-/// A capability as clients see it, and whose it is.
-#[derive(Clone, Debug)]
-pub struct Offer {
-    /// Identity of the host.
-    pub host: String,
-    /// As the host registered it, with its token.
-    pub capability: Capability,
-    /// As clients see it.
-    pub published: Capability,
-    schema: String,
-}
-
-impl Offer {
-    /// Token that clients know it by.
-    #[must_use]
-    pub fn token(&self) -> &str {
-        self.published.head.token.as_deref().unwrap_or_default()
-    }
-}
+pub use self::offers::Offer;
+use self::offers::Offers;
 
 #[derive(Debug, Default)]
 struct Host {
@@ -41,11 +26,15 @@ struct Host {
 /// All hosts and what they offer.
 #[derive(Debug)]
 pub struct Roster {
-    /// In the order of registration.
-    offers: Vec<Offer>,
+    offers: Offers,
     hosts: BTreeMap<String, Host>,
     expiry: Option<Duration>,
+    /// By which supervisors know this one.
+    name: String,
 }
+
+/// Supervisors that a capability may have come through.
+const MOST_SUPERVISORS: usize = 16;
 
 /// Why no host can do what a specification asks for; the client reads this text.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -70,10 +59,17 @@ impl Roster {
     /// Nobody. Hosts that are silent for `expiry` are hidden; without one they never are.
     #[must_use]
     pub fn new(expiry: Option<Duration>) -> Self {
-        Self { offers: Vec::new(), hosts: BTreeMap::new(), expiry }
+        Self { offers: Offers::default(), hosts: BTreeMap::new(), expiry, name: String::new() }
     }
 
-    /// A host offers something; the same again takes the place of what was there.
+    /// With a name that no other supervisor has: what came through it is not taken again.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// A host offers something; the same again takes the place of what was there. What came through this supervisor
+    /// before is refused.
     pub fn offer(&mut self, host: &str, capability: Capability, now: Time) -> Outcome {
         let known = self.hosts.entry(host.to_owned()).or_default();
         known.heard = Some(now);
@@ -81,39 +77,46 @@ impl Roster {
             known.has_callback = true;
             return Outcome::Registered;
         }
+        if let Some(reason) = self.refusal(&capability) {
+            return Outcome::Refused { reason };
+        }
         let mut capability = capability;
         capability.head.token = Some(capability.token());
-        let is_it = |offer: &Offer| {
-            offer.host == host && offer.capability.head.token == capability.head.token
-        };
-        let at = self.offers.iter().position(is_it);
-        let published = self.published(host, &capability, at);
+        let number = self.offers.number(host, &capability.token());
+        if let Some(number) = number {
+            self.offers.remove(number);
+        }
+        let published = self.published(host, &capability);
         let schema = capability.schema_hash();
         let offer = Offer { host: host.to_owned(), capability, published, schema };
-        match at {
-            Some(at) => self.offers[at] = offer,
-            None => self.offers.push(offer),
-        }
+        self.offers.insert(number, offer);
         Outcome::Registered
     }
 
+    fn refusal(&self, capability: &Capability) -> Option<String> {
+        if capability.via.contains(&self.name) {
+            return Some("it came through this supervisor".to_owned());
+        }
+        let count = capability.via.len();
+        (count > MOST_SUPERVISORS).then(|| {
+            format!("it came through {count} supervisors, accepted: at most {MOST_SUPERVISORS}")
+        })
+    }
+
     /// As clients shall see it, told apart from what others offer.
-    fn published(&self, host: &str, capability: &Capability, at: Option<usize>) -> Capability {
+    fn published(&self, host: &str, capability: &Capability) -> Capability {
         let mut published = capability.clone();
         published.head.link = None;
-        let others = || {
-            let all = self.offers.iter().enumerate();
-            all.filter(|(index, _)| Some(*index) != at).map(|(_, offer)| offer)
-        };
+        published.via.push(self.name.clone());
         let token = capability.token();
-        if others().any(|offer| offer.token() == token) {
+        if self.offers.of_token(&token).is_some() {
             let text = format!("{token} {host}");
             let digest = Md5::digest(text.as_bytes());
             published.head.token =
                 Some(digest.iter().map(|octet| format!("{octet:02x}")).collect());
         }
         let label = capability.head.label();
-        if others().any(|offer| offer.published.head.label() == label) {
+        if self.offers.of_label(label).next().is_some() {
             published.head.label = Some(format!("{label}@{host}"));
         }
         published
@@ -122,12 +125,17 @@ impl Roster {
     /// A host does not offer it any more; its token among its offers, if it was one.
     pub fn withdraw(&mut self, host: &str, capability: &Capability) -> Option<String> {
         let token = capability.token();
-        let is_it = |offer: &Offer| {
-            offer.host == host && offer.capability.head.token.as_deref() == Some(&token)
-        };
-        let at = self.offers.iter().position(is_it)?;
-        self.offers.remove(at);
+        self.offers.remove(self.offers.number(host, &token)?);
         Some(token)
+    }
+
+    /// Whether a host that is a supervisor offers this and has it from another host. Without certificates all hosts are
+    /// one, and this one's own capability would be taken for that of a circle.
+    #[must_use]
+    pub fn is_passed_on(&self, host: &str, token: &str) -> bool {
+        let number = self.offers.number(host, token);
+        let offer = number.and_then(|number| self.offers.get(number));
+        offer.is_some_and(|offer| !offer.capability.via.is_empty())
     }
 
     /// A host was heard of; false where it never registered.
@@ -158,6 +166,12 @@ impl Roster {
         self.hosts.iter().map(|(name, host)| (name.as_str(), host.heard))
     }
 
+    /// How many hosts ever registered.
+    #[must_use]
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// Whether a host is there.
     #[must_use]
     pub fn is_present(&self, host: &str, now: Time) -> bool {
@@ -170,17 +184,14 @@ impl Roster {
         self.offers.iter().filter(move |offer| self.is_present(&offer.host, now))
     }
 
-    /// Those of a schema. What hosts offer is thousands of capabilities of a few schemas, so that is
-    /// looked at first.
     fn alike(&self, schema: &str, now: Time) -> impl Iterator<Item = &Offer> {
-        let alike = self.offers.iter().filter(move |offer| offer.schema == schema);
-        alike.filter(move |offer| self.is_present(&offer.host, now))
+        self.offers.of_schema(schema).filter(move |offer| self.is_present(&offer.host, now))
     }
 
     /// What the token stands for.
     #[must_use]
     pub fn find(&self, token: &str, now: Time) -> Option<&Offer> {
-        self.offers.iter().find(|offer| offer.token() == token && self.is_present(&offer.host, now))
+        self.offers.of_token(token).filter(|offer| self.is_present(&offer.host, now))
     }
 
     /// One capability of a schema for each label that hosts gave it.
@@ -209,31 +220,34 @@ impl Roster {
     ) -> Result<&Offer, NoHost> {
         let schema = specification.schema_hash();
         let label = specification.head.label();
-        let (mut first, mut nearest) = (None, None);
-        for offer in self.alike(&schema, now).filter(|offer| may(offer)) {
-            match specification.fulfils(&offer.capability, Strictness::Constraints, now) {
-                Ok(()) if is_label_of(label, offer.published.head.label()) => return Ok(offer),
-                Ok(()) => first = first.or(Some(offer)),
-                Err(mismatch) => nearest = nearest.or(Some((offer, mismatch))),
+        let fits = |offer: &&Offer| specification.fits(&offer.capability, now) && may(offer);
+        let named = labels_of(label).flat_map(|label| self.offers.of_label(label));
+        let named = named.filter(|offer| offer.schema == schema);
+        if let Some(offer) = named.filter(|it| self.is_present(&it.host, now)).find(fits) {
+            return Ok(offer);
+        }
+        if let Some(offer) = self.alike(&schema, now).find(fits) {
+            return Ok(offer);
+        }
+        let Some(nearest) = self.alike(&schema, now).find(|offer| may(offer)) else {
+            return Err(NoHost::Unknown { label: label.to_owned() });
+        };
+        match specification.fulfils(&nearest.capability, Strictness::Constraints, now) {
+            Ok(()) => Ok(nearest),
+            Err(mismatch) => {
+                let label = nearest.published.head.label().to_owned();
+                Err(NoHost::Mismatch { label, mismatch })
             }
         }
-        if let Some(first) = first {
-            return Ok(first);
-        }
-        Err(match nearest {
-            Some((offer, mismatch)) => {
-                NoHost::Mismatch { label: offer.published.head.label().to_owned(), mismatch }
-            }
-            None => NoHost::Unknown { label: label.to_owned() },
-        })
     }
 }
 
-/// Whether a specification's label is the capability's, with a number behind it as clients of the RI add one.
-fn is_label_of(label: &str, capability: &str) -> bool {
-    let Some(rest) = label.strip_prefix(capability) else { return false };
-    let digits = rest.strip_prefix('-').unwrap_or(rest);
-    digits.chars().all(|digit| digit.is_ascii_digit())
+/// Labels of capabilities that a specification's label may mean: itself, and without the number that clients of the RI
+/// add to it.
+fn labels_of(label: &str) -> impl Iterator<Item = &str> {
+    let without = label.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let numbered = (without != label).then_some(without);
+    [Some(label), numbered, without.strip_suffix('-')].into_iter().flatten()
 }
 
 #[cfg(test)]

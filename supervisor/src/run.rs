@@ -5,16 +5,19 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use sonde_config::Mistake;
 use sonde_mplane::Time;
 use sonde_mplane_http::{
-    Access, Limits, Router, ServerTls, Shared, TlsError, client_port, component_port, serve,
+    Access, Attendance, Client, ClientError, ClientTls, Limits, Router, ServerTls, Shared,
+    Timeouts, TlsError, client_port, component_port, serve,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
+    above::{Below, count_changes},
     service::{OpenError, Service},
     settings::Settings,
     store::{Sqlite, StoreError},
@@ -22,6 +25,8 @@ use crate::{
 
 /// From one look for outcomes that nobody asked for to the next.
 const SWEEP: Duration = Duration::from_secs(600);
+/// How long outcomes may take to be brought to supervisors above at the end.
+const LAST_WAY: Duration = Duration::from_secs(5);
 
 /// Why a supervisor cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,9 @@ pub enum RunError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The way to supervisors above.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// A port.
     #[error("cannot listen at {address}: {cause}")]
     Listen {
@@ -84,6 +92,9 @@ struct Supervisor {
     tls: Option<Arc<ServerTls>>,
     access: Arc<Shared<Access>>,
     registries: Arc<Shared<sonde_mplane::Registries>>,
+    clock: fn() -> Time,
+    /// Towards supervisors above.
+    client: Arc<Client>,
 }
 
 impl Supervisor {
@@ -104,7 +115,10 @@ impl Supervisor {
         let (policy, known) = (settings.policy.clone(), Arc::clone(&registries));
         let service = Service::open(Box::new(store), policy, known, clock)?;
         let access = Shared::new(settings.peers.access.clone());
-        Ok(Self { settings, variables, service: Arc::new(service), tls, access, registries })
+        let client = settings.peers.tls.clone().map(ClientTls::load).transpose()?;
+        let client = Arc::new(Client::new(client, Arc::clone(&registries), Timeouts::default())?);
+        let service = Arc::new(service);
+        Ok(Self { settings, variables, service, tls, access, registries, clock, client })
     }
 
     async fn work(mut self, on_listening: impl FnOnce(Listening)) -> Result<(), RunError> {
@@ -128,6 +142,7 @@ impl Supervisor {
             tokio::spawn(self.serve(clients, clients_router, self.settings.limits, &stop)),
             tokio::spawn(self.serve(hosts, hosts_router, of_hosts, &stop)),
         ];
+        let mut above = self.register_above(&stop);
         on_listening(listening);
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,12 +160,42 @@ impl Supervisor {
         }
         tracing::info!("finishing");
         let _ = stop.send(true);
+        if timeout(LAST_WAY, async { while above.join_next().await.is_some() {} }).await.is_err() {
+            tracing::info!("outcomes that were not brought to supervisors above stay in the store");
+        }
+        above.shutdown().await;
         for port in served {
             if let Err(error) = port.await {
                 tracing::error!(%error, "a port ended unexpectedly");
             }
         }
         Ok(())
+    }
+
+    /// Registers with every supervisor above.
+    fn register_above(&self, stop: &watch::Sender<bool>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        if self.settings.above.is_empty() {
+            return tasks;
+        }
+        let changes = watch::Sender::new(0);
+        let below = Below::new(Arc::clone(&self.service), Arc::clone(&self.access));
+        let below = Arc::new(below);
+        for supervisor in &self.settings.above {
+            let attendance = Attendance {
+                supervisor: supervisor.clone(),
+                client: Arc::clone(&self.client),
+                registrant: Arc::clone(&below),
+                registries: Arc::clone(&self.registries),
+                changes: changes.subscribe(),
+                ends: self.service.ends_of(&supervisor.name),
+                clock: self.clock,
+                stop: stop.subscribe(),
+            };
+            tasks.spawn(attendance.run());
+        }
+        tokio::spawn(count_changes(Arc::downgrade(&self.service), changes));
+        tasks
     }
 
     fn serve(
@@ -188,10 +233,11 @@ impl Supervisor {
             || said.hosts != self.settings.hosts
             || said.paths != self.settings.paths
             || said.store != self.settings.store
+            || said.above != self.settings.above
             || said.peers.tls != self.settings.peers.tls
         {
             tracing::warn!(
-                "ports, paths, store and names of certificates change with the next start"
+                "ports, paths, store, supervisors and names of certificates change with the next start"
             );
         }
         if let Some(tls) = &self.tls
@@ -199,6 +245,9 @@ impl Supervisor {
         {
             tracing::error!(%error, "not reloaded: certificates");
             return;
+        }
+        if let Err(error) = self.client.reload() {
+            tracing::error!(%error, "certificates towards supervisors are not reloaded");
         }
         self.access.set(said.peers.access.clone());
         self.registries.set(said.registries);

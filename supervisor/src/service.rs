@@ -3,6 +3,7 @@
 //! Nobody is answered before what the answer says is durable.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,12 +12,13 @@ use sonde_mplane::{
     Capability, Message, MessageError, Outcome, Outcomes, Reference, Registries, Specification,
     Time, When,
 };
-use sonde_mplane_http::{ClientPort, ComponentPort, Peer, Refusal, Shared, Work};
-use tokio::sync::oneshot;
+use sonde_mplane_http::{ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Work};
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    above,
     relay::{Answer, Relay},
-    roster::Roster,
+    roster::{NoHost, Offer, Roster},
     store::{Change, Store, StoreError, StoredCapability, Writer},
 };
 
@@ -36,6 +38,8 @@ pub struct Policy {
     pub retention: Duration,
     /// Polls a second of all hosts together; beyond, hosts are asked to poll less often.
     pub polls_per_second: f64,
+    /// Names of supervisors that this one registers with.
+    pub above: Vec<Arc<str>>,
 }
 
 impl Default for Policy {
@@ -46,6 +50,7 @@ impl Default for Policy {
             unknown_must_register: false,
             retention: Duration::from_secs(7 * 24 * 3600),
             polls_per_second: 200.0,
+            above: Vec::new(),
         }
     }
 }
@@ -72,6 +77,13 @@ struct State {
     list: Option<(Time, Arc<Vec<Capability>>)>,
 }
 
+impl State {
+    fn withdraw(&mut self, host: &str, capability: &Capability) -> Option<Change> {
+        let token = self.roster.withdraw(host, capability)?;
+        Some(Change::Withdrawn { host: host.to_owned(), token })
+    }
+}
+
 /// A supervisor behind its ports.
 pub struct Service {
     state: Mutex<State>,
@@ -79,6 +91,8 @@ pub struct Service {
     policy: Policy,
     registries: Arc<Shared<Registries>>,
     clock: fn() -> Time,
+    /// By client that is a supervisor above: told where it has to be brought something.
+    ends: HashMap<String, Arc<Notify>>,
 }
 
 impl Service {
@@ -95,17 +109,20 @@ impl Service {
     ) -> Result<Self, OpenError> {
         let stored = store.load()?;
         let known = registries.get();
-        let mut roster = Roster::new(policy.expiry);
+        let mut roster = Roster::new(policy.expiry).named(&policy.result_link);
         for StoredCapability { host, message, .. } in &stored.capabilities {
             if let Message::Capability(capability) = Message::from_json(message.as_bytes(), &known)?
             {
+                // One that is refused today was taken by an earlier version, and goes with its host's next word.
                 roster.offer(host, capability, clock());
             }
         }
         let relay = Relay::restore(stored.jobs, stored.next_number, &known)?;
         let writer = Writer::start(store)?;
         let state = Mutex::new(State { roster, relay, list: None });
-        Ok(Self { state, writer, policy, registries, clock })
+        let above = policy.above.iter().map(|name| (above::client(name), Arc::default()));
+        let ends = above.collect();
+        Ok(Self { state, writer, policy, registries, clock, ends })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,6 +155,102 @@ impl Service {
         self.commit(changes).await
     }
 
+    /// What a supervisor of this identity may be offered: nothing that came from itself.
+    pub(crate) fn offered_to(&self, supervisor: &Identity) -> Vec<Capability> {
+        let state = self.state();
+        // Without certificates all have the same identity.
+        let is_known = *supervisor != Identity::unauthenticated();
+        let offers = state.roster.offers((self.clock)());
+        let offers = offers.filter(|it| !(is_known && it.host == supervisor.as_str()));
+        offers.map(|offer| offer.published.clone()).collect()
+    }
+
+    /// Where a supervisor above waits to be told of ends.
+    #[must_use]
+    pub fn ends_of(&self, supervisor: &str) -> Arc<Notify> {
+        self.ends.get(&above::client(supervisor)).cloned().unwrap_or_default()
+    }
+
+    /// Says a receipt or an exception; nothing where there is an outcome, which is brought as any other, or where the
+    /// store does not take it: then the specification comes again.
+    pub(crate) async fn specify_from_above(
+        &self,
+        client: &str,
+        specification: Specification,
+        labels: &HashSet<String>,
+    ) -> Option<Message> {
+        let token = specification.token();
+        let may = |offer: &Offer| labels.contains(offer.published.head.label());
+        match self.take_on(client, specification, may) {
+            Ok((answer, changes)) => self.answer_above(answer, changes).await,
+            Err(error) => Some(sonde_mplane_http::exception(Some(&token), error.to_string())),
+        }
+    }
+
+    pub(crate) async fn interrupt_from_above(&self, client: &str, token: &str) -> Option<Message> {
+        let (answer, changes) = self.state().relay.interrupt(client, token);
+        self.answer_above(answer, changes).await
+    }
+
+    async fn answer_above(&self, answer: Answer, changes: Vec<Change>) -> Option<Message> {
+        if let Err(error) = self.commit(changes).await {
+            tracing::error!(%error, "a message of a supervisor is left out");
+            return None;
+        }
+        match answer {
+            Answer::Message(message) => Some(*message),
+            Answer::Outcome { .. } => None,
+        }
+    }
+
+    /// Outcomes that wait for a supervisor above, oldest first.
+    pub(crate) async fn ends(&self, client: &str, most: usize) -> Vec<End> {
+        let numbers = self.state().relay.ends(client, most);
+        let mut ends = Vec::with_capacity(numbers.len());
+        for (sequence, token) in numbers {
+            match self.outcome(sequence).await {
+                Ok(Some(body)) => ends.push(End { sequence, token, body }),
+                // It is on its way to the disk, and told of when it is there.
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "an outcome cannot be read");
+                    break;
+                }
+            }
+        }
+        ends
+    }
+
+    /// A supervisor above has an outcome, or will never take it. Where that does not reach the disk it is brought
+    /// again by the next process.
+    pub(crate) fn delivered(&self, number: u64) {
+        let changes = self.state().relay.brought(number);
+        let told = move |done: Result<(), StoreError>| {
+            if let Err(error) = done {
+                tracing::error!(%error, number, "it is not noted that an outcome was brought");
+            }
+        };
+        self.writer.commit(changes, Box::new(told));
+    }
+
+    fn take_on(
+        &self,
+        client: &str,
+        specification: Specification,
+        may: impl Fn(&Offer) -> bool,
+    ) -> Result<(Answer, Vec<Change>), NoHost> {
+        let (mut state, now) = (self.state(), (self.clock)());
+        let State { roster, relay, .. } = &mut *state;
+        let choose = |wanted: &Specification| roster.choose(wanted, now, may);
+        relay.take_on(client, specification, &self.policy.result_link, now, choose)
+    }
+
+    async fn outcome(&self, number: u64) -> Result<Option<String>, StoreError> {
+        let (told, tells) = oneshot::channel();
+        self.writer.outcome(number, move |outcome| drop(told.send(outcome)));
+        tells.await.unwrap_or(Err(StoreError::Gone))
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
@@ -159,9 +272,7 @@ impl Service {
             Answer::Message(message) => return *message,
             Answer::Outcome { number } => number,
         };
-        let (told, tells) = oneshot::channel();
-        self.writer.outcome(number, move |outcome| drop(told.send(outcome)));
-        let text = match tells.await.unwrap_or(Err(StoreError::Gone)) {
+        let text = match self.outcome(number).await {
             Ok(Some(text)) => text,
             Ok(None) => return failed("the outcome is not in the store"),
             Err(error) => return failed(&error),
@@ -181,7 +292,7 @@ impl Service {
     fn callback(&self, state: &State, host: &str) -> Option<Message> {
         /// Poll interval that hosts have of themselves, seconds.
         const USUAL_S: f64 = 5.0;
-        let hosts = state.roster.hosts().count() as f64;
+        let hosts = state.roster.host_count() as f64;
         let interval = (hosts / self.policy.polls_per_second).ceil();
         if interval <= USUAL_S || !state.roster.has_callback(host) {
             return None;
@@ -209,19 +320,26 @@ impl ComponentPort for Service {
                 let label = message.label().unwrap_or_default().to_owned();
                 let outcome = match message {
                     Message::Capability(capability) => {
-                        if !capability.head.is_callback() {
-                            changes.push(Change::Offered(StoredCapability {
+                        let outcome = state.roster.offer(host, capability.clone(), now);
+                        changes.extend(match outcome {
+                            _ if capability.head.is_callback() => None,
+                            Outcome::Registered => Some(Change::Offered(StoredCapability {
                                 host: host.to_owned(),
                                 token: capability.token(),
-                                message: Message::from(capability.clone()).to_json(),
-                            }));
-                        }
-                        state.roster.offer(host, capability, now)
+                                message: Message::from(capability).to_json(),
+                            })),
+                            // It may have been taken before a supervisor got another name.
+                            Outcome::Refused { .. }
+                                if state.roster.is_passed_on(host, &capability.token()) =>
+                            {
+                                state.withdraw(host, &capability)
+                            }
+                            Outcome::Refused { .. } => None,
+                        });
+                        outcome
                     }
                     Message::Withdrawal(capability) => {
-                        if let Some(token) = state.roster.withdraw(host, &capability) {
-                            changes.push(Change::Withdrawn { host: host.to_owned(), token });
-                        }
+                        changes.extend(state.withdraw(host, &capability));
                         Outcome::Refused { reason: "Withdrawn".to_owned() }
                     }
                     _ => Outcome::Refused { reason: "Not a capability".to_owned() },
@@ -251,7 +369,12 @@ impl ComponentPort for Service {
             state.roster.hear(host, now);
             state.relay.deliver(host, message, now)
         };
-        self.commit(changes).await.map_err(|error| Refusal::Later(error.to_string()))
+        let is_end = changes.iter().any(|change| matches!(change, Change::Ended { .. }));
+        self.commit(changes).await.map_err(|error| Refusal::Later(error.to_string()))?;
+        if is_end {
+            self.ends.values().for_each(|ends| ends.notify_one());
+        }
+        Ok(())
     }
 }
 
@@ -284,15 +407,8 @@ impl ClientPort for Service {
         _: Vec<Capability>,
     ) -> Message {
         let token = specification.token();
-        let client = peer.identity.as_str();
-        let taken = {
-            let mut state = self.state();
-            let now = (self.clock)();
-            let State { roster, relay, .. } = &mut *state;
-            let may = |offer: &crate::roster::Offer| peer.may_use(offer.capability.head.label());
-            let choose = |wanted: &Specification| roster.choose(wanted, now, may);
-            relay.take_on(client, specification, &self.policy.result_link, now, choose)
-        };
+        let may = |offer: &Offer| peer.may_use(offer.capability.head.label());
+        let taken = self.take_on(peer.identity.as_str(), specification, may);
         let (answer, changes) = match taken {
             Ok(taken) => taken,
             Err(error) => return sonde_mplane_http::exception(Some(&token), error.to_string()),

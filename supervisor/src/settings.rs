@@ -4,12 +4,15 @@
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use sonde_config::{Form, Mistake, Peers, Section, registries};
+use sonde_config::{
+    Form, INI_SUPERVISOR_KEYS, Mistake, Peers, Section, ini_supervisor, registries, supervisors,
+};
 use sonde_mplane::{Registries, Unknown};
-use sonde_mplane_http::{ComponentPaths, Limits};
+use sonde_mplane_http::{ComponentPaths, Limits, SupervisorAddress};
 
 use crate::service::Policy;
 
@@ -32,6 +35,8 @@ pub struct Settings {
     pub store: PathBuf,
     /// What it does with hosts and results.
     pub policy: Policy,
+    /// Supervisors to register with.
+    pub above: Vec<SupervisorAddress>,
     /// What one peer may take.
     pub limits: Limits,
     /// Certificates and roles.
@@ -59,6 +64,7 @@ impl Settings {
             Form::Toml => toml(file, &mut top),
             Form::Ini => ini(file, &mut top),
         };
+        settings.policy.above = settings.above.iter().map(|it| Arc::clone(&it.name)).collect();
         if settings.policy.result_link.is_empty() {
             settings.policy.result_link = settings.usual_link();
         }
@@ -80,7 +86,7 @@ impl Settings {
 }
 
 fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
-    let own = ["listen", "store", "hosts", "clients"];
+    let own = ["listen", "store", "hosts", "clients", "supervisors"];
     top.keys(&[&own[..], Peers::sections(Form::Toml), &["registries"]].concat());
     let mut listen = top.section("listen", &["clients", "hosts"]);
     let accepted = "ADDRESS:PORT, as 192.0.2.1:8888 or [::]:8888";
@@ -116,6 +122,7 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         polls_per_second: section
             .number("polls_per_second", 0.1..=1e6)
             .unwrap_or(usual.polls_per_second),
+        above: Vec::new(),
     };
 
     let mut section =
@@ -143,6 +150,7 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         paths,
         store: database.unwrap_or_default(),
         policy,
+        above: supervisors(top),
         limits,
         peers: Peers::read(Form::Toml, top, &register),
         registries: registries(top, "registries").with_unknown(Unknown::AsText),
@@ -155,8 +163,17 @@ fn ini(file: &Path, top: &mut Section<'_, '_>) -> Settings {
     let peers = Peers::read(Form::Ini, top, &[]);
     let mut ignored = Vec::new();
     let mut component = top.section("component", &[]);
-    workflow(&mut component, "client-initiated", "clients connect to the supervisor");
-    leave_out(&component, &["workflow", "listen-port", "registry_preload"], &mut ignored);
+    let words = [("component-initiated", true), ("client-initiated", false)];
+    let registers = component.word("workflow", &words);
+    let registers =
+        component.require("workflow", registers, "component-initiated, client-initiated");
+    let mut known = vec!["workflow", "listen-port", "registry_preload"];
+    let mut above = Vec::new();
+    if registers == Some(true) {
+        above.push(ini_supervisor(&mut component, peers.tls.is_some()));
+        known.extend(INI_SUPERVISOR_KEYS);
+    }
+    leave_out(&component, &known, &mut ignored);
     let clients = component.whole("listen-port", 1..=65_535);
     let registries = registries(&mut component, "registry_preload").with_unknown(Unknown::AsText);
 
@@ -192,6 +209,7 @@ fn ini(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         paths,
         store: file.with_extension("db"),
         policy: Policy { result_link: link.unwrap_or_default(), ..Policy::default() },
+        above,
         limits: Limits::default(),
         peers,
         registries,

@@ -6,18 +6,17 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries};
+use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries, supervisors};
 use sonde_mplane::Registries;
-use sonde_mplane_http::{Access, TlsFiles};
+use sonde_mplane_http::{Access, SupervisorAddress, TlsFiles};
 use sonde_spool::Options;
 
 use super::{
     seed,
-    settings::{Limits, Offering, Override, SupervisorAddress},
+    settings::{Limits, Offering, Override},
 };
 
 /// Everything that an operator says about the component.
@@ -79,9 +78,6 @@ const KEYS: [&str; 17] = [
     "tls",
     "roles",
 ];
-
-const SUPERVISOR_KEYS: [&str; 6] =
-    ["name", "url", "registration_path", "specification_path", "result_path", "poll_s"];
 
 impl Default for ComponentFile {
     /// What is not said: nobody to talk to, plain HTTP.
@@ -183,59 +179,6 @@ fn overrides(section: &mut Section<'_, '_>) -> BTreeMap<String, BTreeMap<String,
         all.insert(method, said);
     }
     all
-}
-
-fn supervisors(section: &mut Section<'_, '_>) -> Vec<SupervisorAddress> {
-    let mut names: Vec<String> = Vec::new();
-    section.each("supervisors", &SUPERVISOR_KEYS, |one| {
-        let accepted = "letters, digits, - _ . (the name of a folder), each name once, not clients";
-        let name = one.value("name", accepted, |data| {
-            let text = data.to_json()?.as_str()?.to_owned();
-            let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            let is_usable = !text.is_empty()
-                && text.chars().all(is_plain)
-                && !text.starts_with('.')
-                && text != "clients"
-                && !names.contains(&text);
-            is_usable.then_some(text)
-        });
-        let name = one.require("name", name, accepted);
-        names.extend(name.clone());
-        let url = one.text("url");
-        let url = one.require("url", url, "http://HOST:PORT or https://HOST:PORT");
-        let mut path = |key: &str, usual: &str| one.text(key).unwrap_or_else(|| usual.to_owned());
-        let registration = path("registration_path", REGISTRATION);
-        let specification = path("specification_path", SPECIFICATION);
-        let result = path("result_path", RESULT);
-        let poll = one.whole("poll_s", 1..=3600).map_or(POLL, Duration::from_secs);
-        let (name, base) = (name?, url?);
-        Some(address(&name, &base, [&registration, &specification, &result], poll))
-    })
-}
-
-/// Paths of a supervisor's port for hosts.
-pub(super) const REGISTRATION: &str = "/register/capability";
-pub(super) const SPECIFICATION: &str = "/show/specification";
-pub(super) const RESULT: &str = "/register/result";
-/// From one poll to the next. RI supervisors of the branch `sdk` forget who is silent for 10 s.
-pub(super) const POLL: Duration = Duration::from_secs(5);
-
-/// The URLs of a supervisor.
-pub(super) fn address(
-    name: &str,
-    base: &str,
-    [registration, specification, result]: [&str; 3],
-    poll: Duration,
-) -> SupervisorAddress {
-    let base = base.trim_end_matches('/');
-    let url = |path: &str| format!("{base}/{}", path.trim_start_matches('/'));
-    SupervisorAddress {
-        name: Arc::from(name),
-        registration: url(registration),
-        specification: url(specification),
-        result: url(result),
-        poll,
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 //! supervisors and clients.
 
 mod answer;
-mod attendance;
-mod back_off;
 mod desk;
 mod file;
 #[cfg(test)]
@@ -14,6 +12,7 @@ mod listener;
 mod measuring;
 mod offered;
 mod reception;
+mod registrant;
 mod run;
 mod schedule;
 mod seed;
@@ -26,4 +25,4 @@ pub use ledger::Delivery;
 pub use measuring::Measuring;
 pub use offered::{Addresses, Offered, Offers};
 pub use run::{ComponentError, preview, run, warnings};
-pub use settings::{Limits, Offering, Override, SupervisorAddress};
+pub use settings::{Limits, Offering, Override};

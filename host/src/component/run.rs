@@ -10,8 +10,8 @@ use std::{
 
 use sonde_mplane::{Capability, Registries};
 use sonde_mplane_http::{
-    Access, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError, client_port,
-    serve,
+    Access, Attendance, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError,
+    client_port, serve,
 };
 use sonde_spool::OpenError;
 use tokio::{
@@ -23,13 +23,13 @@ use tokio::{
 };
 
 use super::{
-    attendance::Attendance,
     desk::{Desk, Request},
     file::{ComponentFile, FileError},
     listener::Listener,
     measuring::Measuring,
     offered::{Addresses, Offers},
     reception::{self, Reception, now},
+    registrant::Measures,
 };
 use crate::{Catalogue, Configuration, Host, HostError, Offer, Settings};
 
@@ -186,6 +186,8 @@ struct Component {
     said: ComponentFile,
     catalogue: Catalogue,
     offers: watch::Sender<Arc<Offers>>,
+    /// How often something else was offered.
+    changes: watch::Sender<u64>,
     capabilities: Arc<Shared<Vec<Capability>>>,
     access: Arc<Shared<Access>>,
     registries: Arc<Shared<Registries>>,
@@ -215,6 +217,7 @@ impl Component {
             said,
             catalogue,
             offers: watch::Sender::new(offers),
+            changes: watch::Sender::default(),
             registries,
             client: Arc::new(client),
             server_tls,
@@ -232,15 +235,21 @@ impl Component {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
+        let registrant = Arc::new(Measures {
+            reception: self.reception.clone(),
+            offers: self.offers.subscribe(),
+            access: Arc::clone(&self.access),
+            registries: Arc::clone(&self.registries),
+        });
         for supervisor in &self.said.supervisors {
             let attendance = Attendance {
                 supervisor: supervisor.clone(),
                 client: Arc::clone(&self.client),
-                reception: self.reception.clone(),
-                offers: self.offers.subscribe(),
-                access: Arc::clone(&self.access),
+                registrant: Arc::clone(&registrant),
                 registries: Arc::clone(&self.registries),
+                changes: self.changes.subscribe(),
                 ends: ends.get(&supervisor.name).cloned().unwrap_or_default(),
+                clock: now,
                 stop: stop.subscribe(),
             };
             tasks.spawn(attendance.run());
@@ -338,6 +347,7 @@ impl Component {
         self.reception.tell(Request::Offer(Arc::clone(&offers)));
         self.said.offering = said.offering;
         self.offers.send_replace(offers);
+        self.changes.send_modify(|change| *change += 1);
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
     path::Path,
 };
 
-use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries};
+use sonde_config::{Form, Mistake, Peers, Place, Section, Table, ini_supervisor, registries};
 
 use super::{
-    file::{ComponentFile, POLL, address},
+    file::ComponentFile,
     settings::{Limits, Offering},
 };
 
-/// Of an RI component that listens, and of a supervisor that is registered with.
+/// Of an RI component that listens.
 const PORT: u16 = 1228;
 
 pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> ComponentFile {
@@ -89,21 +89,7 @@ pub(super) fn read(file: &Path, table: &Table, mistakes: &mut Vec<Mistake>) -> C
     let (mut supervisors, mut listen) = (Vec::new(), None);
     match initiated {
         Some(true) => {
-            let must = |component: &mut Section<'_, '_>, key: &str, accepted: &str| {
-                let read = component.text(key);
-                component.require(key, read, accepted).unwrap_or_default()
-            };
-            let host = must(&mut component, "client_host", "name or address of the supervisor");
-            let paths = ["registration_path", "specification_path", "result_path"]
-                .map(|key| must(&mut component, key, "a path, as register/result"));
-            let scheme = if peers.tls.is_some() { "https" } else { "http" };
-            let host = match host.parse::<Ipv6Addr>() {
-                Ok(address) => format!("[{address}]"),
-                Err(_) => host,
-            };
-            let base = format!("{scheme}://{host}:{}", port(&mut component, "client_port"));
-            let paths = [&*paths[0], &paths[1], &paths[2]];
-            supervisors.push(address("supervisor", &base, paths, POLL));
+            supervisors.push(ini_supervisor(&mut component, peers.tls.is_some()));
         }
         Some(false) => {
             let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

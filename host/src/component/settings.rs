@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -54,20 +53,4 @@ impl Default for Limits {
             memory: Duration::from_secs(86_400),
         }
     }
-}
-
-/// A supervisor that the host registers with.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SupervisorAddress {
-    /// Of its ledger and in logs.
-    pub name: Arc<str>,
-    /// URL for capabilities and withdrawals.
-    pub registration: String,
-    /// URL that is polled.
-    pub specification: String,
-    /// URL for receipts and results. The link of a specification is not followed: a supervisor must
-    /// not make the host send results to others.
-    pub result: String,
-    /// From one poll to the next, unless the supervisor says otherwise.
-    pub poll: Duration,
 }

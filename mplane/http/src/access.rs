@@ -36,6 +36,7 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Substring(part) => text.contains(part.as_str()),
+            Self::Glob(glob) if !glob.contains(['*', '?']) => text == glob,
             Self::Glob(glob) => {
                 let glob: Vec<char> = glob.chars().collect();
                 let text: Vec<char> = text.chars().collect();

@@ -1,4 +1,5 @@
-//! mPlane over HTTP and TLS: both kinds of server port, the client, identities, roles, limits.
+//! mPlane over HTTP and TLS: both kinds of server port, the client, who registers with supervisors, identities,
+//! roles, limits.
 //!
 //! What is measured, stored or relayed is decided by who implements [`ClientPort`] and
 //! [`ComponentPort`]; here is only the way there and back. Every peer has an [`Identity`], taken from its
@@ -7,6 +8,8 @@
 //! Source: the protocol as the Python reference implementation (RI) speaks it.
 
 mod access;
+mod attendance;
+mod back_off;
 mod body;
 mod client;
 mod client_port;
@@ -23,6 +26,7 @@ use sonde_mplane::Message;
 pub use axum::Router;
 
 pub use self::access::{Access, Pattern};
+pub use self::attendance::{Attendance, End, Registrant, SupervisorAddress};
 pub use self::client::{Client, ClientError, Polled, Timeouts};
 pub use self::client_port::{ClientPort, client_port};
 pub use self::component_port::{ComponentPaths, ComponentPort, Refusal, Work, component_port};

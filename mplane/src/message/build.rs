@@ -168,6 +168,7 @@ impl Capability {
     pub fn withdrawal(&self) -> Message {
         let mut body = self.clone();
         body.parameters.clear();
+        body.via.clear();
         body.head.link = None;
         body.head.token = Some(self.token());
         Message::Withdrawal(body)

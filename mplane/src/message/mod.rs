@@ -113,6 +113,9 @@ pub struct Capability {
     pub when: When,
     /// What must be given, in the order of the names.
     pub parameters: Vec<Parameter>,
+    /// Supervisors that it came through, the last one last. A key of ours that the RI neither reads nor passes on;
+    /// not part of the token.
+    pub via: Vec<String>,
 }
 
 /// What a client asks for.

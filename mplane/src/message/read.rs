@@ -40,8 +40,9 @@ impl Message {
 }
 
 /// Keys of a message that are read.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "capability",
+    "via",
     "withdrawal",
     "specification",
     "receipt",
@@ -154,7 +155,16 @@ impl<'a> Reader<'a> {
                 let constraint = Constraint::from_json(json, element.primitive())?;
                 Ok(Parameter { element, constraint })
             })?,
+            via: self.via()?,
         })
+    }
+
+    fn via(&self) -> Result<Vec<String>, MessageError> {
+        let text = |(index, json): (usize, &Json)| match json {
+            Json::String(text) => Ok(text.clone()),
+            other => Err(self.error(&format!("via[{index}]"), wrong(other, "string"))),
+        };
+        self.array("via")?.iter().enumerate().map(text).collect()
     }
 
     fn reference(&self, kind: Kind) -> Result<Reference, MessageError> {

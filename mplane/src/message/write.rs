@@ -32,10 +32,13 @@ impl Message {
             object.head(self.kind(), head);
         }
         match self {
-            Self::Capability(Capability { registry, parameters, .. })
-            | Self::Withdrawal(Capability { registry, parameters, .. }) => {
+            Self::Capability(Capability { registry, parameters, via, .. })
+            | Self::Withdrawal(Capability { registry, parameters, via, .. }) => {
                 object.put("registry", registry.clone());
                 object.map("parameters", parameters.iter().map(constraint));
+                if !via.is_empty() {
+                    object.put("via", via.clone());
+                }
             }
             Self::Specification(Specification { registry, parameters, .. }) => {
                 object.put("registry", registry.clone());

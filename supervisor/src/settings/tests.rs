@@ -73,16 +73,34 @@ fn the_file_of_the_reference_implementation_is_read_as_it_is() {
 
 #[test]
 fn a_workflow_that_is_not_served_is_refused_with_line_and_reason() {
-    let text = SEED.replace("workflow = client-initiated", "workflow = component-initiated");
+    let text = SEED.replace("workflow = client-initiated", "workflow = both");
     let mistakes = read("supervisor.conf", &text, &[]).unwrap_err();
     assert_eq!(
         mistakes,
-        ["supervisor.conf:13: component.workflow: is \"component-initiated\", accepted: \
-          client-initiated: clients connect to the supervisor"]
+        ["supervisor.conf:13: component.workflow: is \"both\", accepted: component-initiated, \
+          client-initiated"]
     );
     let text = SEED.replace("[client]\nworkflow = component-initiated", "[client]");
     let mistakes = read("supervisor.conf", &text, &[]).unwrap_err();
     assert!(mistakes[0].starts_with("supervisor.conf:15: client.workflow: is missing"));
+}
+
+#[test]
+fn supervisors_above_are_read_in_both_forms() {
+    let text = "[store]\nfile = 'x.db'\n[[supervisors]]\nname = 'top'\n\
+                url = 'http://192.0.2.7:8888'\npoll_s = 2\n";
+    let settings = read("supervisor.toml", text, &[]).unwrap();
+    assert_eq!(settings.above[0].registration, "http://192.0.2.7:8888/register/capability");
+    assert_eq!(settings.above[0].poll.as_secs(), 2);
+    assert_eq!(settings.policy.above, ["top".into()]);
+    let text = SEED.replace(
+        "workflow = client-initiated",
+        "workflow = component-initiated\nclient_host = top.example\nclient_port = 8899\n\
+         registration_path = r\nspecification_path = s\nresult_path = t",
+    );
+    let settings = read("supervisor.conf", &text, &[]).unwrap();
+    assert_eq!(&*settings.above[0].name, "supervisor");
+    assert_eq!(settings.above[0].specification, "https://top.example:8899/s");
 }
 
 #[test]
@@ -106,8 +124,8 @@ fn every_mistake_is_found_at_once_with_line_key_value_and_hint() {
     assert_eq!(
         read("supervisor.toml", text, &[]).unwrap_err(),
         [
-            "supervisor.toml:9: role: unknown key, accepted: listen, store, hosts, clients, tls, \
-             roles, authorizations, registries; did you mean roles?",
+            "supervisor.toml:9: role: unknown key, accepted: listen, store, hosts, clients, \
+             supervisors, tls, roles, authorizations, registries; did you mean roles?",
             "supervisor.toml:2: listen.clients: is \"everywhere\", accepted: ADDRESS:PORT, as \
              192.0.2.1:8888 or [::]:8888",
             "supervisor.toml:3: store.file: is missing, accepted: a file, which is made where it is \

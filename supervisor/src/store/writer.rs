@@ -10,7 +10,7 @@ use std::{
 
 use super::{Change, Store, StoreError};
 
-/// Changes of one commit at most.
+/// Changes of one commit, and outcomes that are read after it, at most.
 const GROUP: usize = 4096;
 
 /// Hands changes to the thread that commits them.
@@ -64,7 +64,7 @@ impl Writer {
 
 fn serve(mut store: Box<dyn Store>, requests: &Receiver<Request>) {
     while let Ok(first) = requests.recv() {
-        let (mut changes, mut waiting) = (Vec::new(), Vec::new());
+        let (mut changes, mut waiting, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
@@ -72,15 +72,16 @@ fn serve(mut store: Box<dyn Store>, requests: &Receiver<Request>) {
                     waiting.push((changes.len()..changes.len() + more.len(), done));
                     changes.extend(more);
                 }
-                Request::Outcome(number, done) => {
-                    commit(&mut *store, &changes, std::mem::take(&mut waiting));
-                    changes.clear();
-                    done(store.outcome(number));
-                }
+                // After the commit, for it may be about one of these changes.
+                Request::Outcome(number, done) => asked.push((number, done)),
             }
-            next = if changes.len() < GROUP { requests.try_recv().ok() } else { None };
+            let is_full = changes.len() + asked.len() >= GROUP;
+            next = if is_full { None } else { requests.try_recv().ok() };
         }
         commit(&mut *store, &changes, waiting);
+        for (number, done) in asked {
+            done(store.outcome(number));
+        }
     }
 }
 

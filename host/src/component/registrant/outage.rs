@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Kind, Message, Outcome, Outcomes, Value as Wire};
+use sonde_mplane::{Kind, Message, Outcome, Outcomes, Time, Value as Wire};
 use sonde_mplane_http::{
-    ComponentPaths, ComponentPort, Limits as PortLimits, Peer, Refusal, Timeouts, Work,
-    component_port, serve,
+    Attendance, Client, ComponentPaths, ComponentPort, Limits as PortLimits, Peer, Refusal,
+    SupervisorAddress, Timeouts, Work, component_port, serve,
 };
 use sonde_plugin_api::schema::Value;
 use sonde_spool::Options;
@@ -21,11 +21,10 @@ use crate::{
     component::{
         Offering,
         desk::{Desk, Measurer},
-        file::{POLL, address},
         fixture::{offers, specification},
         jobs::Outcome as Measured,
         offered::Offered,
-        reception,
+        reception::{self, now},
         settings::Limits,
     },
 };
@@ -129,19 +128,27 @@ impl World {
         let worker = std::thread::spawn(move || reception::serve(&mut desk, &requests));
         let offers = Arc::new(offers(&Offering::default()));
         reception.tell(Request::Offer(Arc::clone(&offers)));
-        let paths = ComponentPaths::default();
-        let paths = [&*paths.registration, &paths.specification, &paths.result];
         let registries = Shared::new(Registries::built_in());
         let client = Client::new(None, Arc::clone(&registries), Timeouts::default()).unwrap();
         let (stop, stopped) = watch::channel(false);
         let attendance = Attendance {
-            supervisor: address(TOP, base, paths, POLL),
+            supervisor: SupervisorAddress::new(
+                TOP,
+                base,
+                &ComponentPaths::default(),
+                SupervisorAddress::POLL,
+            ),
             client: Arc::new(client),
-            reception: reception.clone(),
-            offers: watch::channel(Arc::clone(&offers)).1,
-            access: Shared::new(Access::open()),
+            registrant: Arc::new(Measures {
+                reception: reception.clone(),
+                offers: watch::channel(Arc::clone(&offers)).1,
+                access: Shared::new(Access::open()),
+                registries: Arc::clone(&registries),
+            }),
             registries,
+            changes: watch::channel(0).1,
             ends: Arc::default(),
+            clock: now,
             stop: stopped,
         };
         let attends = tokio::spawn(attendance.run());

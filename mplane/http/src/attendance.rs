@@ -3,58 +3,143 @@
 //!
 //! Whatever fails is tried again, ever more slowly. Results are brought in their order, each until the
 //! supervisor has taken it. A supervisor that does not know us any more (428), or was away, is told
-//! everything again, and so is one from time to time: a restart of it may go unnoticed.
+//! everything again, and so is one from time to time: a restart of it may go unnoticed. In between it is told
+//! what has changed. What is offered and measured is decided by the [`Registrant`].
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use sonde_mplane::{
     CALLBACK, Capability, Message, Moment, Outcome, Registries, Specification, Time,
 };
-use sonde_mplane_http::{Access, Client, ClientError, Polled, Shared};
-use tokio::{
-    sync::{Notify, watch},
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 
-use super::{
-    back_off::BackOff,
-    desk::Request,
-    jobs::JobId,
-    ledger::Delivery,
-    offered::Offers,
-    reception::{Reception, now},
-    settings::SupervisorAddress,
-};
+use crate::back_off::BackOff;
+use crate::client::{Client, ClientError, Polled};
+use crate::component_port::ComponentPaths;
+use crate::identity::Identity;
+use crate::serve::Shared;
 
 /// Ends that are fetched at a time.
 const PORTION: usize = 100;
-/// From one registration to the next without need.
+/// From one registration of everything to the next without need.
 const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 /// Longest idle time that a supervisor can ask for.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
 /// A supervisor that fails so often with its own error over one result is not going to take it.
 const PATIENCE: u32 = 10;
 
+/// A supervisor to register with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SupervisorAddress {
+    /// In logs, and of what is kept for it.
+    pub name: Arc<str>,
+    /// URL for capabilities and withdrawals.
+    pub registration: String,
+    /// URL that is polled.
+    pub specification: String,
+    /// URL for receipts and results. The link of a specification is not followed: a supervisor must
+    /// not make anybody send results to others.
+    pub result: String,
+    /// From one poll to the next, unless the supervisor says otherwise.
+    pub poll: Duration,
+}
+
+impl SupervisorAddress {
+    /// From one poll to the next. RI supervisors of the branch `sdk` forget who is silent for 10 s.
+    pub const POLL: Duration = Duration::from_secs(5);
+
+    /// With the URLs below `base`, `http://HOST:PORT` or `https://HOST:PORT`.
+    #[must_use]
+    pub fn new(name: &str, base: &str, paths: &ComponentPaths, poll: Duration) -> Self {
+        let base = base.trim_end_matches('/');
+        let url = |path: &str| format!("{base}/{}", path.trim_start_matches('/'));
+        Self {
+            name: Arc::from(name),
+            registration: url(&paths.registration),
+            specification: url(&paths.specification),
+            result: url(&paths.result),
+            poll,
+        }
+    }
+}
+
+/// The end of a specification, on its way to its supervisor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct End {
+    /// Its number, by which it is told that it has arrived.
+    pub sequence: u64,
+    /// That of the specification.
+    pub token: String,
+    /// A result, an exception or an envelope of results, JSON.
+    pub body: String,
+}
+
+/// Who registers with supervisors: a host, or a supervisor that has others above it.
+pub trait Registrant: Send + Sync + 'static {
+    /// What a supervisor of this identity may use, in order.
+    fn capabilities(&self, supervisor: &Identity) -> Vec<Capability>;
+
+    /// Takes on a specification for a capability with one of the labels. The answer, where there is one,
+    /// is brought at once: a receipt or an exception.
+    fn specify(
+        &self,
+        supervisor: &Arc<str>,
+        specification: Specification,
+        labels: &Arc<HashSet<String>>,
+    ) -> impl Future<Output = Option<Message>> + Send;
+
+    /// Ends a specification before its time. An answer is brought at once.
+    fn interrupt(
+        &self,
+        supervisor: &Arc<str>,
+        token: &str,
+    ) -> impl Future<Output = Option<Message>> + Send;
+
+    /// Ends that wait for a supervisor and were not [delivered](Self::delivered), oldest first, `most` at most.
+    fn ends(&self, supervisor: &Arc<str>, most: usize) -> impl Future<Output = Vec<End>> + Send;
+
+    /// The supervisor has taken an end, or never will.
+    fn delivered(&self, supervisor: &Arc<str>, sequence: u64);
+}
+
 /// Works for one supervisor.
-pub(crate) struct Attendance {
-    pub(crate) supervisor: SupervisorAddress,
-    pub(crate) client: Arc<Client>,
-    pub(crate) reception: Reception,
-    pub(crate) offers: watch::Receiver<Arc<Offers>>,
-    pub(crate) access: Arc<Shared<Access>>,
-    pub(crate) registries: Arc<Shared<Registries>>,
-    /// There is an end for this supervisor.
-    pub(crate) ends: Arc<Notify>,
-    pub(crate) stop: watch::Receiver<bool>,
+pub struct Attendance<R> {
+    /// Which.
+    pub supervisor: SupervisorAddress,
+    /// Opens the connections.
+    pub client: Arc<Client>,
+    /// Has something to offer.
+    pub registrant: Arc<R>,
+    /// For what the registrant's ends are read with.
+    pub registries: Arc<Shared<Registries>>,
+    /// Another number whenever something else is offered.
+    pub changes: watch::Receiver<u64>,
+    /// Told where there is an end for this supervisor.
+    pub ends: Arc<Notify>,
+    /// Wall time.
+    pub clock: fn() -> Time,
+    /// True at the end.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// What was registered, and when.
 struct Registration {
-    offers: Arc<Offers>,
+    /// Number of the change.
+    change: u64,
     capabilities: Vec<Capability>,
     /// Of the capabilities: what this supervisor may use.
     labels: Arc<HashSet<String>>,
+    /// When everything was registered.
     at: Instant,
+}
+
+impl Registration {
+    fn is_due(&self) -> bool {
+        self.at.elapsed() >= REGISTER_AGAIN
+    }
 }
 
 /// What the supervisor wants to be done next.
@@ -64,9 +149,9 @@ struct Wishes {
     register: bool,
 }
 
-impl Attendance {
+impl<R: Registrant> Attendance<R> {
     /// Until it is told to stop; then what there is is brought once more.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut back_off = BackOff::default();
         let mut registration = None;
         let mut failures = (0, 0);
@@ -101,7 +186,7 @@ impl Attendance {
             tokio::select! {
                 () = sleep_until(end) => return,
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { return },
-                changed = self.offers.changed() => if changed.is_ok() { return },
+                Ok(()) = self.changes.changed() => return,
                 () = self.ends.notified(), if reached => {
                     if self.bring(failures).await.is_err() {
                         return;
@@ -116,13 +201,11 @@ impl Attendance {
         registration: &mut Option<Registration>,
         failures: &mut (u64, u32),
     ) -> Result<Wishes, ClientError> {
-        let offers = Arc::clone(&self.offers.borrow_and_update());
-        let is_current = |registered: &Registration| {
-            registered.at.elapsed() < REGISTER_AGAIN && Arc::ptr_eq(&registered.offers, &offers)
-        };
+        let change = *self.changes.borrow_and_update();
+        let is_current = |it: &Registration| !it.is_due() && it.change == change;
         if !registration.as_ref().is_some_and(is_current) {
             let before = registration.take();
-            *registration = Some(self.register(offers, before).await?);
+            *registration = Some(self.register(change, before).await?);
         }
         let labels = registration.as_ref().map(|it| Arc::clone(&it.labels)).unwrap_or_default();
         self.bring(failures).await?;
@@ -136,7 +219,7 @@ impl Attendance {
         for message in messages {
             match message {
                 Message::Specification(specification) if specification.head.is_callback() => {
-                    wishes.idle = Some(idle_time(&specification, now()));
+                    wishes.idle = Some(idle_time(&specification, (self.clock)()));
                 }
                 Message::Specification(specification) => {
                     self.specify(specification, &labels).await?;
@@ -157,46 +240,48 @@ impl Attendance {
         Ok(wishes)
     }
 
-    /// Registers everything that the supervisor may use, and takes back what it knows and is gone.
+    /// Registers what the supervisor may use and does not know, and takes back what it knows and is gone.
     async fn register(
         &self,
-        offers: Arc<Offers>,
+        change: u64,
         before: Option<Registration>,
     ) -> Result<Registration, ClientError> {
         let url = &self.supervisor.registration;
         let identity = self.client.identify(url).await?;
-        let access = self.access.get();
-        let capabilities: Vec<Capability> = offers
-            .offered
-            .iter()
-            .map(|offered| offered.capability.clone())
-            .filter(|capability| access.allows(&identity, capability.head.label()))
-            .collect();
-        let is_gone =
-            |old: &&Capability| !capabilities.iter().any(|new| new.token() == old.token());
-        let known = before.map(|before| before.capabilities).unwrap_or_default();
+        let capabilities = self.registrant.capabilities(&identity);
+        let tokens: HashSet<String> = capabilities.iter().map(Capability::token).collect();
+        let known = before.iter().flat_map(|before| &before.capabilities);
+        let known: HashMap<String, &Capability> = known.map(|it| (it.token(), it)).collect();
+        let is_gone = |(token, _): &(&String, &&Capability)| !tokens.contains(*token);
         let mut messages: Vec<Message> =
-            known.iter().filter(is_gone).map(Capability::withdrawal).collect();
+            known.iter().filter(is_gone).map(|(_, old)| old.withdrawal()).collect();
         let withdrawn = messages.len();
-        messages.extend(capabilities.iter().cloned().map(Message::from));
-        messages.extend(self.callback(&offers).map(Message::from));
-        let outcomes = self.client.register(url, messages).await?;
-        for capability in &capabilities {
-            let label = capability.head.label();
-            if let Some(Outcome::Refused { reason }) = outcomes.get(label) {
-                let supervisor = &*self.supervisor.name;
-                tracing::warn!(supervisor, label, reason, "a capability was not registered");
-            }
+        // Everything, if it was not for a while.
+        let at = before.as_ref().filter(|before| !before.is_due()).map(|before| before.at);
+        let is_new = |it: &&Capability| at.is_none() || known.get(&it.token()) != Some(it);
+        messages.extend(capabilities.iter().filter(is_new).cloned().map(Message::from));
+        if at.is_none() {
+            messages.extend(self.callback(&capabilities).map(Message::from));
         }
-        let (supervisor, count) = (&*self.supervisor.name, capabilities.len());
-        tracing::info!(supervisor, count, withdrawn, "registered");
+        let supervisor = &*self.supervisor.name;
+        if !messages.is_empty() {
+            let outcomes = self.client.register(url, messages).await?;
+            for capability in &capabilities {
+                let label = capability.head.label();
+                if let Some(Outcome::Refused { reason }) = outcomes.get(label) {
+                    tracing::warn!(supervisor, label, reason, "a capability was not registered");
+                }
+            }
+            tracing::info!(supervisor, count = capabilities.len(), withdrawn, "registered");
+        }
         let labels = capabilities.iter().map(|it| it.head.label().to_owned()).collect();
-        Ok(Registration { offers, capabilities, labels: Arc::new(labels), at: Instant::now() })
+        let at = at.unwrap_or_else(Instant::now);
+        Ok(Registration { change, capabilities, labels: Arc::new(labels), at })
     }
 
     /// The capability by which a supervisor says when to poll next; the last one, as of the RI.
-    fn callback(&self, offers: &Offers) -> Option<Capability> {
-        let uri = offers.offered.first().map_or("", |it| it.capability.registry.as_str());
+    fn callback(&self, capabilities: &[Capability]) -> Option<Capability> {
+        let uri = capabilities.first().map_or("", |capability| capability.registry.as_str());
         let built = Capability::build(CALLBACK, "now ... future").registry(uri);
         built.finish(&self.registries.get()).ok()
     }
@@ -206,56 +291,41 @@ impl Attendance {
         specification: Specification,
         labels: &Arc<HashSet<String>>,
     ) -> Result<(), ClientError> {
-        let peer = Arc::clone(&self.supervisor.name);
-        let labels = Arc::clone(labels);
-        let specification = Box::new(specification);
-        let answer = self.reception.ask(|reply| Request::Specify {
-            peer,
-            specification,
-            permits: Box::new(move |label| labels.contains(label)),
-            reply,
-        });
-        self.answer(answer.await).await
+        let answer = self.registrant.specify(&self.supervisor.name, specification, labels).await;
+        self.answer(answer).await
     }
 
     async fn interrupt(&self, token: &str) -> Result<(), ClientError> {
-        let job = JobId::new(&self.supervisor.name, token);
-        let answer = self.reception.ask(|reply| Request::Interrupt { job, reply }).await;
+        let answer = self.registrant.interrupt(&self.supervisor.name, token).await;
         // An interrupt that comes after the end was brought is no mistake.
-        self.answer(answer.filter(|text| !text.contains("\"exception\""))).await
+        self.answer(answer.filter(|answer| !matches!(answer, Message::Exception(_)))).await
     }
 
-    async fn answer(&self, text: Option<String>) -> Result<(), ClientError> {
-        let Some(text) = text else { return Ok(()) };
-        match Message::from_json(text.as_bytes(), &self.registries.get()) {
-            Ok(message) => match self.client.deliver(&self.supervisor.result, &message).await {
-                Err(ClientError::Status { status, reason, .. }) => {
-                    tracing::warn!(supervisor = &*self.supervisor.name, status, reason, "refused");
-                    Ok(())
-                }
-                other => other,
-            },
-            Err(error) => {
-                tracing::error!(%error, "an answer of ours cannot be read");
+    async fn answer(&self, message: Option<Message>) -> Result<(), ClientError> {
+        let Some(message) = message else { return Ok(()) };
+        match self.client.deliver(&self.supervisor.result, &message).await {
+            Err(ClientError::Status { status, reason, .. }) => {
+                tracing::warn!(supervisor = &*self.supervisor.name, status, reason, "refused");
                 Ok(())
             }
+            other => other,
         }
     }
 
     /// Brings every end that waits, oldest first.
     async fn bring(&self, failures: &mut (u64, u32)) -> Result<(), ClientError> {
         loop {
-            let peer = Arc::clone(&self.supervisor.name);
-            let fetched =
-                self.reception.ask(|reply| Request::Fetch { peer, most: PORTION, reply }).await;
-            let Some(ends) = fetched.filter(|ends| !ends.is_empty()) else { return Ok(()) };
+            let ends = self.registrant.ends(&self.supervisor.name, PORTION).await;
+            if ends.is_empty() {
+                return Ok(());
+            }
             for end in ends {
                 self.bring_one(end, failures).await?;
             }
         }
     }
 
-    async fn bring_one(&self, end: Delivery, failures: &mut (u64, u32)) -> Result<(), ClientError> {
+    async fn bring_one(&self, end: End, failures: &mut (u64, u32)) -> Result<(), ClientError> {
         let message = match Message::from_json(end.body.as_bytes(), &self.registries.get()) {
             Ok(message) => message,
             Err(error) => {
@@ -274,7 +344,7 @@ impl Attendance {
                 if !is_final(&error, failures.1) {
                     return Err(error);
                 }
-                let (supervisor, token) = (&*self.supervisor.name, &*end.job.token);
+                let (supervisor, token) = (&*self.supervisor.name, &*end.token);
                 tracing::error!(supervisor, token, %error, "a result was refused and is given up");
                 self.delivered(end.sequence);
             }
@@ -283,8 +353,7 @@ impl Attendance {
     }
 
     fn delivered(&self, sequence: u64) {
-        let peer = Arc::clone(&self.supervisor.name);
-        self.reception.tell(Request::Delivered { peer, sequence });
+        self.registrant.delivered(&self.supervisor.name, sequence);
     }
 }
 
@@ -311,9 +380,6 @@ fn idle_time(specification: &Specification, now: Time) -> Duration {
     };
     idle.min(LONGEST_IDLE)
 }
-
-#[cfg(test)]
-mod outage;
 
 #[cfg(test)]
 mod tests {
