@@ -175,6 +175,21 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_in_the_form_of_the_reference_implementation_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["client-1.crt", "client-1.key", "ca.crt"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        let own = folder.path().display().to_string();
+        let sample = include_str!("../../conf/ini/client.conf");
+        let settings = read("client.conf", &sample.replace("certificates", &own)).unwrap();
+        assert_eq!(settings.url, "https://supervisor.example:8890/");
+        assert_eq!(settings.capability_url.as_deref(), Some("https://supervisor.example:8890/"));
+        assert_eq!(settings.tls.unwrap().key, folder.path().join("client-1.key"));
+        assert_eq!(settings.ignored, [""; 0]);
+    }
+
+    #[test]
     fn every_mistake_is_found_at_once_with_line_key_value_and_hint() {
         let text = "[client]\nurl = 7\nconect_s = 1\nanswer_s = 0\n[defaults]\na = [1]\n\
                     registries = 1\n[tls]\n";

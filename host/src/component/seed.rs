@@ -186,6 +186,31 @@ result_path = register/result
     }
 
     #[test]
+    fn the_sample_is_read_with_the_cases_and_points_of_its_names() {
+        let sample = include_str!("../../../conf/ini/scamper.conf");
+        let said =
+            read(&sample.replace("certificates/host-1", "@a").replace("certificates/ca", "@ca"))
+                .unwrap();
+        assert_eq!(said.supervisors.len(), 1);
+        assert_eq!(said.supervisors[0].result, "https://supervisor.example:8889/register/result");
+        assert_eq!(said.offering.ip4addr.unwrap().to_string(), "1.2.3.4");
+        assert_eq!(said.offering.ip6addr.unwrap().to_string(), "::1");
+        assert_eq!((said.limits.repetitions, said.ignored), (20, Vec::new()));
+        let tls = said.tls.unwrap();
+        assert!(tls.certificate.ends_with("a.crt") && tls.key.ends_with("a.key"));
+        assert!(tls.authority.ends_with("ca.crt"));
+        let allows = |who: &str, label: &str| said.access.allows(&Identity::new(who), label);
+        let (client, supervisor) =
+            ("org.mplane.SSB.Clients.Client-1", "org.mplane.SSB.Supervisors.Supervisor-1");
+        assert!(allows(client, "ping-detail-ip4") && allows(client, "trace-standard-ip4"));
+        assert!(allows(supervisor, "ping-detail-ip6"));
+        for other in ["org.mplane.SSB.Clients.client-1", "org.mplane.ssb.Clients.Client-1", "org"] {
+            assert!(!allows(other, "ping-detail-ip4"), "{other}");
+        }
+        assert!(!allows(client, "sting-average-ip4"));
+    }
+
+    #[test]
     fn a_registry_that_a_seed_file_preloads_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let registry = folder.path().join("r.json");

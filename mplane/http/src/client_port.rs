@@ -109,7 +109,12 @@ async fn capability<H: ClientPort>(
         Err(response) => return *response,
     };
     let capabilities = port.handler.capabilities();
-    match permitted(&peer, &capabilities).into_iter().find(|offered| offered.token() == token) {
+    let is_it = |offered: &&Capability| match &offered.head.token {
+        Some(known) => *known == token,
+        None => offered.computed_token() == token,
+    };
+    let may = |offered: &&Capability| peer.may_use(offered.head.label());
+    match capabilities.iter().filter(is_it).find(may) {
         Some(capability) => {
             let mut capability = capability.clone();
             capability.head.token = Some(token);

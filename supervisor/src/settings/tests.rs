@@ -72,6 +72,24 @@ fn the_file_of_the_reference_implementation_is_read_as_it_is() {
 }
 
 #[test]
+fn the_sample_in_the_form_of_the_reference_implementation_is_read_with_the_cases_of_its_names() {
+    let sample = include_str!("../../../conf/ini/supervisor.conf");
+    let text = sample.replace("certificates/supervisor-1", "@a").replace("certificates/ca", "@ca");
+    let settings = read("supervisor.conf", &text, &[]).unwrap();
+    assert_eq!(settings.clients.to_string(), "192.0.2.1:8890");
+    assert_eq!(settings.hosts.to_string(), "192.0.2.1:8889");
+    assert_eq!(settings.policy.result_link, "https://supervisor.example:8889/register/result");
+    assert_eq!(settings.paths, ComponentPaths::default());
+    assert_eq!((settings.above, settings.ignored), (Vec::new(), Vec::new()));
+    let access = settings.peers.access;
+    let allows = |who: &str, label: &str| access.allows(&Identity::new(who), label);
+    assert!(allows("org.mplane.SSB.Clients.Client-1", "trace-standard-ip4"));
+    assert!(allows("org.mplane.SSB.Clients.client-1", "ping-average-ip4"));
+    assert!(!allows("org.mplane.SSB.Clients.client-1", "trace-standard-ip4"), "case counts");
+    assert!(!allows("org.mplane.ssb.clients.client-1", "ping-average-ip4"), "case counts");
+}
+
+#[test]
 fn a_workflow_that_is_not_served_is_refused_with_line_and_reason() {
     let text = SEED.replace("workflow = client-initiated", "workflow = both");
     let mistakes = read("supervisor.conf", &text, &[]).unwrap_err();
