@@ -47,9 +47,10 @@ struct Load {
 }
 
 /// For ours.
-const MUCH: Load = Load { hosts: 200, clients: 10, specifications: 500 };
-/// For one that takes in a capability every 0.1 s and holds each specification for 5 s.
-const LITTLE: Load = Load { hosts: 5, clients: 1, specifications: 10 };
+const MUCH: Load = Load { hosts: 200, clients: 50, specifications: 100 };
+/// For one that takes in a capability every 0.1 s, holds each specification for 5 s, and takes hosts with the same
+/// capability for one.
+const LITTLE: Load = Load { hosts: 1, clients: 1, specifications: 10 };
 /// From one poll of a host to the next.
 const POLL: Duration = Duration::from_millis(500);
 /// Of this kind each host has one capability, which is asked for.
@@ -413,7 +414,7 @@ fn two_hundred_hosts_register_and_specifications_are_relayed() {
 }
 
 #[test]
-#[ignore = "a measurement: needs the reference implementation, see scripts/setup; takes two minutes"]
+#[ignore = "a measurement: needs the reference implementation, see scripts/setup; takes a minute"]
 fn the_same_with_less_of_it_and_the_supervisor_of_the_reference_implementation() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());

@@ -38,6 +38,8 @@ pub(crate) struct Place {
     pub(crate) clients: u16,
     /// Of supervisor for components.
     pub(crate) components: u16,
+    /// Of a supervisor below it, for components.
+    below: u16,
 }
 
 /// One that no other test was given.
@@ -63,11 +65,13 @@ impl Place {
             };
             make(&["ca", "init", "--organisation", "Test"]);
             make(&["ca", "issue", "supervisor", "supervisor-1"]);
+            make(&["ca", "issue", "supervisor", "supervisor-2"]);
             make(&["ca", "issue", "host", "component-1"]);
             make(&["ca", "issue", "client", "client-1"]);
             make(&["ca", "issue", "client", "stranger-1"]);
         }
-        Self { folder, transport, clients: free_port(), components: free_port() }
+        let [clients, components, below] = [(); 3].map(|()| free_port());
+        Self { folder, transport, clients, components, below }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -191,11 +195,37 @@ impl Place {
 
     /// Our host under a supervisor.
     pub(crate) fn registering_host(&self, more: &str) -> Program {
-        let supervisor = format!(
+        self.host_of(self.components, "supervisor-1", more)
+    }
+
+    /// Our host under a [supervisor below](Self::supervisor_below).
+    pub(crate) fn host_below(&self, more: &str) -> Program {
+        self.host_of(self.below, "supervisor-2", more)
+    }
+
+    fn host_of(&self, port: u16, supervisor: &str, more: &str) -> Program {
+        let section = format!(
             "[[component.supervisors]]\nname = 'top'\nurl = '{}'\npoll_s = 1\n",
-            self.url(self.components)
+            self.url(port)
         );
-        self.host("", "Supervisors.supervisor-1", &(supervisor + more))
+        self.host("", &format!("Supervisors.{supervisor}"), &(section + more))
+    }
+
+    /// Our supervisor, which registers with the one that clients know.
+    pub(crate) fn supervisor_below(&self) -> Program {
+        let top = self.url(self.components);
+        let mut text = format!(
+            "[listen]\nclients = '127.0.0.1:0'\nhosts = '127.0.0.1:{}'\n[store]\nfile = 'below.db'\n\
+             [[supervisors]]\nname = 'top'\nurl = '{top}'\npoll_s = 1\n",
+            self.below
+        );
+        if self.is_secure() {
+            let own = self.tls("", "supervisor-2");
+            let rights = Self::rights("", "Supervisors.supervisor-1");
+            let hosts = "[hosts]\nregister = ['org.mplane.Test.Components.*']\n";
+            let _ = write!(text, "{own}{rights}{hosts}");
+        }
+        Program::start(self.path(), "supervisor", &text).until_it_listens()
     }
 
     /// Our host where clients look.

@@ -4,6 +4,7 @@ use crate::{
     LONG, PINGS, REPEATED, THREE, assert_average,
     ours::{Place, Transport},
     ping,
+    ri::Ri,
 };
 
 /// A supervisor of the RI drops parameters that are 0, `False` or empty on the way, unless the capability allows
@@ -27,8 +28,13 @@ constraint = ''
 
 fn measures(transport: Transport) {
     let place = Place::new(transport);
-    let mut supervisor = place.ri_supervisor();
+    let supervisor = place.ri_supervisor();
     let _host = place.registering_host(NOTHING_ELSE);
+    measures_at(&place, supervisor, 1);
+}
+
+/// `least`: rows of a measurement that was interrupted as soon as the supervisor knew of a receipt.
+fn measures_at(place: &Place, mut supervisor: Ri, least: usize) {
     let mut client = place.ri_client();
     let capabilities = client.capabilities(&PINGS);
     let own = capabilities.iter().find(|it| it["label"] == PINGS[0]).unwrap();
@@ -38,8 +44,8 @@ fn measures(transport: Transport) {
     let token = client.invoke("ping-detail-ip4", LONG, &ping("127.0.0.1"));
     supervisor.until_it_has("receipt");
     client.interrupt(&token);
-    let rows = client.end_of(&token)["resultvalues"].as_array().unwrap().len();
-    assert!((1..60).contains(&rows), "{rows} rows");
+    let rows = client.end_of(&token)["resultvalues"].as_array().map_or(0, Vec::len);
+    assert!((least..60).contains(&rows), "{rows} rows");
 
     for (family, address) in [("ip4", "127.0.0.1"), ("ip6", "::1")] {
         let label = format!("ping-average-{family}");
@@ -66,6 +72,27 @@ fn their_client_measures_with_our_host_through_their_supervisor() {
 #[ignore = "needs root: packet sockets"]
 fn their_client_measures_with_our_host_through_their_supervisor_over_mutual_tls() {
     measures(Transport::MutualTls);
+}
+
+/// The receipt is that of our supervisor, and the host may not have begun.
+fn measures_below(transport: Transport) {
+    let place = Place::new(transport);
+    let supervisor = place.ri_supervisor();
+    let _below = place.supervisor_below();
+    let _host = place.host_below(NOTHING_ELSE);
+    measures_at(&place, supervisor, 0);
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn their_client_measures_through_their_supervisor_and_ours_below_it() {
+    measures_below(Transport::Plain);
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn their_client_measures_through_their_supervisor_and_ours_below_it_over_mutual_tls() {
+    measures_below(Transport::MutualTls);
 }
 
 fn repeats(transport: Transport) {
