@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-pub(crate) use self::check::check;
+pub(crate) use self::check::{FIELDS, check};
 
 /// Octets of a message.
 pub const MAX_OCTETS: usize = 16 << 20;
@@ -68,7 +68,7 @@ pub enum JsonError {
 
 /// Reads JSON within the limits.
 pub(crate) fn parse(octets: &[u8]) -> Result<Json, JsonError> {
-    check(octets, &[])?.build()
+    check(octets, &[], &|_| true)?.build()
 }
 
 /// As the RI writes it: two blanks of indentation, everything outside ASCII escaped as `\u` and four digits.

@@ -317,6 +317,13 @@ impl Registries {
         })
     }
 
+    /// Whether there is an [`element`](Self::element) of that name.
+    #[must_use]
+    pub fn has_element(&self, name: &str) -> bool {
+        self.unknown == Unknown::AsText
+            || self.loaded.iter().any(|registry| registry.element(name).is_some())
+    }
+
     /// What an element means; empty if nobody says.
     #[must_use]
     pub fn description(&self, name: &str) -> &str {

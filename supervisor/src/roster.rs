@@ -198,8 +198,12 @@ impl Roster {
     #[must_use]
     pub fn of_schema(&self, schema: &str, now: Time) -> Vec<Capability> {
         let mut found: Vec<Capability> = Vec::new();
-        for offer in self.alike(schema, now) {
-            if found.iter().all(|known| known.head.label() != offer.capability.head.label()) {
+        for offer in self.offers.of_schema(schema) {
+            let label = offer.capability.head.label();
+            // Mostly they have the same one, so that is looked at first.
+            if found.iter().all(|known| known.head.label() != label)
+                && self.is_present(&offer.host, now)
+            {
                 found.push(offer.capability.clone());
             }
         }

@@ -23,9 +23,18 @@ impl Message {
     /// [`MessageError`] with the path to the first field that is not acceptable.
     pub fn from_json(octets: &[u8], registries: &Registries) -> Result<Self, MessageError> {
         let whole = |error| MessageError::new("", error);
-        let checked = json::check(octets, &KEYS).map_err(whole)?;
+        let is_element = |name: &str| registries.has_element(name);
+        let checked = json::check(octets, &KEYS, &is_element).map_err(whole)?;
         // What is wrong at the outermost level is found without building what is inside.
-        Self::from_value(&checked.outline, registries)?;
+        let outline = Self::from_value(&checked.outline, registries)?;
+        if outline.head().is_some() {
+            for (key, name) in json::FIELDS.iter().zip(&checked.unknown) {
+                if let Some(name) = name {
+                    let (path, name) = (format!("{key}.{}", excerpt(name)), excerpt(name));
+                    return Err(MessageError::new(path, Problem::UnknownElement { name }));
+                }
+            }
+        }
         Self::from_value(&checked.build().map_err(whole)?, registries)
     }
 
