@@ -29,6 +29,7 @@ def before_import():
         ssl.wrap_socket = _wrap_socket
     _let_parsers_be_strict()
     _one_loop_for_all_threads()
+    _timers_without_loops()
 
 
 def after_import():
@@ -81,3 +82,15 @@ def _one_loop_for_all_threads():
         return listen(self, port, address, **others)
 
     tornado.tcpserver.TCPServer.listen = listen_here
+
+
+def _timers_without_loops():
+    """The RI's branch sdk names the loop of a timer, which is the one of its thread anyway."""
+    import tornado.ioloop
+    original = tornado.ioloop.PeriodicCallback.__init__
+
+    def __init__(self, callback, callback_time, *rest, **others):
+        rest = [it for it in rest if not isinstance(it, tornado.ioloop.IOLoop)]
+        original(self, callback, callback_time, *rest, **others)
+
+    tornado.ioloop.PeriodicCallback.__init__ = __init__
