@@ -99,9 +99,15 @@ fn recall(text: &str, expected: &str, seeds: u64, params: &TracelbParams) -> f64
 
 fn recall_of(text: &str, expected: &str, seeds: u64) {
     for algorithm in Algorithm::ALL.iter().copied() {
-        let params = TracelbParams { algorithm, ..towards(TARGET4) };
-        let found = recall(text, expected, seeds, &params);
-        assert!(found >= 0.95, "{algorithm}: {found}");
+        for confidence in [95, 99] {
+            let params = TracelbParams { algorithm, confidence, ..towards(TARGET4) };
+            let found = recall(text, expected, seeds, &params);
+            let failure = 1.0 - f64::from(confidence) / 100.0;
+            // Where a hop is meshed, MDA-Lite decides of the hop and then of its nodes: each may fail.
+            let decisions = if algorithm == Algorithm::MdaLite { 2.0 } else { 1.0 };
+            let nominal = if confidence == 95 { 0.95 } else { 1.0 - failure * decisions };
+            assert!(found >= nominal, "{algorithm} at {confidence} %: {found}");
+        }
     }
 }
 
