@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use serde_json::Value;
-use sonde_tests::{Finished, Lab, TARGET4, TARGET6, sonde};
+use sonde_tests::{Finished, Lab, Nginx, TARGET4, TARGET6, sonde};
 
 const SEED_PROBE: &str = "IP/TCP/MSS(1460)/ECE/CE/MPCAPABLE";
 
@@ -211,4 +211,48 @@ fn refusals_and_silence_are_told_and_counted_by_ttl() {
     }
     let refused = record(&lab, "203.0.113.81", &[]);
     assert_eq!(refused["stop"], "unreachable", "{refused}");
+}
+
+/// What is said of a device: the verdict, and the hops that it is between.
+fn device(record: &Value) -> String {
+    let row = &record["tables"]["devices"][0];
+    format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_transparent_proxy_is_found_at_the_router_that_is_one() {
+    let lab = lab();
+    for target in [TARGET4, TARGET6] {
+        let run = record(&lab, target, &["--proxy", "1"]);
+        assert_eq!(device(&run), "not_found null-null", "{run}");
+    }
+    lab.nft(
+        "r3",
+        "table inet proxy {
+            chain pre { type nat hook prerouting priority -100;
+                tcp dport 80 redirect
+            }
+        }",
+    );
+    for target in [TARGET4, TARGET6] {
+        let run = record(&lab, target, &["--proxy", "1"]);
+        assert_eq!(device(&run), "found 2-3", "{run}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_firewall_that_keeps_account_of_connections_is_found_behind_its_router() {
+    let lab = lab();
+    let _server = Nginx::start(&lab, "dst");
+    for target in [TARGET4, TARGET6] {
+        let run = record(&lab, target, &["--stateful", "1"]);
+        assert_eq!(device(&run), "not_found null-null", "{run}");
+    }
+    forwarding(&lab, "r2", "ct state invalid drop");
+    for target in [TARGET4, TARGET6] {
+        let run = record(&lab, target, &["--stateful", "1"]);
+        assert_eq!(device(&run), "found 2-3", "{run}");
+    }
 }

@@ -80,6 +80,46 @@ choices! {
     }
 }
 
+choices! {
+    /// What may stand on the way.
+    pub enum Device {
+        /// It answers for the destination.
+        Proxy = "proxy",
+        /// It keeps account of connections, and stops what is part of none.
+        Stateful = "stateful",
+    }
+}
+
+choices! {
+    /// Whether it does.
+    pub enum Verdict {
+        /// It does.
+        Found = "found",
+        /// It does not, as far as routers answer.
+        NotFound = "not_found",
+        /// Too little answered.
+        Unknown = "unknown",
+    }
+}
+
+row! {
+    /// A device that was looked for.
+    pub struct DeviceRow {
+        /// Which.
+        device: Device,
+        /// What was found.
+        verdict: Verdict,
+        /// The last hop in front of it that answered; 0 is here.
+        after_ttl: Option<u8>,
+        /// That hop.
+        after_addr: Option<IpAddr>,
+        /// The first hop that shows it: routers there and behind answer one kind of probe and not the other.
+        first_ttl: Option<u8>,
+        /// That hop.
+        first_addr: Option<IpAddr>,
+    }
+}
+
 row! {
     /// A field that is not as it was sent.
     pub struct ModificationRow {
@@ -192,6 +232,7 @@ tables! {
     pub enum TraceboxRow {
         Hop(HopRow) = "hops",
         Interval(IntervalRow) = "intervals",
+        Device(DeviceRow) = "devices",
         Summary(SummaryRow) = "summary",
     }
 }
@@ -212,5 +253,11 @@ pub(crate) fn text() -> TextForm {
             "{field} {change} between hop {after_ttl} ({after_addr}) and hop {first_ttl} ({first_addr})",
         )
         .line("intervals", "", "{field} {change} before hop {first_ttl} ({first_addr})")
+        .line(
+            "devices",
+            "first_ttl",
+            "{device} device {verdict} between hop {after_ttl} ({after_addr}) and hop {first_ttl} ({first_addr})",
+        )
+        .line("devices", "", "{device} device {verdict}")
         .line("summary", "", "--- {stop} after {hop_count} hops, {modifications} modifications ---")
 }

@@ -1,5 +1,7 @@
 //! A run: one probe at a time, hop after hop, until somebody says that it ends.
 
+mod devices;
+
 use sonde_plugin_api::{
     packet::{Depth, Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol, tcp},
     prelude::*,
@@ -31,6 +33,8 @@ struct Session {
     payload: [u8; UDP_PAYLOAD],
     sent: u32,
     told: Vec<Told>,
+    /// What the peer itself says is no answer.
+    hears_errors_alone: bool,
 }
 
 /// What came back.
@@ -47,31 +51,61 @@ pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result
     let is_v4 = params.destination.is_ipv4();
     let spec = Spec::parse(params.probe.as_deref(), params.udp, is_v4, &mut || ctx.random())
         .map_err(|error| Fail::bad_params(error.to_string()))?;
-    let peer = params.destination;
-    let flow = if spec.is_udp { FlowSpec::udp(peer) } else { FlowSpec::tcp(peer) };
-    // Whatever a middlebox does to the probe, its answer is that to the only one on its way.
-    let flow = flow.key(Key::None).hear_all().local(params.sport).tos(spec.tos);
-    let flow = ctx.open(params.source.map_or(flow, |source| flow.source(source))).await?;
-    let mut payload = [0; UDP_PAYLOAD];
-    payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());
-    let mut session = Session {
-        ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
-        sequence: ctx.random(),
-        dport: if params.dport == 0 { 80 } else { params.dport },
-        ctx,
-        params,
-        flow,
-        spec,
-        payload,
-        sent: 0,
-        told: Vec::new(),
-    };
-    session.walk().await
+    if spec.is_udp && (params.proxy || params.stateful) {
+        let name = if params.proxy { "proxy" } else { "stateful" };
+        return Err(Fail::bad_params(format!(
+            "scamper.tracebox.{name} is 1, accepted: 0 with scamper.tracebox.udp, for both modes look at TCP"
+        )));
+    }
+    Session::open(ctx, params, spec).await?.walk().await
+}
+
+/// What differs between segments of a run that are no probe of the user's.
+#[derive(Clone, Copy)]
+struct Shape {
+    sequence: u32,
+    acknowledgement: u32,
+    flags: u8,
 }
 
 impl Session {
+    async fn open(ctx: Ctx<TraceboxRow>, params: TraceboxParams, spec: Spec) -> Result<Self, Fail> {
+        let peer = params.destination;
+        let flow = if spec.is_udp { FlowSpec::udp(peer) } else { FlowSpec::tcp(peer) };
+        // Whatever a middlebox does to the probe, its answer is that to the only one on its way.
+        let flow = flow.key(Key::None).hear_all().local(params.sport).tos(spec.tos);
+        let flow = ctx.open(params.source.map_or(flow, |source| flow.source(source))).await?;
+        let mut payload = [0; UDP_PAYLOAD];
+        payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());
+        Ok(Self {
+            ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
+            sequence: ctx.random(),
+            dport: if params.dport == 0 { 80 } else { params.dport },
+            ctx,
+            params,
+            flow,
+            spec,
+            payload,
+            sent: 0,
+            told: Vec::new(),
+            hears_errors_alone: false,
+        })
+    }
+
+    /// The largest TTL.
+    fn last(&self) -> u8 {
+        if self.params.maxttl == 0 { 255 } else { self.params.maxttl }
+    }
+
+    /// The last hop in front of `ttl` that answered.
+    fn nearest_before(&self, ttl: u8) -> Option<(u8, IpAddr)> {
+        let told = self.told.iter().rev().find(|told| told.ttl < ttl)?;
+        Some((told.ttl, told.addr))
+    }
+
     async fn walk(&mut self) -> Result<(), Fail> {
-        let last = if self.params.maxttl == 0 { 255 } else { self.params.maxttl };
+        let last = self.last();
+        let mut answered = None;
         let (mut stop, mut silent, mut hops, mut tcp_flags) = ("max_ttl", 0, 0, None);
         let mut acknowledged = None;
         for ttl in 1..=last {
@@ -94,6 +128,14 @@ impl Session {
                     tcp_flags = segment_flags(&answer.packet);
                     acknowledged = self.acknowledges(&answer.packet);
                     stop = "reached";
+                    answered = Some(ttl);
+                    if self.params.stateful {
+                        let ctx = self.ctx.clone();
+                        let work = Box::pin(devices::stateful(self, &answer, ttl));
+                        if let Some(row) = ctx.until_interrupted(work).await {
+                            self.ctx.emit(row?);
+                        }
+                    }
                     self.reset(&answer).await;
                     break;
                 }
@@ -102,6 +144,13 @@ impl Session {
                     break;
                 }
                 _ => {}
+            }
+        }
+        if self.params.proxy {
+            let ctx = self.ctx.clone();
+            let work = Box::pin(devices::proxy(self, answered));
+            if let Some(row) = ctx.until_interrupted(work).await {
+                self.ctx.emit(row?);
             }
         }
         let rows = intervals(&self.told);
@@ -126,6 +175,17 @@ impl Session {
     /// The probe, to the last octet.
     fn packet(&self, ttl: u8) -> Result<Vec<u8>, Fail> {
         let spec = &self.spec;
+        let (sequence, flags) = (self.sequence, spec.flags);
+        self.shaped(ttl, Shape { sequence, acknowledgement: 0, flags }, self.ip_id, spec)
+    }
+
+    /// A segment of the probe's flow without options or payload.
+    fn bare(&self, ttl: u8, shape: Shape, ip_id: u16) -> Result<Vec<u8>, Fail> {
+        let plain = Spec { tos: self.spec.tos, ..Spec::default() };
+        self.shaped(ttl, shape, ip_id, &plain)
+    }
+
+    fn shaped(&self, ttl: u8, shape: Shape, ip_id: u16, spec: &Spec) -> Result<Vec<u8>, Fail> {
         let (source_port, destination_port) = (self.flow.local, self.dport);
         let transport = if spec.is_udp {
             Transport::Udp { source_port, destination_port }
@@ -133,9 +193,9 @@ impl Session {
             Transport::Tcp(TcpSegment {
                 source_port,
                 destination_port,
-                sequence: self.sequence,
-                acknowledgement: 0,
-                flags: spec.flags,
+                sequence: shape.sequence,
+                acknowledgement: shape.acknowledgement,
+                flags: shape.flags,
                 window: spec.window.unwrap_or(65_535),
                 urgent: 0,
                 options: &spec.options,
@@ -145,7 +205,7 @@ impl Session {
             ip: Ip {
                 ttl,
                 tos: spec.tos,
-                identification: self.ip_id,
+                identification: ip_id,
                 dont_fragment: spec.dont_fragment,
                 flow_label: spec.flow_label,
                 ..Ip::plain(self.flow.source, self.flow.peer)
@@ -198,7 +258,8 @@ impl Session {
 
     /// Something of the probe that nobody can guess came back, and it is whole.
     fn is_believable(&self, probe: &[u8], reply: &Reply, packet: &[u8]) -> bool {
-        if reply.bad_checksum() || reply.is_duplicate() {
+        let is_left_out = self.hears_errors_alone && !reply.class().is_error();
+        if reply.bad_checksum() || reply.is_duplicate() || is_left_out {
             return false;
         }
         match reply.class() {
@@ -332,15 +393,18 @@ impl Session {
 
     /// Closes what a SYN opened half.
     async fn reset(&mut self, answer: &Answer) {
-        let both = tcp::flags::SYN | tcp::flags::ACK;
-        let opened = segment_flags(&answer.packet).is_some_and(|flags| flags & both == both);
-        let next = self.sequence.wrapping_add(1);
-        if opened {
-            let reset = Probe::tcp_rst(self.dport, next).immediate();
+        if is_open(answer) {
+            let reset = Probe::tcp_rst(self.dport, self.sequence.wrapping_add(1)).immediate();
             // Nobody is left to be told that it did not leave.
             let _ = self.flow.send_stamped(reset).await;
         }
     }
+}
+
+/// A SYN/ACK came.
+fn is_open(answer: &Answer) -> bool {
+    let both = tcp::flags::SYN | tcp::flags::ACK;
+    segment_flags(&answer.packet).is_some_and(|flags| flags & both == both)
 }
 
 /// What the destination's own packet says, and the word for it where it is no list of options.
@@ -357,9 +421,13 @@ fn of_endpoint(probe: &[u8], packet: &[u8]) -> (Comparison, Option<String>) {
     }
 }
 
-fn segment_flags(packet: &[u8]) -> Option<u8> {
+fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
     let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
-    tcp::TcpView::new(header.transport(packet)).flags()
+    Some(tcp::TcpView::new(header.transport(packet)))
+}
+
+fn segment_flags(packet: &[u8]) -> Option<u8> {
+    segment(packet)?.flags()
 }
 
 fn class(depth: Depth) -> QuoteClass {

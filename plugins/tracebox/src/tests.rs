@@ -1,5 +1,6 @@
+use sonde_plugin_api::packet;
 use sonde_plugin_api::{descriptor::Descriptor, glue::describe_json, prelude::*};
-use sonde_testkit::{Net, Run, Sim, json};
+use sonde_testkit::{Middlebox, Net, Run, Sim, Verdict, Way, json};
 
 use crate::{METHODS, Tracebox, params::TraceboxParams};
 
@@ -47,7 +48,7 @@ fn intervals(run: &Run) -> Vec<(String, u64, u64)> {
 fn the_descriptor_is_acceptable() {
     let json = describe_json("sonde-tracebox", "0.1.0", METHODS);
     let descriptor = Descriptor::from_json(&json).unwrap();
-    assert_eq!(descriptor.method("tracebox").unwrap().1.capabilities.len(), 4);
+    assert_eq!(descriptor.method("tracebox").unwrap().1.capabilities.len(), 6);
 }
 
 #[test]
@@ -246,4 +247,61 @@ fn a_box_that_rewrites_identification_and_sequence_number_does_not_hide_the_path
     let certainty = ["exact", "weak", "weak"];
     assert_eq!(run.table("hops").column("certainty")[..3], certainty, "{run}");
     assert_eq!(run.stop, "reached", "{run}");
+}
+
+/// What is said of a device: the verdict, and the hops that it is between.
+fn device(run: &Run) -> String {
+    let rows = run.table("devices");
+    let row = rows.iter().next().unwrap_or_else(|| panic!("no row\n{run}"));
+    format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
+}
+
+/// Lets segments pass that belong to the first SYN that it saw.
+struct Accountant(Option<u32>);
+
+impl Middlebox for Accountant {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::Back || header.protocol != packet::protocol::TCP {
+            return Verdict::Pass;
+        }
+        let sequence = packet::tcp::TcpView::new(header.transport(packet)).sequence().unwrap();
+        let first = *self.0.get_or_insert(sequence);
+        if sequence.wrapping_sub(first) <= 65_535 { Verdict::Pass } else { Verdict::Drop }
+    }
+}
+
+#[test]
+fn a_device_that_keeps_account_is_found_where_it_stands_and_nowhere_else() {
+    for target in [TARGET4, TARGET6] {
+        let params = || TraceboxParams { stateful: true, ..tracebox(target) };
+        let run = run_in(net().middlebox("r2", Accountant(None)), params());
+        assert_eq!(device(&run), "found 2-3", "{run}");
+        let clean = run_in(net(), params());
+        assert_eq!(device(&clean), "not_found null-null", "{clean}");
+    }
+    // Who refuses opens nothing.
+    let closed = TraceboxParams { stateful: true, dport: 81, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net(), closed)), "unknown null-null");
+    // A silent router is not taken for the device.
+    let silent = TraceboxParams { stateful: true, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net().silent("r2"), silent)), "not_found null-null");
+}
+
+#[test]
+fn without_a_proxy_datagrams_get_as_far_as_a_syn() {
+    for target in [TARGET4, TARGET6] {
+        let run = run_in(net(), TraceboxParams { proxy: true, ..tracebox(target) });
+        assert_eq!(device(&run), "not_found null-null", "{run}");
+    }
+    let gone = TraceboxParams { proxy: true, gaplimit: 2, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net().silent("target"), gone)), "unknown null-null");
+}
+
+#[test]
+fn the_modes_that_look_at_tcp_are_refused_for_datagrams() {
+    let params = TraceboxParams { udp: true, stateful: true, ..tracebox(TARGET4) };
+    let run = Sim::new(net(), 1).run::<Tracebox>(params);
+    assert_eq!(run.counters.sent, 0);
+    assert!(format!("{:?}", run.status).contains("scamper.tracebox.stateful is 1"), "{run}");
 }
