@@ -1,5 +1,5 @@
-//! What a measurement in flight takes, many against few: pings of addresses that do not answer, and
-//! stings of a server that does.
+//! What a measurement in flight takes, many against few: pings of addresses that do not answer, traces
+//! that wait behind two routers for one that does not, and stings of a server that does.
 
 use std::{
     fs,
@@ -17,6 +17,7 @@ use super::List;
 /// Measurements in flight.
 const FEW: u32 = 2_000;
 const MANY: u32 = 32_000;
+const MANY_TRACES: u32 = 20_000;
 
 /// The same of stings; nothing is known of one before its samples are on their way.
 const FEW_STINGS: u32 = 100;
@@ -38,6 +39,10 @@ pub(super) fn run(sonde: &Path) -> Result<(), String> {
     let ping = |count| resident(&lab, sonde, &PING, count, settled);
     let (few, many) = (ping(FEW)?, ping(MANY)?);
     show("ping", (FEW, few), (MANY, many));
+    let routed = Lab::chain(2);
+    let trace = |count| resident(&routed, sonde, &TRACE, count, settled);
+    let (few, many) = (trace(FEW)?, trace(MANY_TRACES)?);
+    show("trace with two hops found", (FEW, few), (MANY_TRACES, many));
     let sting = |count| resident(&lab, sonde, &STING, count, underway);
     let (few, many) = (sting(FEW_STINGS)?, sting(MANY_STINGS)?);
     show("sting of 48 samples", (FEW_STINGS, few), (MANY_STINGS, many));
@@ -52,6 +57,7 @@ fn show(what: &str, few: (u32, Resident), many: (u32, Resident)) {
 
 /// Method and parameters.
 const PING: [&str; 5] = ["ping", "-c", "1", "--wait", "60s"];
+const TRACE: [&str; 5] = ["trace", "--method", "UDP-paris", "--wait", "60s"];
 /// Samples are on their way from the first second to the twelfth, in a run of fourteen.
 const UNDERWAY: Duration = Duration::from_secs(9);
 const STING: [&str; 9] = ["sting", "-c", "48", "-m", "250", "-f", "2", "-i", "2000"];
@@ -64,7 +70,7 @@ fn resident(
     measure: fn(&Child) -> Option<Resident>,
 ) -> Result<Resident, String> {
     // Nobody has the first ones: the far end drops what is sent there. All of the others are its own.
-    let first = if method[0] == "ping" { [100, 64, 0, 0] } else { [198, 18, 0, 0] };
+    let first = if method[0] == "sting" { [198, 18, 0, 0] } else { [100, 64, 0, 0] };
     let list = List::new(Ipv4Addr::from(first), count)?;
     let mut child = lab
         .command("src", sonde)
@@ -85,24 +91,27 @@ fn resident(
 /// While all samples are on their way, before the first rows come.
 fn underway(child: &Child) -> Option<Resident> {
     thread::sleep(UNDERWAY);
-    let worker = worker_of(child.id())?;
-    let host = octets(&child.id().to_string())? as f64;
-    Some(Resident { host, worker: octets(&worker)? as f64 })
+    let [host, worker] = of_both(child.id())?;
+    Some(Resident { host: host as f64, worker: worker as f64 })
 }
 
 /// Both sizes once they have stopped growing.
 fn settled(child: &Child) -> Option<Resident> {
-    let mut before = (0, 0);
+    let mut before = [0; 2];
     for _ in 0..100 {
         thread::sleep(Duration::from_millis(300));
-        let worker = worker_of(child.id());
-        let now = (octets(&child.id().to_string())?, worker.and_then(|it| octets(&it))?);
+        let now = of_both(child.id())?;
         if now == before {
-            return Some(Resident { host: now.0 as f64, worker: now.1 as f64 });
+            return Some(Resident { host: now[0] as f64, worker: now[1] as f64 });
         }
         before = now;
     }
     None
+}
+
+/// Resident octets of a host and of its worker now.
+pub(super) fn of_both(process: u32) -> Option<[u64; 2]> {
+    Some([octets(&process.to_string())?, octets(&worker_of(process)?)?])
 }
 
 /// The engine's thread started it.

@@ -5,6 +5,7 @@
 
 mod memory;
 mod parts;
+mod paths;
 mod ping;
 mod rtt;
 
@@ -14,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+
+use sonde_tests::Lab;
 
 use crate::metadata;
 
@@ -33,6 +36,9 @@ pub(crate) fn run(which: Option<&str>) -> Result<(), String> {
     if is_wanted("memory") {
         memory::run(&sonde)?;
     }
+    if is_wanted("paths") {
+        paths::run(&sonde)?;
+    }
     if is_wanted("parts") {
         parts::run()?;
     }
@@ -43,6 +49,7 @@ fn build() -> Result<(), String> {
     let status = Command::new("cargo")
         .args(["build", "--quiet", "--release", "-p", "sonde-cli"])
         .args(["-p", "sonde-ping", "-p", "sonde-sting"])
+        .args(["-p", "sonde-trace", "-p", "sonde-tracelb"])
         .current_dir(metadata::root())
         .status()
         .map_err(|error| format!("cargo build: {error}"))?;
@@ -52,6 +59,32 @@ fn build() -> Result<(), String> {
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| metadata::root().join("target"), PathBuf::from)
+}
+
+/// A program that has ended.
+struct Timed {
+    /// Its standard output.
+    text: String,
+    wall_s: f64,
+    /// User and system, of its own processes.
+    cpu_s: f64,
+}
+
+/// Runs a line of shell on the near host of `lab`; times are no numbers where it does not run.
+fn timed(lab: &Lab, command: &str) -> Timed {
+    let line = format!("TIMEFORMAT='%R %U %S'; time {command} > /dev/stdout");
+    let output = lab.command("src", "bash").args(["-c", &line]).output();
+    let (text, times) = output.map_or_else(
+        |_| (String::new(), String::new()),
+        |output| {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            (text, String::from_utf8_lossy(&output.stderr).into_owned())
+        },
+    );
+    let last = times.lines().last().unwrap_or_default();
+    let seconds: Vec<f64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [wall_s, user_s, system_s] = seconds.try_into().unwrap_or([f64::NAN; 3]);
+    Timed { text, wall_s, cpu_s: user_s + system_s }
 }
 
 /// A file with addresses, one a line, removed when this is dropped.

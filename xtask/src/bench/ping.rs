@@ -4,7 +4,7 @@ use std::{cmp::Ordering, net::Ipv4Addr, path::Path, process::Command};
 
 use sonde_tests::{Lab, MANY4};
 
-use super::List;
+use super::{List, Timed, timed};
 
 /// Every program is run so often, in turn with the others; the best run counts.
 const ROUNDS: usize = 3;
@@ -85,22 +85,11 @@ fn is_installed(command: &str) -> bool {
 }
 
 fn measure(lab: &Lab, command: &str, sign: &str, count: u32) -> Figure {
-    let line = format!("TIMEFORMAT='%R %U %S'; time {command} > /dev/stdout");
-    let output = lab.command("src", "bash").args(["-c", &line]).output();
-    let (text, times) = output.map_or_else(
-        |_| (String::new(), String::new()),
-        |output| {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            (text, String::from_utf8_lossy(&output.stderr).into_owned())
-        },
-    );
-    let last = times.lines().last().unwrap_or_default();
-    let seconds: Vec<f64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [wall_s, user_s, system_s] = seconds.try_into().unwrap_or([f64::NAN; 3]);
+    let Timed { text, wall_s, cpu_s } = timed(lab, command);
     let is_answer = |line: &&str| line.contains(sign) && !line.trim_end().ends_with('-');
     Figure {
         answered: text.lines().filter(is_answer).count(),
         wall_s,
-        cpu_us_per_probe: (user_s + system_s) * 1e6 / f64::from(count),
+        cpu_us_per_probe: cpu_s * 1e6 / f64::from(count),
     }
 }
