@@ -421,15 +421,20 @@ impl<'a, R: Rows> Connection<'a, R> {
         self.send(probe, bits, sequence, data.len(), tos);
     }
 
-    /// The next segment of the peer, or `None` after `wait`, or when our data was sent again in vain
-    /// (see [`Connection::is_given_up`]). What it acknowledges is noted; its data is not taken: that is
+    /// The next segment of the peer, or `None` after `wait`, which never ends where it is [`Duration::MAX`],
+    /// or when our data was sent again in vain (see [`Connection::is_given_up`]). What it acknowledges is noted; its data is not taken: that is
     /// [`Connection::take`].
     pub async fn next(&mut self, wait: Duration) -> Option<Segment> {
-        let end = self.ctx.now() + wait;
+        // No timer for what does not end: the host keeps each.
+        let end = (wait != Duration::MAX).then(|| self.ctx.now() + wait);
         loop {
             let due = self.sending.due().filter(|_| !self.is_given_up());
-            let mut timer = self.ctx.sleep_until(due.map_or(end, |due| due.min(end)));
-            match hear(self.flow, &mut timer).await {
+            let next = [due, end].into_iter().flatten().min();
+            let heard = match next.map(|next| self.ctx.sleep_until(next)) {
+                Some(mut timer) => hear(self.flow, &mut timer).await,
+                None => hear(self.flow, std::future::pending()).await,
+            };
+            match heard {
                 Some(Heard::Segment(segment)) if segment.port == self.port => {
                     if let Some(record) = self.record {
                         record(Passage::Received(&segment));
@@ -438,7 +443,7 @@ impl<'a, R: Rows> Connection<'a, R> {
                     return Some(segment);
                 }
                 Some(_) => {}
-                None if self.ctx.now() >= end => return None,
+                None if end.is_some_and(|end| self.ctx.now() >= end) => return None,
                 None if self.sending.repeats() >= self.most_repeats => {
                     self.sending.give_up();
                     return None;
@@ -544,13 +549,13 @@ enum Heard {
 }
 
 /// The next segment or error on the flow; `None` when the timer ran out.
-async fn hear(flow: &Flow, timer: &mut crate::author::Sleep<'_>) -> Option<Heard> {
+async fn hear(flow: &Flow, mut timer: impl Future<Output = ()> + Unpin) -> Option<Heard> {
     loop {
         let next = flow.next_with(|heard, packet| match &heard.outcome {
             Outcome::Reply(reply) => of(reply, packet),
             _ => None,
         });
-        match select(next, &mut *timer).await {
+        match select(next, &mut timer).await {
             Either::First(Some(heard)) => return Some(heard),
             Either::First(None) => {}
             Either::Second(()) => return None,

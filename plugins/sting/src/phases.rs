@@ -21,8 +21,6 @@ const SETTLING: Duration = Duration::from_millis(50);
 /// How long a filling waits for its acknowledgement, and how often it is sent.
 const FILL_WAIT: Duration = Duration::from_secs(2);
 const FILL_TRIES: u8 = 5;
-/// Longer than any phase: what ends it is something else.
-const LONG: Duration = Duration::from_secs(86_400);
 
 /// Why a phase ended before its time.
 pub(crate) enum Early {
@@ -97,7 +95,7 @@ pub(crate) async fn seed(
     };
     let mut sending = pin!(sending);
     loop {
-        match select(&mut sending, connection.next(LONG)).await {
+        match select(&mut sending, connection.next(Duration::MAX)).await {
             Either::First(Ok(())) => return Ok(()),
             Either::First(Err(fail)) => return Err(Early::Failed(fail)),
             Either::Second(Some(segment)) => {

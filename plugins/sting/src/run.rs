@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const SHORT_FAREWELL: Duration = Duration::from_millis(300);
 const ECHOES: u16 = 3;
 
-// What is over soon is boxed, so that it takes no room while a thousand others run.
+// What few runs come to, or only at their end, is boxed: it takes no room while a thousand others run.
 #[allow(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
 pub(crate) fn run(
     ctx: Ctx<StingRow>,
@@ -35,7 +35,7 @@ pub(crate) fn run(
         let flow = ctx.open(params.flow()).await?;
         let mut outline = Outline::of(&params, &flow);
         let mut tally = Tally::default();
-        let opened = Box::pin(open(&ctx, &flow, &params, &mut outline)).await?;
+        let opened = open(&ctx, &flow, &params, &mut outline).await?;
         if let Some(mut connection) = opened {
             let wire = Wire {
                 flow: &flow,
@@ -75,13 +75,13 @@ async fn open<'a>(
         Some(Err(refusal)) => {
             outline.ending = ending(ctx, &refusal);
             outline.answered = u32::from(refusal != Refusal::Silence);
+            return Ok(None);
         }
-        None => {
-            // Half open, perhaps: the server expects the number behind the SYN.
-            let reset = Probe::tcp_rst(params.dport, first.wrapping_add(1)).ttl(params.ttl);
-            let _ = flow.send_stamped(reset.immediate()).await;
-        }
+        None => {}
     }
+    // Half open, perhaps: the server expects the number behind the SYN.
+    let reset = Probe::tcp_rst(params.dport, first.wrapping_add(1)).ttl(params.ttl);
+    let _ = flow.send_stamped(reset.immediate()).await;
     Ok(None)
 }
 
