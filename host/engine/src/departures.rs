@@ -62,11 +62,12 @@ impl<L: Link> Core<L> {
         if flow.task != task {
             return self.fail(task, "the plugin sent on a flow that is not its own");
         }
-        if let Err(refusal) = check_packet(packet, &flow.key, flow.mtu, flow.permits) {
+        let permits = state.tasks.get(task).map(|task| task.permits).unwrap_or_default();
+        if let Err(refusal) = check_packet(packet, &flow.key, flow.mtu, permits) {
             let is_policy = refusal.is_policy();
             return state.not_sent(task, send, refusal.errno(), is_policy);
         }
-        let is_spoof = flow.permits.spoof && state.policy.check_source(packet, &flow.key).is_err();
+        let is_spoof = permits.spoof && state.policy.check_source(packet, &flow.key).is_err();
         if is_spoof || !state.is_permitted(send.flow) {
             return state.not_sent(task, send, libc::EPERM, true);
         }

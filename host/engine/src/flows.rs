@@ -218,8 +218,6 @@ impl<L: Link> Core<L> {
         let now = self.state.now;
         let has_port = protocol != Protocol::Icmp;
         let wanted = Some(spec.local).filter(|local| *local != 0);
-        let permits =
-            self.state.tasks.get(opening.task).map(|task| task.permits).unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
@@ -245,7 +243,6 @@ impl<L: Link> Core<L> {
                     key,
                     query,
                     mtu: route.mtu,
-                    permits,
                     has_port,
                     serial: self.state.serial,
                     permitted: (self.state.policy_version, true),

@@ -8,7 +8,7 @@ mod list;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sonde_packet::{FlowKey, IpHeader, NotOwn, Permits, check_own, mapped, unmapped};
+use sonde_packet::{FlowKey, IpHeader, NotOwn, Permits, check_own, mapped, protocol, unmapped};
 
 pub use self::list::{ListError, Prefixes};
 
@@ -189,20 +189,7 @@ fn is_routed(packet: &[u8], header: &IpHeader) -> bool {
         }
         return false;
     }
-    let (mut next, mut at) = (packet.get(6).copied().unwrap_or_default(), 40);
-    while at < header.header_octets {
-        if next == 43 {
-            return true;
-        }
-        let Some([following, octets]) = packet.get(at..at + 2) else { return false };
-        at += match next {
-            44 => 8,
-            51 => (usize::from(*octets) + 2) * 4,
-            _ => (usize::from(*octets) + 1) * 8,
-        };
-        next = *following;
-    }
-    next == 43
+    header.extensions(packet).any(|kind| kind == protocol::ROUTING)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(crate) struct Task {
     pub(crate) budget: u64,
     /// Who asked for it.
     pub(crate) client: u64,
+    /// What it may send beside what every method may.
     pub(crate) permits: Permits,
     pub(crate) counters: Counters,
     /// Packets that were not sent, by errno; few kinds, so a list.
@@ -101,8 +102,6 @@ pub(crate) struct FlowState {
     pub(crate) mtu: u32,
     /// Its identifier stays in quarantine; ports are held.
     pub(crate) has_port: bool,
-    /// What its task is permitted.
-    pub(crate) permits: Permits,
     /// Tells it from others that had its number.
     pub(crate) serial: u32,
     /// Version of the policy that its peer was last checked with, and whether it passed.

@@ -111,6 +111,20 @@ impl IpHeader {
         self.fragment.is_none_or(|fragment| fragment.offset_octets == 0)
     }
 
+    /// Numbers of the IPv6 extension headers, in their order, one that is cut short included; nothing
+    /// in IPv4.
+    pub fn extensions(&self, packet: &[u8]) -> impl Iterator<Item = u8> {
+        let first = packet.get(6).copied().filter(|_| self.family() == Family::V6);
+        let mut next = first.map(|first| (first, 40));
+        std::iter::from_fn(move || {
+            let (kind, at) = next?;
+            let octets = extension_octets(kind, packet.get(at + 1).copied().unwrap_or_default())?;
+            let is_last = at >= self.header_octets;
+            next = packet.get(at).filter(|_| !is_last).map(|next| (*next, at + octets));
+            Some(kind)
+        })
+    }
+
     fn parse_v4(packet: &[u8]) -> Result<Self, ParseError> {
         let fixed: &[u8; 20] =
             packet.first_chunk().ok_or(ParseError::Truncated { octets: packet.len() })?;
@@ -175,13 +189,7 @@ impl IpHeader {
         let Some(&[next, length]) = packet.get(at..at + 2).and_then(|two| two.first_chunk()) else {
             return false;
         };
-        let octets = match self.protocol {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
-                8 + usize::from(length) * 8
-            }
-            protocol::FRAGMENT => 8,
-            _ => return false,
-        };
+        let Some(octets) = extension_octets(self.protocol, length) else { return false };
         if packet.len() < at + octets {
             return false;
         }
@@ -195,6 +203,17 @@ impl IpHeader {
         self.protocol = next;
         // Behind the first part of a packet there is data, not another header.
         self.has_transport()
+    }
+}
+
+/// Length of an IPv6 extension header; `None` where the number is that of something else.
+fn extension_octets(kind: u8, length: u8) -> Option<usize> {
+    match kind {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+            Some(8 + usize::from(length) * 8)
+        }
+        protocol::FRAGMENT => Some(8),
+        _ => None,
     }
 }
 

@@ -77,14 +77,10 @@ pub fn check_own(packet: &[u8], key: &FlowKey, permits: Permits) -> Result<(), N
 }
 
 fn has_options(packet: &[u8], header: &IpHeader) -> bool {
-    const HOP_BY_HOP: u8 = 0;
-    const DESTINATION: u8 = 60;
+    let is_option = |kind| matches!(kind, protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS);
     match header.family() {
         Family::V4 => header.header_octets > 20,
-        Family::V6 => {
-            header.header_octets > 40
-                && packet.get(6).is_some_and(|first| [HOP_BY_HOP, DESTINATION].contains(first))
-        }
+        Family::V6 => header.extensions(packet).any(is_option),
     }
 }
 
@@ -249,11 +245,16 @@ mod tests {
         six.splice(40..40, [58, 0, 1, 4, 0, 0, 0, 0]);
         let total = six.len() as u16 - 40;
         six[4..6].copy_from_slice(&total.to_be_bytes());
-        let total = four.len() as u16;
-        four[2..4].copy_from_slice(&total.to_be_bytes());
+        let length = four.len() as u16;
+        four[2..4].copy_from_slice(&length.to_be_bytes());
+        // Behind a fragment header for the whole packet they are options too.
+        let mut behind = six.clone();
+        behind.splice(40..40, [60, 0, 0, 0, 0, 0, 0, 1]);
+        behind[4..6].copy_from_slice(&(total + 8).to_be_bytes());
+        behind[6] = 44;
         for first in [0, 60] {
             six[6] = first;
-            for packet in [&four, &six] {
+            for packet in [&four, &six, &behind] {
                 let key = FlowKey::of_probe(packet).unwrap();
                 let permits = Permits { ip_options: true, ..Permits::default() };
                 assert_eq!(check_own(packet, &key, permits), Ok(()));

@@ -421,8 +421,9 @@ impl<'a, R: Rows> Connection<'a, R> {
         self.send(probe, bits, sequence, data.len(), tos);
     }
 
-    /// The next segment of the peer, or `None` after `wait`, which never ends where it is [`Duration::MAX`],
-    /// or when our data was sent again in vain (see [`Connection::is_given_up`]). What it acknowledges is noted; its data is not taken: that is
+    /// The next segment of the peer, or `None` after `wait`, which never ends where it is
+    /// [`Duration::MAX`], or when our data was sent again in vain (see
+    /// [`Connection::is_given_up`]). What it acknowledges is noted; its data is not taken: that is
     /// [`Connection::take`].
     pub async fn next(&mut self, wait: Duration) -> Option<Segment> {
         // No timer for what does not end: the host keeps each.
