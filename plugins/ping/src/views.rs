@@ -67,6 +67,9 @@ fn full() -> Capability {
         .parameter("sonde.ping.mss", Constraint::range(0, 65_535))
         .parameter("sonde.ping.mtu", Constraint::range(0, 65_535))
         .parameter("sonde.ping.userid", Constraint::Any)
+        .parameter("sonde.ping.payloadsize", Constraint::Any)
+        .parameter("sonde.ping.tbt", Constraint::boolean())
+        .parameter("sonde.ping.wait", Constraint::range(0.0, 255.0))
         .order("seq");
     for (element, column) in COLUMNS {
         view = view.column(element, column);

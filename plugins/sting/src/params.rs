@@ -33,6 +33,8 @@ params! {
         ttl: u8 = 255 => "sonde.sting.ttl" { range: 1..=255, unit: "hops", short: 't' },
         /// Ask for three echoes at the end: a proxy that answers in the server's stead is nearer.
         ping: bool = true => "sonde.sting.ping",
+        /// Any number, which is in the record and changes nothing.
+        userid: u32 = 0 => "sonde.sting.userid" { short: 'U' },
     }
 }
 

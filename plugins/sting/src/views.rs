@@ -5,9 +5,8 @@ use sonde_plugin_api::prelude::*;
 /// Every capability.
 pub(crate) fn all() -> Vec<Capability> {
     let standard = offered("sting-standard-{ip}").table("summary");
-    let full = offered("sting-full-{ip}").parameter("sonde.sting.ttl", Constraint::range(1, 255));
-    let full = full.table("summary");
-    let samples = offered("sting-samples-{ip}").table("samples").order("seq");
+    let full = everything("sting-full-{ip}").table("summary");
+    let samples = everything("sting-samples-{ip}").table("samples").order("seq");
     let with = |view: Capability, columns: &[(&'static str, &'static str)]| {
         columns.iter().fold(view, |view, (element, column)| view.column(element, column))
     };
@@ -27,6 +26,13 @@ fn offered(label: &str) -> Capability {
         .parameter("scamper.sting.inter", Constraint::range(1, 10_000))
         .parameter("scamper.sting.hole", Constraint::range(1, 255))
         .parameter("scamper.sting.request", Constraint::Any)
+}
+
+fn everything(label: &str) -> Capability {
+    offered(label)
+        .parameter("sonde.sting.ttl", Constraint::range(1, 255))
+        .parameter("sonde.sting.ping", Constraint::boolean())
+        .parameter("sonde.sting.userid", Constraint::range(0, u32::MAX))
 }
 
 const STANDARD: [(&str, &str); 7] = [

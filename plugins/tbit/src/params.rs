@@ -73,6 +73,8 @@ params! {
         wscale: u8 = 0 => "scamper.tbit.wscale" { range: 0..=14, short: 'w' },
         /// TTL or hop limit of what is sent.
         ttl: u8 = 255 => "scamper.tbit.ttl" { range: 1..=255, unit: "hops", short: 'T' },
+        /// Any number, which is in the record and changes nothing.
+        userid: u32 = 0 => "sonde.tbit.userid" { short: 'U' },
     }
 }
 
