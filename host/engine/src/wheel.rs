@@ -12,6 +12,8 @@ const BUCKETS: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Wheel<T> {
     buckets: Vec<Vec<(u64, T)>>,
+    /// Room of buckets that are over, for those to come: few are in use at a time.
+    spare: Vec<Vec<(u64, T)>>,
     /// Due later than the wheel reaches; looked through once a turn.
     far: Vec<(u64, T)>,
     /// Tick that is looked at next; all before are empty.
@@ -27,6 +29,7 @@ impl<T> Wheel<T> {
     pub(crate) fn new(now: u64) -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            spare: Vec::new(),
             far: Vec::new(),
             tick: now / TICK_NS,
             count: 0,
@@ -43,7 +46,13 @@ impl<T> Wheel<T> {
         if tick - self.tick >= BUCKETS as u64 {
             self.far.push((at, timer));
         } else {
-            self.buckets[tick as usize % BUCKETS].push((at, timer));
+            let bucket = &mut self.buckets[tick as usize % BUCKETS];
+            if bucket.capacity() == 0
+                && let Some(spare) = self.spare.pop()
+            {
+                *bucket = spare;
+            }
+            bucket.push((at, timer));
         }
     }
 
@@ -61,6 +70,9 @@ impl<T> Wheel<T> {
             let bucket = &mut self.buckets[self.tick as usize % BUCKETS];
             if self.tick < last {
                 due.append(bucket);
+                if bucket.capacity() > 0 {
+                    self.spare.push(std::mem::take(bucket));
+                }
             } else {
                 due.extend(bucket.extract_if(.., |(at, _)| *at <= now));
                 break;
@@ -169,6 +181,18 @@ mod tests {
         wheel.fire(30_000_000_000, |_, number| fired.push(number));
         assert_eq!(fired, (0..1000).step_by(3).collect::<Vec<_>>());
         assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn room_follows_the_timers_that_wait_and_not_those_that_have_fired() {
+        let mut wheel = Wheel::new(0);
+        for round in 0..5000u64 {
+            let at = round * TICK_NS;
+            (0..100).for_each(|number| wheel.arm(at + 3 * TICK_NS, number));
+            wheel.fire(at, |_, _| {});
+        }
+        let room = wheel.buckets.iter().chain(&wheel.spare).map(Vec::capacity).sum::<usize>();
+        assert!(room <= 6 * 128, "{room} for {} timers", wheel.len());
     }
 
     #[test]

@@ -445,9 +445,14 @@ impl Head {
     }
 
     pub(super) fn wait_for_interrupt(&self, waker: &Waker) {
-        if let Some(waker) = unless_root(waker) {
-            self.rare(|rare| rare.waiting_for_interrupt.push(waker));
-        }
+        let Some(waker) = unless_root(waker) else { return };
+        self.rare(|rare| {
+            let waiting = &mut rare.waiting_for_interrupt;
+            // Polled again, it waits no more than before.
+            if !waiting.iter().any(|other| other.will_wake(&waker)) {
+                waiting.push(waker);
+            }
+        });
     }
 
     /// False where the method does not look after interrupts.

@@ -128,9 +128,14 @@ impl Head {
     }
 }
 
-/// The executor polls the method's future at every event: only a waker that somebody put between
-/// (`FuturesUnordered` does) has to be kept.
+/// The executor's, which wakes nobody: it polls the method's future at every event.
+///
+/// One place in memory: every use of `Waker::noop()` may have a table of functions of its own, and wakers
+/// with different ones count as different.
+pub(super) static ROOT: &Waker = Waker::noop();
+
+/// Only a waker that somebody put between (`FuturesUnordered` does) has to be kept.
 #[inline]
 pub(super) fn unless_root(waker: &Waker) -> Option<Waker> {
-    if waker.will_wake(Waker::noop()) { None } else { Some(waker.clone()) }
+    if waker.will_wake(ROOT) { None } else { Some(waker.clone()) }
 }

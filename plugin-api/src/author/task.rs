@@ -11,7 +11,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     ptr::NonNull,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     context::Ctx,
     head::{Handle, Head, Host},
     queue::Arrival,
+    slots::ROOT,
 };
 use crate::{
     abi::{Action, ActionKind, Event, EventKind, FailKind, LABEL_TOKEN, flags},
@@ -214,7 +215,7 @@ fn drive<F: Future<Output = Result<(), Fail>>>(
         Route::Queue => Some((event, true)),
     };
     let _delivery = head.deliver(current, payload, host);
-    let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+    let polled = future.poll(&mut Context::from_waker(ROOT));
     if let Some(fail) = head.take_doom() {
         return Poll::Ready(Err(fail));
     }
