@@ -59,6 +59,9 @@ open_enum!(
         Drop = 8,
         /// The probe `token` left at `sent`; only where [`flags::WANT_SENT`] was set.
         Sent = 9,
+        /// Packets with this `code` came in by the network interface that the payload names, UTF-8.
+        /// Of no task; comes before the first of them.
+        Interface = 10,
     }
 );
 
@@ -177,7 +180,7 @@ pub struct Event {
     pub kind: EventKind,
     /// Packet: a `sonde_packet::Class`.
     pub class: u8,
-    /// An errno, see [`EventKind`].
+    /// An errno, see [`EventKind`]. Packet: number of the interface it came in by, 0 if not known.
     pub code: u8,
     pub flags: u8,
     pub task: u32,

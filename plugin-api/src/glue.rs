@@ -19,7 +19,7 @@ use crate::{
         Action, ActionKind, Batch, Event, EventKind, FailKind, Instance, Instance_TO, InstanceBox,
         NO_TOKEN, Out, Usage,
     },
-    author::{End, Fail, Host, Method, Task},
+    author::{End, Fail, Host, Interfaces, Method, Task},
     descriptor::{Descriptor, MethodDescriptor},
     params::Params,
     row::Rows,
@@ -105,7 +105,8 @@ pub fn describe_json(plugin: &str, version: &str, methods: &[MethodEntry]) -> St
 #[must_use]
 pub fn instance_of(methods: &'static [MethodEntry]) -> InstanceBox {
     panics::install_hook();
-    let tasks = Tasks { methods, tasks: Vec::new(), live: 0, panics: 0 };
+    let interfaces = Interfaces::default();
+    let tasks = Tasks { methods, tasks: Vec::new(), live: 0, panics: 0, interfaces };
     Instance_TO::from_value(tasks, TD_Opaque)
 }
 
@@ -139,6 +140,7 @@ struct Tasks {
     tasks: Vec<Option<Task>>,
     live: u64,
     panics: u64,
+    interfaces: Interfaces,
 }
 
 impl Instance for Tasks {
@@ -146,6 +148,7 @@ impl Instance for Tasks {
         let (events, octets) = (batch.events.as_slice(), batch.bytes.as_slice());
         // Once a batch: a thread-local is a function call in a shared library.
         let _guard = panics::Guard::new();
+        let interfaces = self.interfaces.clone();
         for event in events.iter().take(FAR) {
             self.fetch_place(event);
         }
@@ -163,7 +166,7 @@ impl Instance for Tasks {
             let begin = event.off as usize;
             let end = begin.saturating_add(event.len as usize);
             let payload = octets.get(begin..end).unwrap_or_default();
-            let mut host = Host { now: batch.now, wall: batch.wall, out };
+            let mut host = Host { now: batch.now, wall: batch.wall, out, interfaces: &interfaces };
             if let Err(text) = caught(|| self.on_event(event, payload, &mut host)) {
                 self.panics += 1;
                 // The task may be gone by now, where its destructor panicked. A second panic
@@ -193,6 +196,7 @@ impl Tasks {
                 }
             }
             EventKind::Drop => return drop(self.remove(event.task)),
+            EventKind::Interface => return self.interfaces.put(event.code, payload),
             _ => {}
         }
         let Some(Some(task)) = self.tasks.get_mut(event.task as usize) else { return };

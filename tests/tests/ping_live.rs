@@ -35,6 +35,7 @@ fn six_hops_away_every_probe_is_answered_in_both_families() {
             assert_eq!(reply["seq"], number);
             assert_eq!(reply["addr"], target);
             assert_eq!(reply["ttl"], 59);
+            assert_eq!(reply["rx_interface"], "src-r1");
         }
     }
 }

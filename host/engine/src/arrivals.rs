@@ -114,6 +114,7 @@ fn event_of(packet: &[u8], received: &Received, arrival: &Arrival) -> Event {
     Event {
         kind: EventKind::Packet,
         class: received.class as u8,
+        code: arrival.interface,
         at: arrival.at,
         from: mapped(received.from),
         ttl: received.ttl,

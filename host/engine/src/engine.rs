@@ -128,6 +128,8 @@ pub(crate) struct State<H> {
     /// Parameters of the task that begins; kept for its memory.
     pub(crate) params: Vec<u8>,
     pub(crate) statistics: Statistics,
+    /// Names of interfaces by their number, the first is 1.
+    pub(crate) interfaces: Vec<Box<str>>,
     /// Who wants to see packets.
     pub(crate) tap: Option<Tap>,
 }
@@ -182,6 +184,7 @@ impl<H> State<H> {
             news: News::default(),
             params: Vec::new(),
             statistics: Statistics::default(),
+            interfaces: Vec::new(),
             tap: None,
         }
     }
@@ -198,18 +201,12 @@ impl<H> State<H> {
     pub(crate) fn deliver(&mut self, task: TaskIndex, event: Event, payload: &[u8]) {
         let Some(entry) = self.tasks.get(task) else { return };
         let event = Event { task: entry.number, ..event };
-        let (now, wall) = (self.now, self.now.saturating_add_signed(self.wall_offset_ns));
+        let wall = self.now.saturating_add_signed(self.wall_offset_ns);
         let port = &mut self.ports[entry.port as usize];
-        if port.behind.is_empty() {
-            if port.port.push(&event, payload) {
-                return;
-            }
-            port.port.flush(now, wall);
-            if port.port.push(&event, payload) {
-                return;
-            }
+        if event.kind == EventKind::Packet && usize::from(event.code) > port.named {
+            port.name_interfaces(self.now, wall, &self.interfaces);
         }
-        port.put_behind(now, event, payload);
+        port.put(self.now, wall, event, payload);
     }
 
     /// Whether the kernel shall stamp the next departures.
@@ -325,6 +322,10 @@ impl<L: Link> Core<L> {
         self.state.now = now;
         self.state.compare_clocks(self.link.wall_of(now));
         self.state.recent.look(now);
+        let interfaces = self.link.interfaces();
+        if self.state.interfaces.len() < interfaces.len() {
+            self.state.interfaces = interfaces.to_vec();
+        }
         let goes_on = self.handle_commands();
         let state = &mut self.state;
         // First the departures: an answer may be in the ring already.

@@ -15,6 +15,7 @@ mod engine;
 mod flows;
 mod handle;
 mod identifiers;
+mod interfaces;
 mod link;
 mod output;
 mod pacing;

@@ -8,6 +8,7 @@ use sonde_packet::Protocol;
 
 use crate::{
     clock::Clock,
+    interfaces::Interfaces,
     route::{Lookup, Query, Router},
     sys::{
         Departure, Egress, Full, Guard, OpenError, Options, Poller, Received, Sockets, StampSource,
@@ -31,6 +32,8 @@ pub(crate) struct Arrival {
     pub(crate) checksum_not_ready: bool,
     /// Several segments that were merged.
     pub(crate) merged: bool,
+    /// Number of the interface it came in by, from 1: see [`Link::interfaces`]; 0 if not known.
+    pub(crate) interface: u8,
 }
 
 /// A local port that is ours, or why not.
@@ -49,6 +52,8 @@ pub(crate) trait Link {
     fn wall_of(&self, at: u64) -> u64;
     /// The way to a destination.
     fn lookup(&mut self, now: u64, query: &Query) -> Lookup;
+    /// Names of interfaces by their number, the first is 1; none is ever taken away.
+    fn interfaces(&self) -> &[Box<str>];
     /// Whether this machine has the address.
     fn is_local(&self, address: IpAddr) -> bool;
     /// Whether the address is a broadcast address here.
@@ -79,6 +84,7 @@ pub(crate) struct Kernel {
     sockets: Sockets,
     router: Router,
     clock: Clock,
+    interfaces: Interfaces,
     poller: Poller,
     tidied: u64,
     /// Something is in the error queues.
@@ -97,13 +103,19 @@ impl Kernel {
             sockets,
             router,
             clock: Clock::new(),
+            interfaces: Interfaces::default(),
             poller: Poller::new(),
             tidied: 0,
             has_errors: false,
             drops: (0, 0),
         };
-        kernel.sockets.ignore(&kernel.router.enslaved());
+        kernel.look_at_devices();
         Ok(kernel)
+    }
+
+    fn look_at_devices(&mut self) {
+        self.sockets.ignore(&self.router.enslaved());
+        self.interfaces.number_all(self.router.interface_names());
     }
 }
 
@@ -113,7 +125,7 @@ impl Link for Kernel {
     fn poll(&mut self) -> u64 {
         let now = self.clock.poll();
         if self.router.poll(now) {
-            self.sockets.ignore(&self.router.enslaved());
+            self.look_at_devices();
         }
         if now - self.tidied > 1_000_000_000 {
             self.tidied = now;
@@ -134,6 +146,10 @@ impl Link for Kernel {
 
     fn lookup(&mut self, now: u64, query: &Query) -> Lookup {
         self.router.lookup(now, query)
+    }
+
+    fn interfaces(&self) -> &[Box<str>] {
+        self.interfaces.names()
     }
 
     fn is_local(&self, address: IpAddr) -> bool {
@@ -170,7 +186,7 @@ impl Link for Kernel {
     }
 
     fn receive(&mut self, sink: &mut dyn FnMut(&[u8], &Arrival)) {
-        let clock = &self.clock;
+        let (clock, interfaces) = (&self.clock, &self.interfaces);
         self.sockets.receive(RECEIVE_BUDGET, |packet, received: &Received| {
             let at = clock.arrival(received.realtime);
             let source = if at.is_some() { received.source } else { StampSource::User };
@@ -179,6 +195,7 @@ impl Link for Kernel {
                 stamp: source.number(),
                 checksum_not_ready: received.checksum_not_ready,
                 merged: received.merged_octets != 0,
+                interface: interfaces.number(received.interface),
             };
             sink(packet, &arrival);
         });

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sonde_plugin_api::{
-    abi::{Action, Event},
+    abi::{Action, Event, EventKind, NO_TOKEN},
     port::{Lost, Port},
 };
 
@@ -64,6 +64,8 @@ pub(crate) struct PortState {
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
     pub(crate) leaving: bool,
+    /// So many interfaces has it been told the names of.
+    pub(crate) named: usize,
 }
 
 impl PortState {
@@ -80,6 +82,7 @@ impl PortState {
             tasks: 0,
             queued: Queued::default(),
             leaving: false,
+            named: 0,
         }
     }
 
@@ -88,8 +91,34 @@ impl PortState {
         Self::new(id, Box::new(Missing(reason)))
     }
 
+    /// Gives an event to the plugin, now or as soon as it has room.
+    #[inline]
+    pub(crate) fn put(&mut self, now: u64, wall: u64, event: Event, payload: &[u8]) {
+        if self.behind.is_empty() {
+            if self.port.push(&event, payload) {
+                return;
+            }
+            self.port.flush(now, wall);
+            if self.port.push(&event, payload) {
+                return;
+            }
+        }
+        self.put_behind(now, event, payload);
+    }
+
+    /// Says the names of interfaces that the plugin has not been told.
+    #[cold]
+    pub(crate) fn name_interfaces(&mut self, now: u64, wall: u64, names: &[Box<str>]) {
+        for name in names.get(self.named..).unwrap_or_default() {
+            self.named += 1;
+            let (kind, code) = (EventKind::Interface, self.named as u8);
+            let event = Event { kind, code, task: NO_TOKEN, ..Event::ZERO };
+            self.put(now, wall, event, name.as_bytes());
+        }
+    }
+
     /// Keeps an event for which there is no room.
-    pub(crate) fn put_behind(&mut self, now: u64, event: Event, payload: &[u8]) {
+    fn put_behind(&mut self, now: u64, event: Event, payload: &[u8]) {
         if self.behind.len() == MAX_BEHIND {
             self.behind_since = now;
         }
@@ -125,6 +154,7 @@ impl PortState {
         self.behind.clear();
         self.tasks = 0;
         self.queued = Queued::default();
+        self.named = 0;
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     marker::PhantomData,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use super::{
     combinators::{Until, until},
     flow::{Flow, FlowSpec, heard},
     head::{Handle, Head},
-    reply::Heard,
+    reply::{Heard, Reply},
     wall::WallTime,
 };
 use crate::{
@@ -102,6 +103,12 @@ impl<R: Rows> Ctx<R> {
     #[must_use]
     pub fn random_unit(&self) -> f64 {
         (self.head.random() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Name of the network interface of the host that `reply` came in by, where that is known.
+    #[must_use]
+    pub fn interface(&self, reply: &Reply) -> Option<Rc<str>> {
+        self.head.interface(reply.interface_number())
     }
 
     /// One more row of the result. The host has it for good: a failure later on does not take it

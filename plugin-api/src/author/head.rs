@@ -10,11 +10,13 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     ptr::NonNull,
+    rc::Rc,
     task::Waker,
 };
 
 use super::{
     Fail,
+    interfaces::Interfaces,
     queue::Queue,
     slots::{Slot, Slots, unless_root},
 };
@@ -79,6 +81,7 @@ pub(crate) struct Head {
     wall: Cell<u64>,
     current: Cell<Option<Current>>,
     random: Cell<u64>,
+    interfaces: Interfaces,
     pub(super) first: Slot,
     pub(super) rare: RefCell<Option<Box<Rare>>>,
     free: unsafe fn(NonNull<Self>),
@@ -137,6 +140,7 @@ pub(crate) struct Host<'a> {
     pub(crate) now: u64,
     pub(crate) wall: u64,
     pub(crate) out: &'a mut Out,
+    pub(crate) interfaces: &'a Interfaces,
 }
 
 /// Ends the delivery of an event, also when the poll unwinds: no pointer outlives it.
@@ -167,6 +171,7 @@ impl Head {
             wall: Cell::new(host.wall),
             current: Cell::new(None),
             random: Cell::new(seed),
+            interfaces: host.interfaces.clone(),
             first: Slot::numbered(0),
             rare: RefCell::new(None),
             free,
@@ -193,6 +198,11 @@ impl Head {
         let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
+    }
+
+    /// Name of the interface with this number.
+    pub(super) fn interface(&self, number: u8) -> Option<Rc<str>> {
+        self.interfaces.get(number)
     }
 
     /// Runs `f` with what tasks rarely need. It must be short and call nothing foreign: no waker,

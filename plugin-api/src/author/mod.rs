@@ -10,6 +10,7 @@ mod context;
 mod flow;
 mod full_view;
 mod head;
+mod interfaces;
 mod probe;
 mod queue;
 mod reply;
@@ -32,6 +33,7 @@ pub use self::{
 };
 pub(crate) use self::{
     head::Host,
+    interfaces::Interfaces,
     task::{End, Task},
 };
 use crate::{

@@ -79,6 +79,12 @@ impl Reply {
         Class::from_number(self.0.class)
     }
 
+    /// See [`super::Ctx::interface`].
+    #[inline]
+    pub(super) fn interface_number(&self) -> u8 {
+        self.0.code
+    }
+
     /// TTL or hop limit that it arrived with.
     #[inline]
     #[must_use]

@@ -153,6 +153,8 @@ row! {
         quoted_dst: Option<IpAddr>,
         /// MPLS labels in an ICMP error (RFC 4950).
         mpls: Vec<Label>,
+        /// Network interface of the host that the answer came in by.
+        rx_interface: Option<String>,
         /// Why a probe was not sent.
         error: Option<String>,
     }

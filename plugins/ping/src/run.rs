@@ -286,6 +286,7 @@ impl Session {
                 self.statistics.late += u32::from(reply.is_late());
             }
         }
+        row.rx_interface = self.ctx.interface(reply).map(|name| name.to_string());
         self.emit(number, if is_answer { RowKind::Reply } else { RowKind::Error }, row);
         if is_first {
             self.settle(number);

@@ -101,6 +101,7 @@ pub(crate) fn blank(name: ProbeName, flow: u16, round: u32) -> HopRow {
         round,
         rtt_ns: None,
         uncertainty_us: None,
+        rx_interface: None,
     }
 }
 

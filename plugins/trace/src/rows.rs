@@ -154,6 +154,8 @@ row! {
         rtt_ns: Option<u64> { unit: "ns" },
         /// How wrong the time of departure may be, microseconds.
         uncertainty_us: Option<f64> { unit: "us" },
+        /// Network interface of the host that the answer came in by.
+        rx_interface: Option<String>,
     }
 }
 

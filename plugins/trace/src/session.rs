@@ -273,7 +273,8 @@ impl Session {
     fn answer(&self, name: ProbeName, reply: &Reply, packet: &[u8]) -> Answer {
         let (plan, blank) = (&self.plan, self.blank(name));
         let sent = reading::Sent::new(plan, self.secret, &self.flow, name.number);
-        let row = reading::answer(&sent, blank, reply, packet);
+        let rx_interface = self.ctx.interface(reply).map(|name| name.to_string());
+        let row = HopRow { rx_interface, ..reading::answer(&sent, blank, reply, packet) };
         let meaning = reading::meaning(plan, reply);
         let is_zero_ttl = row.quoted_ttl == Some(0);
         Answer { row, sight: Sight { addr: reply.from(), meaning, is_zero_ttl } }

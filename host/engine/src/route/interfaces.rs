@@ -29,6 +29,8 @@ pub(super) struct Link {
     mtu6: u32,
     /// What it receives is received again by its master.
     enslaved: bool,
+    /// As the kernel keeps it: with zeros behind.
+    name: [u8; libc::IFNAMSIZ],
 }
 
 impl Link {
@@ -43,6 +45,10 @@ impl Link {
         let (mut master, mut virtual_routing) = (false, false);
         for attribute in &message.attributes {
             match attribute {
+                LinkAttribute::IfName(name) => {
+                    let octets = name.len().min(link.name.len());
+                    link.name[..octets].copy_from_slice(&name.as_bytes()[..octets]);
+                }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => master = *index != 0,
                 LinkAttribute::LinkInfo(infos) => {
@@ -100,6 +106,14 @@ impl Interfaces {
     /// A device, if there is one.
     pub(super) fn link(&self, index: u32) -> Option<&Link> {
         self.links.get(&index)
+    }
+
+    /// All devices with their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.links.iter().filter_map(|(index, link)| {
+            let name = link.name.split(|octet| *octet == 0).next()?;
+            Some((*index, std::str::from_utf8(name).ok()?))
+        })
     }
 
     /// Devices whose packets are received again by their master.

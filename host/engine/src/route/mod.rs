@@ -204,6 +204,11 @@ impl Router {
         self.tables.interfaces.enslaved()
     }
 
+    /// Devices with their names.
+    pub(crate) fn interface_names(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.tables.interfaces.names()
+    }
+
     /// Adds device and neighbour to a way.
     #[inline]
     fn complete(&mut self, now: u64, destination: IpAddr, way: Way) -> Lookup {

@@ -7,7 +7,7 @@ use sonde_packet::{
 };
 use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, NO_TOKEN, flags};
 
-use super::{BEGIN_NS, Sim, VIRTUAL};
+use super::{BEGIN_NS, Sim, VIRTUAL, plugin::INTERFACE};
 use crate::exchange::Entry;
 
 impl Sim {
@@ -78,6 +78,7 @@ impl Sim {
         let event = Event {
             kind: EventKind::Packet,
             class: received.class as u8,
+            code: INTERFACE.0,
             flags: bits,
             task,
             token: answered.map_or(NO_TOKEN, |answered| answered.token),

@@ -5,12 +5,15 @@ use std::{any::TypeId, collections::BTreeMap, marker::PhantomData, net::IpAddr, 
 use sonde_packet::Family;
 use sonde_plugin_api::{
     Method,
-    abi::{Batch, Event, InstanceBox, Out},
+    abi::{Batch, Event, EventKind, InstanceBox, NO_TOKEN, Out},
     descriptor::{Descriptor, MethodDescriptor},
     glue::{self, MethodEntry},
     params::ParamError,
     schema::Value,
 };
+
+/// Number and name of the interface that all packets come in by.
+pub(super) const INTERFACE: (u8, &str) = (1, "sim0");
 
 /// The methods of a plugin that has only one.
 struct Only<M>(PhantomData<M>);
@@ -32,7 +35,12 @@ pub(super) struct Plugin {
 impl Plugin {
     pub(super) fn loaded(instance: InstanceBox, descriptor: Descriptor) -> Self {
         let methods = descriptor.methods.into_iter().map(Rc::new).collect();
-        Self { instance, methods, kind: None, events: Vec::new(), octets: Vec::new() }
+        let (events, octets) = (Vec::new(), Vec::new());
+        let mut plugin = Self { instance, methods, kind: None, events, octets };
+        let named =
+            Event { kind: EventKind::Interface, code: INTERFACE.0, task: NO_TOKEN, ..Event::ZERO };
+        plugin.push(named, INTERFACE.1.as_bytes());
+        plugin
     }
 
     pub(super) fn of<M: Method>() -> Self {

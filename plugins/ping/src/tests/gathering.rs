@@ -53,6 +53,13 @@ fn routers_that_found_no_room_for_their_time_are_counted() {
 }
 
 #[test]
+fn an_answer_shows_the_interface_that_it_came_in_by_and_a_lost_probe_none() {
+    let rows = run_in(net().drop("target", [2]), ping(TARGET4, 2)).typed::<ReplyRow>("replies");
+    let interfaces: Vec<_> = rows.iter().map(|row| row.rx_interface.as_deref()).collect();
+    assert_eq!(interfaces, [Some("sim0"), None]);
+}
+
+#[test]
 fn a_timestamp_reply_shows_its_three_times() {
     let rows = run_in(net(), ping_by(IcmpTime, 1)).typed::<ReplyRow>("replies");
     let [originate, receive, transmit] =

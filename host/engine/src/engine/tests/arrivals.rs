@@ -224,3 +224,25 @@ fn a_wall_clock_set_by_ten_years_is_told_and_changes_no_difference() {
         assert_eq!(bench.ended()[0].clock_steps, []);
     }
 }
+
+#[test]
+fn a_plugin_is_told_the_name_of_an_interface_once_before_the_first_packet_of_it() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, LABEL_TOKEN | 5, flags::HEAR_ALL);
+    bench.core.link.interfaces = vec!["eth0".into(), "eth1".into()];
+    bench.turn();
+    assert_eq!(plugin.told(), []);
+    bench.interface = 2;
+    bench.receives(reply(7, 1));
+    bench.receives(reply(7, 1));
+    bench.turn();
+    let told = plugin.told();
+    let heard: Vec<_> = told.iter().map(|(event, _)| (event.kind, event.code)).collect();
+    let (named, packet) = (EventKind::Interface, EventKind::Packet);
+    assert_eq!(heard, [(named, 1), (named, 2), (packet, 2), (packet, 2)]);
+    assert_eq!((&*told[0].1, &*told[1].1), (&b"eth0"[..], &b"eth1"[..]));
+    // One of which nothing is known.
+    bench.interface = 0;
+    bench.receives(reply(7, 1));
+    bench.turn();
+    assert_eq!(plugin.told()[0].0.code, 0);
+}

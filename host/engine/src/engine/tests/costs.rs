@@ -67,6 +67,10 @@ impl Link for Mirror {
         })
     }
 
+    fn interfaces(&self) -> &[Box<str>] {
+        &[]
+    }
+
     fn is_local(&self, _address: IpAddr) -> bool {
         false
     }
@@ -102,7 +106,7 @@ impl Link for Mirror {
 
     fn receive(&mut self, sink: &mut dyn FnMut(&[u8], &Arrival)) {
         let (at, stamp) = (self.now, stamp::KERNEL);
-        let arrival = Arrival { at, stamp, checksum_not_ready: false, merged: false };
+        let arrival = Arrival { at, stamp, checksum_not_ready: false, merged: false, interface: 0 };
         for packet in self.answers.chunks_exact(OCTETS) {
             sink(packet, &arrival);
             self.received += 1;

@@ -61,6 +61,7 @@ pub(super) struct FakeLink {
     pub(super) arrivals: VecDeque<(Vec<u8>, Arrival)>,
     pub(super) stamps: VecDeque<(u64, u64, u8)>,
     pub(super) held: BTreeSet<u16>,
+    pub(super) interfaces: Vec<Box<str>>,
     next_port: u16,
 }
 
@@ -87,6 +88,10 @@ impl Link for FakeLink {
             mtu: 1500,
             egress: Egress::Raw { interface: 2 },
         }))
+    }
+
+    fn interfaces(&self) -> &[Box<str>] {
+        &self.interfaces
     }
 
     fn is_local(&self, address: IpAddr) -> bool {
@@ -261,6 +266,8 @@ pub(super) struct Bench {
     ports: u32,
     /// What is permitted to runs that begin.
     pub(super) permits: Permits,
+    /// Number of the one that packets come in by.
+    pub(super) interface: u8,
 }
 
 impl Bench {
@@ -281,7 +288,7 @@ impl Bench {
         let link = FakeLink { now: EPOCH, ..FakeLink::default() };
         let channels = (received, sent, Arc::default());
         let core = Core::new(link, config, 42, channels, -1);
-        Self { core, commands, outputs, ports: 0, permits: Permits::default() }
+        Self { core, commands, outputs, ports: 0, permits: Permits::default(), interface: 0 }
     }
 
     pub(super) fn plugin(&mut self) -> Plugin {
@@ -353,7 +360,13 @@ impl Bench {
 
     pub(super) fn receives(&mut self, packet: Vec<u8>) {
         let (at, stamp) = (self.core.link.now, stamp::KERNEL);
-        let arrival = Arrival { at, stamp, checksum_not_ready: false, merged: false };
+        let arrival = Arrival {
+            at,
+            stamp,
+            checksum_not_ready: false,
+            merged: false,
+            interface: self.interface,
+        };
         self.core.link.arrivals.push_back((packet, arrival));
     }
 
