@@ -69,10 +69,12 @@ fn beside_scamper(sonde: &Path, count: u32, rounds: usize) -> Result<(), String>
     let (file, sonde) = (list.path().display(), sonde.display());
     let ours =
         format!("{sonde} run trace --method UDP-paris --pps 10000 --format json --targets {file}");
-    let theirs = format!("scamper -p 10000 -c 'trace -P UDP-paris' -f {file}");
-    let mut best: [Option<Round>; 2] = [None, None];
+    let theirs =
+        |form: &str| format!("scamper -O {form} -p 10000 -c 'trace -P UDP-paris' -f {file}");
+    let commands = [ours, theirs("text"), theirs("json")];
+    let mut best = [const { None::<Round> }; 3];
     for _ in 0..rounds {
-        for (command, best) in [&ours, &theirs].into_iter().zip(&mut best) {
+        for (command, best) in commands.iter().zip(&mut best) {
             let round = Round::of(&lab, "src-r1", command)?;
             let is_better = |best: &Round| round.cpu_us_per_probe() < best.cpu_us_per_probe();
             if best.as_ref().is_none_or(is_better) {
@@ -80,15 +82,20 @@ fn beside_scamper(sonde: &Path, count: u32, rounds: usize) -> Result<(), String>
             }
         }
     }
-    let [Some(ours), Some(theirs)] = best else { return Err("no round".to_owned()) };
-    let found = [paths_of_records(&ours.timed.text)?, paths_of_scamper(&theirs.timed.text)];
+    let [Some(ours), Some(text), Some(json)] = best else { return Err("no round".to_owned()) };
+    let found = [
+        paths_of_records(&ours.timed.text)?,
+        paths_of_scamper(&text.timed.text),
+        paths_of_scamper_json(&json.timed.text)?,
+    ];
     // Whoever saw a hop saw the right one; an answer that was lost is a hop less in the count.
     for paths in &found {
         if let Some((target, hops)) = paths.iter().find(|(target, hops)| !is_drawn(target, hops)) {
             return Err(format!("{target}: {hops:?} is not the path that there is"));
         }
     }
-    for (name, round, paths) in [("sonde", &ours, &found[0]), ("scamper", &theirs, &found[1])] {
+    let rounds = [("sonde", &ours), ("scamper, text", &text), ("scamper, JSON as ours", &json)];
+    for ((name, round), paths) in rounds.into_iter().zip(&found) {
         let (wall_s, each) = (round.timed.wall_s, round.cpu_us_per_probe());
         let (rate, ratio) = (f64::from(count) / wall_s, each / ours.cpu_us_per_probe());
         let probes = round.probes;
@@ -133,6 +140,27 @@ fn paths_of_scamper(text: &str) -> Paths {
         }
     }
     paths
+}
+
+/// A hop of which no answer came is not there.
+fn paths_of_scamper_json(text: &str) -> Result<Paths, String> {
+    let mut paths = Paths::new();
+    for line in text.lines() {
+        let record: Value =
+            serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+        let Some(target) = record["dst"].as_str() else { continue };
+        let count = record["hop_count"].as_u64().unwrap_or_default().min(255) as usize;
+        let mut hops = vec!["*".to_owned(); count];
+        for hop in record["hops"].as_array().into_iter().flatten() {
+            let ttl = hop["probe_ttl"].as_u64().unwrap_or_default() as usize;
+            let place = ttl.checked_sub(1).and_then(|at| hops.get_mut(at));
+            if let (Some(place), Some(addr)) = (place, hop["addr"].as_str()) {
+                addr.clone_into(place);
+            }
+        }
+        paths.insert(target.to_owned(), hops);
+    }
+    Ok(paths)
 }
 
 /// Targets of the campaign, and how many of them at a time.

@@ -47,12 +47,14 @@ fn table(sonde: &Path, count: u32, pps: u32) -> Result<(), String> {
     let run = format!("{sonde} run ping -c 1 --pps {pps} --format json --targets {file}");
     let inline = format!("{run} --isolation inline");
     let fping = format!("fping -q -C 1 -r 0 -i {gap_ms} -f {file} 2>&1");
-    let scamper = format!("scamper -p {} -c 'ping -c 1' -f {file}", pps.min(10_000));
+    let scamper =
+        |form: &str| format!("scamper {form} -p {} -c 'ping -c 1' -f {file}", pps.min(10_000));
     let rivals = [
         ("sonde, worker process", run, "\"answered\":1,"),
         ("sonde, inline", inline, "\"answered\":1,"),
         ("fping", fping, " : "),
-        ("scamper", scamper, "1 packets received"),
+        ("scamper, text", scamper("-O text"), "1 packets received"),
+        ("scamper, JSON as ours", scamper("-O json"), "\"replies\":1,"),
     ];
     let rivals: Vec<_> = rivals.iter().filter(|(_, command, _)| is_installed(command)).collect();
     let mut best = vec![None::<Figure>; rivals.len()];
