@@ -6,6 +6,8 @@ use libfuzzer_sys::fuzz_target;
 #[allow(dead_code, reason = "the method uses what this does not")]
 #[path = "../../plugins/tracebox/src/grammar.rs"]
 mod grammar;
+#[path = "../../plugins/tracebox/src/token.rs"]
+mod token;
 
 fuzz_target!(|data: &[u8]| {
     let [choice, text @ ..] = data else { return };
@@ -19,6 +21,9 @@ fuzz_target!(|data: &[u8]| {
         Ok(spec) => {
             assert!(spec.options.len() <= 40 && spec.options.len() % 4 == 0);
             assert!(spec.flow_label <= 0xf_ffff);
+            assert!(spec.ip_options.len() <= 40);
+            let headers = spec.extension_headers.map_or(0, |(_, headers)| headers.len());
+            assert!(headers % 8 == 0 && headers <= 1024, "{headers}");
             assert!(spec.payload.is_none_or(|octets| (1..=512).contains(&octets.len())));
         }
         Err(error) => {

@@ -256,3 +256,67 @@ fn a_firewall_that_keeps_account_of_connections_is_found_behind_its_router() {
         assert_eq!(device(&run), "found 2-3", "{run}");
     }
 }
+
+/// What is said of who stops fragments, and of who puts them together.
+fn fragments(lab: &Lab, target: &str, arguments: &[&str]) -> [String; 2] {
+    let run = record(lab, target, &[&["--fragments", "1"], arguments].concat());
+    let rows = run["tables"]["devices"].as_array().unwrap();
+    ["fragment_filter", "reassembler"].map(|name| {
+        let row = rows.iter().find(|row| row["device"] == name).unwrap();
+        format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
+    })
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn fragments_that_a_router_stops_or_puts_together_are_found_there() {
+    const NOT_FOUND: &str = "not_found null-null";
+    let lab = lab();
+    for target in [TARGET4, TARGET6] {
+        for arguments in [&[][..], &["--udp", "1"]] {
+            let clean = fragments(&lab, target, arguments);
+            assert_eq!(clean, [NOT_FOUND, NOT_FOUND], "{target} {arguments:?}");
+        }
+    }
+    forwarding(&lab, "r2", "ip frag-off & 0x3fff != 0 drop\nexthdr frag exists drop");
+    for target in [TARGET4, TARGET6] {
+        let found = fragments(&lab, target, &["--attempts", "2"]);
+        assert_eq!(found, ["found 2-3", NOT_FOUND], "{target}");
+    }
+    // Who keeps account of connections needs whole packets, before it looks at the TTL.
+    forwarding(&lab, "r2", "ct state new counter");
+    for target in [TARGET4, TARGET6] {
+        assert_eq!(fragments(&lab, target, &[]), [NOT_FOUND, "found 1-2"], "{target}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn options_of_ip_are_found_changed_where_a_router_does_it() {
+    let lab = lab();
+    for (target, probe) in [
+        (TARGET4, "IP/TCP/RR"),
+        (TARGET4, "IP/UDP/IPTS(slots=9)"),
+        (TARGET4, "IP/TCP/RTRALERT/IPOPTION(kind=30,data=0102)"),
+        (TARGET6, "IPV6/TCP/DSTOPT(kind=30,data=0102)"),
+        (TARGET6, "IPV6/UDP/HOPOPT/DSTOPT"),
+    ] {
+        let udp = if probe.contains("UDP") { "1" } else { "0" };
+        let run = record(&lab, target, &["--probe", probe, "--udp", udp]);
+        assert_eq!(intervals(&run), Vec::<String>::new(), "{probe}: {run}");
+        assert_eq!((&run["stop"], changes(&run).len()), (&"reached".into(), 5), "{probe}: {run}");
+    }
+    // Words change places in IPv4, so that the checksum of the header stays right.
+    forwarding(
+        &lab,
+        "r2",
+        "ip hdrlength 7 @nh,176,32 set 0x03040102\nip6 nexthdr 60 @nh,352,16 set 0x0304",
+    );
+    for (target, probe, field) in [
+        (TARGET4, "IP/TCP/IPOPTION(kind=30,data=01020304)", "IP::Options::30"),
+        (TARGET6, "IPV6/TCP/DSTOPT(kind=30,data=0102)", "IPv6::DestinationOptions"),
+    ] {
+        let run = record(&lab, target, &["--probe", probe]);
+        assert_eq!(intervals(&run), [format!("{field} changed 2-3")], "{run}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What may be sent on a flow: what is of it, and nothing that could be taken for somebody else's.
 //!
-//! A packet of a flow has its addresses, protocol and local identifier. Beside it a method may send
+//! A packet of a flow has its addresses, protocol and local identifier; a fragment behind the first has no identifier,
+//! and need not have one. Beside it a method may send
 //! an ICMP error about what the peer sent to the flow, as a host or router does whose link has a
 //! smaller MTU: such an error goes to the sender of the packet that it quotes, and to nobody else. What
 //! networks may take amiss, options of IP and an error in a router's name, is for those alone whom the
@@ -11,7 +12,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Family, FlowKey, IpHeader, Quote, classify, mapped, protocol};
+use crate::{Family, FlowKey, IpHeader, Protocol, Quote, classify, mapped, protocol};
 
 /// Octets of an ICMP error; the IPv6 figure is the smallest MTU.
 const MAX_ERROR_V4: usize = 576;
@@ -59,10 +60,14 @@ pub fn check_own(packet: &[u8], key: &FlowKey, permits: Permits) -> Result<(), N
     if header.total_octets != packet.len() {
         return Err(NotOwn::Malformed);
     }
-    let is_own = match what(packet, &header) {
-        Icmp::Steering => false,
-        Icmp::Error => is_error_of(packet, &header, key),
-        Icmp::Other => FlowKey::of_probe(packet).as_ref() == Some(key),
+    let is_own = if header.has_transport() {
+        match what(packet, &header) {
+            Icmp::Steering => false,
+            Icmp::Error => is_error_of(packet, &header, key),
+            Icmp::Other => FlowKey::of_probe(packet).as_ref() == Some(key),
+        }
+    } else {
+        is_later_part(&header, key)
     };
     if !is_own {
         return Err(NotOwn::OtherFlow);
@@ -74,6 +79,13 @@ pub fn check_own(packet: &[u8], key: &FlowKey, permits: Permits) -> Result<(), N
         return Err(NotOwn::Options);
     }
     Ok(())
+}
+
+/// A fragment behind the first shows no identifier; that of the first decides whose packet it becomes part of.
+fn is_later_part(header: &IpHeader, key: &FlowKey) -> bool {
+    mapped(header.source) == key.local_address
+        && mapped(header.destination) == key.remote_address
+        && Protocol::from_number(header.protocol) == Some(key.protocol)
 }
 
 fn has_options(packet: &[u8], header: &IpHeader) -> bool {
@@ -259,6 +271,36 @@ mod tests {
                 let permits = Permits { ip_options: true, ..Permits::default() };
                 assert_eq!(check_own(packet, &key, permits), Ok(()));
                 assert_eq!(check_own(packet, &key, Permits::default()), Err(NotOwn::Options));
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_fragment_is_of_the_flow_by_addresses_and_protocol() {
+        let part = |source: &str, destination: &str, protocol: u8| {
+            let mut packet = build(source, destination, Transport::Other { protocol });
+            if source.contains(':') {
+                packet.splice(40..40, [protocol, 0, 0, 16, 0, 0, 0, 1]);
+                packet[6] = 44;
+                let octets = packet.len() as u16 - 40;
+                packet[4..6].copy_from_slice(&octets.to_be_bytes());
+            } else {
+                packet[6..8].copy_from_slice(&[0, 2]);
+            }
+            packet
+        };
+        for (own, peer, other) in ENDS {
+            let transport = Transport::Udp { source_port: 40_000, destination_port: 53 };
+            let key = FlowKey::of_probe(&build(own, peer, transport)).unwrap();
+            assert_eq!(check_own(&part(own, peer, 17), &key, Permits::default()), Ok(()));
+            // In another name it is nobody's, whatever is permitted.
+            for foreign in [
+                part(own, peer, 6),
+                part(own, other, 17),
+                part(other, peer, 17),
+                part(peer, own, 17),
+            ] {
+                assert_eq!(check_own(&foreign, &key, Permits::ALL), Err(NotOwn::OtherFlow));
             }
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! A field is compared only where all its octets are quoted; otherwise it is unknown, never unchanged.
 
-use sonde_plugin_api::packet::{IpHeader, protocol};
+use sonde_plugin_api::packet::{Family, IpHeader, protocol};
 
 use crate::{
     fields::{Field, IPV4, IPV6, TCP_BEHIND, TCP_FIRST, UDP},
-    option_names,
+    option_names::{self, EXTENSION_HEADERS, IP_OPTIONS, TCP_OPTIONS},
     rows::Change,
 };
 
@@ -55,6 +55,7 @@ pub(crate) fn compare(sent: &[u8], quoted: &[u8]) -> Comparison {
         found.has_transport = seen.len() >= 8;
     }
     found.fields(network, sent, quoted);
+    found.network_options(sent, &ours, quoted, theirs.as_ref());
     found.tos = tos(sent).zip(tos(quoted));
     found
 }
@@ -89,13 +90,15 @@ impl Comparison {
     /// TCP options, by kind: order and padding do not count.
     fn options(&mut self, sent: &[u8], quoted: &[u8]) {
         let Some(seen) = option_area(quoted) else {
-            self.unknown.push("TCP::Options".to_owned());
+            self.unknown.push(TCP_OPTIONS.to_owned());
             return;
         };
         self.has_transport = true;
         let (sent, _) = options(option_area(sent).unwrap_or_default());
         let (seen, is_malformed) = options(seen);
-        self.option_lists(&sent, &seen);
+        self.option_lists(&sent, &seen, |kind, content| {
+            format!("{TCP_OPTIONS}::{}", option_names::tcp(kind, content))
+        });
         if is_malformed {
             self.modifications.push(Modification {
                 field: "TCP::Options::malformed".to_owned(),
@@ -107,16 +110,55 @@ impl Comparison {
         }
     }
 
-    fn option_lists(&mut self, sent: &[(u8, &[u8])], seen: &[(u8, &[u8])]) {
+    /// Options of IPv4 and extension headers of IPv6, by kind too.
+    fn network_options(
+        &mut self,
+        sent: &[u8],
+        ours: &IpHeader,
+        quoted: &[u8],
+        theirs: Option<&IpHeader>,
+    ) {
+        let is_v4 = ours.family() == Family::V4;
+        let (of_all, list): (_, for<'a> fn(&'a [u8], &IpHeader) -> Options<'a>) = if is_v4 {
+            (IP_OPTIONS, |packet, header| options(&packet[header.options.clone()]).0)
+        } else {
+            (EXTENSION_HEADERS, extension_headers)
+        };
+        let whole = theirs.filter(|it| it.family() == ours.family());
+        let whole = whole.filter(|it| is_v4 || !option_names::is_extension_header(it.protocol));
+        let Some(theirs) = whole else { return self.unknown.push(of_all.to_owned()) };
+        self.option_lists(&list(sent, ours), &list(quoted, theirs), |kind, _| {
+            if is_v4 {
+                format!("{IP_OPTIONS}::{}", option_names::ipv4(kind))
+            } else {
+                option_names::extension_header(kind)
+            }
+        });
+        // What routers are asked to fill in: it grows from hop to hop.
+        for it in &mut self.modifications {
+            let gathers = ["RecordRoute", "Timestamp"].map(|name| format!("{IP_OPTIONS}::{name}"));
+            if it.change == Change::Changed && gathers.contains(&it.field) {
+                let (sent, seen) = (it.sent.as_deref().unwrap_or(""), it.seen.as_deref());
+                // The pointer comes first, and goes up.
+                let goes_on =
+                    |seen: &str| seen.len() == sent.len() && seen.get(..2) > sent.get(..2);
+                it.is_expected = seen.is_some_and(goes_on);
+            }
+        }
+    }
+
+    fn option_lists(
+        &mut self,
+        sent: &[(u8, &[u8])],
+        seen: &[(u8, &[u8])],
+        name: impl Fn(u8, Option<&str>) -> String,
+    ) {
         let find = |list: &[(u8, &[u8])], kind: u8| {
             list.iter().find(|option| option.0 == kind).map(|option| hex(option.1))
         };
         let mut note = |kind: u8, change: Change, before: Option<String>, after: Option<String>| {
             self.modifications.push(Modification {
-                field: format!(
-                    "TCP::Options::{}",
-                    option_names::name(kind, after.as_deref().or(before.as_deref()))
-                ),
+                field: name(kind, after.as_deref().or(before.as_deref())),
                 change,
                 sent: before,
                 seen: after,
@@ -151,7 +193,9 @@ impl Comparison {
         };
         let mut found = Self::default();
         if let (Some(sent), Some(seen)) = (area(probe), area(answer)) {
-            found.option_lists(&options(&sent).0, &options(&seen).0);
+            found.option_lists(&options(&sent).0, &options(&seen).0, |kind, content| {
+                format!("{TCP_OPTIONS}::{}", option_names::tcp(kind, content))
+            });
         }
         found
     }
@@ -163,8 +207,27 @@ fn option_area(transport: &[u8]) -> Option<&[u8]> {
     transport.get(20..end.max(20))
 }
 
+/// Kinds with their content.
+type Options<'a> = Vec<(u8, &'a [u8])>;
+
+/// The extension headers of an IPv6 packet by their numbers, without the number of the next one.
+fn extension_headers<'a>(packet: &'a [u8], header: &IpHeader) -> Options<'a> {
+    let (mut found, mut at) = (Vec::new(), 40);
+    for kind in header.extensions(packet) {
+        let octets = match (kind, packet.get(at + 1)) {
+            (protocol::FRAGMENT, _) => 8,
+            (_, Some(eights)) => 8 + usize::from(*eights) * 8,
+            (_, None) => break,
+        };
+        let Some(content) = packet.get(at + 2..at + octets) else { break };
+        found.push((kind, content));
+        at += octets;
+    }
+    found
+}
+
 /// Kinds with their content, without fillers; and whether the list makes no sense from some point on.
-fn options(mut area: &[u8]) -> (Vec<(u8, &[u8])>, bool) {
+fn options(mut area: &[u8]) -> (Options<'_>, bool) {
     let mut found = Vec::new();
     while let [kind, rest @ ..] = area {
         match (kind, rest.first().map(|octets| usize::from(*octets))) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::{
     compare::{Comparison, Modification},
+    option_names::list_of,
     rows::{Change, IntervalRow, Meaning},
 };
 
@@ -20,9 +21,8 @@ pub(crate) struct Told {
 impl Told {
     fn knows(&self, field: &str) -> bool {
         // Of options that are not quoted only their being unknown is noted.
-        let is_option = field.starts_with("TCP::Options::");
-        let unknown = &self.comparison.unknown;
-        !unknown.iter().any(|it| it == field || is_option && it == "TCP::Options")
+        let list = list_of(field);
+        !self.comparison.unknown.iter().any(|it| it == field || Some(it.as_str()) == list)
     }
 
     fn shows(&self, field: &str, change: Change) -> bool {
@@ -71,7 +71,7 @@ fn meaning(modification: &Modification, tos: Option<(u8, u8)>) -> Option<Meaning
         }),
         "DiffServicesCP" => tos.map(|(_, seen)| mark(seen >> 2)),
         "SourceAddr" | "DestAddr" | "SPort" | "DPort" => Some(Meaning::Translated),
-        _ if !field.starts_with("TCP::Options::") => None,
+        _ if list_of(field).is_none() => None,
         _ if *change == Change::Removed => Some(Meaning::Stripped),
         // Of one width, so their order is that of the numbers.
         "MSS" if *change == Change::Changed && seen < sent => Some(Meaning::Clamped),

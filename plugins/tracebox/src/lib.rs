@@ -16,6 +16,7 @@ mod option_names;
 mod params;
 mod rows;
 mod run;
+mod token;
 mod views;
 
 use sonde_plugin_api::prelude::*;
@@ -31,6 +32,8 @@ impl Method for Tracebox {
         "Detal et al. 2013, Malone and Luckie 2007, RFC 792, 1812, 4443, 4884";
     /// The reset of a connection that was opened half.
     const PARTING_PACKETS: u16 = 1;
+    /// Without it probes with options of IP are refused.
+    const WANTS: &'static [Need] = &[Need::IpOptions];
 
     type Params = params::TraceboxParams;
     type Row = rows::TraceboxRow;

@@ -14,8 +14,8 @@ params! {
         dport: u16 = 80 => "scamper.tracebox.dport" { alias: "destination-port", short: 'd' },
         /// Source port; 0 lets the host choose.
         sport: u16 = 0 => "scamper.tracebox.sport" { alias: "source-port" },
-        /// The probe, such as IP/TCP/MSS(1460)/ECE: the protocols, then what they carry.
-        probe: Option<String> => "scamper.tracebox.probe" { max_length: 256, short: 'p' },
+        /// The probe, such as IP/TCP/MSS(1460)/ECE/TS(value=1,echo=2): the protocols, then what they carry.
+        probe: Option<String> => "scamper.tracebox.probe" { max_length: 1200, short: 'p' },
         /// Also say what the changed fields hold.
         values: bool = false => "scamper.tracebox.values" { short: 'v' },
         /// How long to wait for an answer; 0 is 3 s.
@@ -33,5 +33,8 @@ params! {
         /// Look for a device that keeps account of connections: open one half, and send along the path what is
         /// part of it and what is not.
         stateful: bool = false => "scamper.tracebox.stateful",
+        /// Look for devices that stop fragments or put them together: send the probe along the path again, whole and in
+        /// two parts.
+        fragments: bool = false => "scamper.tracebox.fragments",
     }
 }

@@ -87,6 +87,10 @@ choices! {
         Proxy = "proxy",
         /// It keeps account of connections, and stops what is part of none.
         Stateful = "stateful",
+        /// It stops fragments.
+        FragmentFilter = "fragment_filter",
+        /// It puts fragments together.
+        Reassembler = "reassembler",
     }
 }
 

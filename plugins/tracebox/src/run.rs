@@ -1,6 +1,7 @@
 //! A run: one probe at a time, hop after hop, until somebody says that it ends.
 
 mod devices;
+mod fragments;
 
 use sonde_plugin_api::{
     packet::{Depth, Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol, tcp},
@@ -79,7 +80,7 @@ impl Session {
         payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());
         Ok(Self {
             ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
-            sequence: ctx.random(),
+            sequence: spec.sequence.unwrap_or_else(|| ctx.random()),
             dport: if params.dport == 0 { 80 } else { params.dport },
             ctx,
             params,
@@ -153,6 +154,13 @@ impl Session {
                 self.ctx.emit(row?);
             }
         }
+        if self.params.fragments {
+            let ctx = self.ctx.clone();
+            let work = Box::pin(fragments::look(self, answered));
+            for row in ctx.until_interrupted(work).await.transpose()?.into_iter().flatten() {
+                self.ctx.emit(row);
+            }
+        }
         let rows = intervals(&self.told);
         let modifications = rows.len() as u32;
         for row in rows {
@@ -175,8 +183,12 @@ impl Session {
     /// The probe, to the last octet.
     fn packet(&self, ttl: u8) -> Result<Vec<u8>, Fail> {
         let spec = &self.spec;
-        let (sequence, flags) = (self.sequence, spec.flags);
-        self.shaped(ttl, Shape { sequence, acknowledgement: 0, flags }, self.ip_id, spec)
+        self.shaped(ttl, self.shape(), self.ip_id, spec)
+    }
+
+    fn shape(&self) -> Shape {
+        let Spec { acknowledgement, flags, .. } = self.spec;
+        Shape { sequence: self.sequence, acknowledgement, flags }
     }
 
     /// A segment of the probe's flow without options or payload.
@@ -197,10 +209,11 @@ impl Session {
                 acknowledgement: shape.acknowledgement,
                 flags: shape.flags,
                 window: spec.window.unwrap_or(65_535),
-                urgent: 0,
+                urgent: spec.urgent,
                 options: &spec.options,
             })
         };
+        let headers = spec.extension_headers.as_ref();
         let packet = Packet {
             ip: Ip {
                 ttl,
@@ -208,6 +221,8 @@ impl Session {
                 identification: ip_id,
                 dont_fragment: spec.dont_fragment,
                 flow_label: spec.flow_label,
+                options: &spec.ip_options,
+                extension_headers: headers.map(|(first, all)| (*first, all.as_slice())),
                 ..Ip::plain(self.flow.source, self.flow.peer)
             },
             transport,
@@ -223,6 +238,16 @@ impl Session {
 
     /// Sends a probe until it is answered, and how many that took.
     async fn ask(&mut self, ttl: u8, probe: &[u8]) -> Result<(Option<Answer>, u8), Fail> {
+        self.ask_in_parts(ttl, probe, None).await
+    }
+
+    /// As [`Session::ask`], with what follows the probe each time it is sent.
+    async fn ask_in_parts(
+        &mut self,
+        ttl: u8,
+        probe: &[u8],
+        rest: Option<&[u8]>,
+    ) -> Result<(Option<Answer>, u8), Fail> {
         let wait = match self.params.wait {
             Duration::ZERO => Duration::from_secs(3),
             wait => wait,
@@ -232,6 +257,9 @@ impl Session {
             let label = u32::from(ttl) << 8 | u32::from(attempt);
             self.sent += 1;
             self.flow.launch(label, Probe::raw(probe), wait);
+            if let Some(rest) = rest {
+                self.flow.send_stamped(Probe::raw(rest)).await?;
+            }
             loop {
                 let heard = self.flow.next_with(|heard, packet| {
                     (heard.label, heard.outcome.clone(), Box::<[u8]>::from(packet))
@@ -249,11 +277,23 @@ impl Session {
                     Outcome::Reply(_) => {}
                     Outcome::Timeout { .. } if is_it => break,
                     Outcome::Timeout { .. } => {}
-                    Outcome::Unsent(reason) => return Err(reason.into()),
+                    Outcome::Unsent(reason) => return Err(self.not_sent(probe, reason)),
                 }
             }
         }
         Ok((None, attempts))
+    }
+
+    /// Why a probe did not leave, and what an operator could do about it.
+    fn not_sent(&self, probe: &[u8], reason: NotSent) -> Fail {
+        let is_plain = self.spec.ip_options.is_empty() && self.spec.extension_headers.is_none();
+        if !reason.refused_by_policy || is_plain {
+            return reason.into();
+        }
+        let octets = probe.len();
+        Fail::new(format!(
+            "a probe of {octets} octets with options of IP was {reason}; an operator permits them by ip_options"
+        ))
     }
 
     /// Something of the probe that nobody can guess came back, and it is whole.
@@ -274,14 +314,14 @@ impl Session {
             class if class.is_error() => {
                 let Some(quote) = reply.quote(packet) else { return false };
                 let quoted = packet.get(quote.range).unwrap_or_default();
-                let same = |range: std::ops::Range<usize>| {
-                    quoted.get(range.clone()).is_some_and(|seen| Some(seen) == probe.get(range))
-                };
-                if self.flow.peer.is_ipv4() {
-                    same(4..6) || same(24..28) || same(26..28) || self.is_rewritten(quoted)
-                } else {
-                    same(44..48) || self.is_rewritten(quoted)
-                }
+                // Of an error about the time for putting fragments together nothing is to be learned here.
+                let is_of_ttl = reply.class() != Class::TimeExceeded || reply.icmp_code() == 0;
+                let is_known = brings_back(probe, quoted, Part::Identification)
+                    || brings_back(probe, quoted, Part::Transport(4..8))
+                    // A checksum where the sequence number ends, for UDP.
+                    || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
+                    || self.is_rewritten(quoted);
+                is_of_ttl && is_known
             }
             _ => false,
         }
@@ -297,14 +337,9 @@ impl Session {
     }
 
     /// Whether what came back tells that it is the probe's own answer, and no guess.
-    fn quality(&self, probe: &[u8], quoted: &[u8]) -> Certainty {
-        let same = |range: std::ops::Range<usize>| {
-            quoted.get(range.clone()).is_some_and(|seen| Some(seen) == probe.get(range))
-        };
-        let is_exact = match self.flow.peer.is_ipv4() {
-            true => same(4..6) || same(24..28),
-            false => same(44..48),
-        };
+    fn quality(probe: &[u8], quoted: &[u8]) -> Certainty {
+        let is_exact = brings_back(probe, quoted, Part::Identification)
+            || brings_back(probe, quoted, Part::Transport(4..8));
         if is_exact { Certainty::Exact } else { Certainty::Weak }
     }
 
@@ -362,7 +397,7 @@ impl Session {
         row.icmp_type = Some(reply.icmp_type());
         row.icmp_code = Some(reply.icmp_code());
         row.quoted_octets = u16::try_from(quoted.len()).ok();
-        row.certainty = Some(self.quality(probe, quoted));
+        row.certainty = Some(Self::quality(probe, quoted));
         row.quote_class = Some(class(quote.depth));
         row.ip_checksum_good = checksums::header(quoted);
         row.checksum = checksums::transport(probe, quoted);
@@ -399,6 +434,31 @@ impl Session {
             let _ = self.flow.send_stamped(reset).await;
         }
     }
+}
+
+/// A part of a packet that nobody can guess.
+enum Part {
+    /// Of IPv4 alone.
+    Identification,
+    /// Octets of the transport.
+    Transport(std::ops::Range<usize>),
+}
+
+/// Whether a quote shows this part of the probe, wherever it stands there: options may be gone.
+fn brings_back(probe: &[u8], quoted: &[u8], part: Part) -> bool {
+    let Part::Transport(range) = part else {
+        // There even where the rest of the header is not.
+        let is_v4 = probe.first().is_some_and(|first| first >> 4 == 4);
+        return is_v4 && quoted.get(4..6).is_some_and(|seen| Some(seen) == probe.get(4..6));
+    };
+    let (Ok(ours), Ok(theirs)) = (IpHeader::parse(probe), IpHeader::parse(quoted)) else {
+        return false;
+    };
+    let behind = |packet: &[u8], header: &IpHeader| {
+        packet.get(header.header_octets..)?.get(range.clone()).map(<[u8]>::to_vec)
+    };
+    let sent = behind(probe, &ours);
+    sent.is_some() && sent == behind(quoted, &theirs)
 }
 
 /// A SYN/ACK came.

@@ -4,6 +4,8 @@ use sonde_testkit::{Middlebox, Net, Run, Sim, Verdict, Way, json};
 
 use crate::{METHODS, Tracebox, params::TraceboxParams};
 
+mod network_layer;
+
 const TARGET4: &str = "198.51.100.9";
 const TARGET6: &str = "2001:db8:9::9";
 const SEED_PROBE: &str = "IP/TCP/MSS(1460)/ECE/CE/MPCAPABLE";

@@ -96,6 +96,7 @@ fn devices() -> Capability {
     chosen("tracebox-devices-{ip}")
         .parameter("scamper.tracebox.proxy", Constraint::boolean())
         .parameter("scamper.tracebox.stateful", Constraint::boolean())
+        .parameter("scamper.tracebox.fragments", Constraint::boolean())
         .table("devices")
         .column("scamper.tracebox.device", "device")
         .column("scamper.tracebox.device.verdict", "verdict")

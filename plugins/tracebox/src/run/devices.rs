@@ -20,14 +20,14 @@ use crate::{
 const OUTSIDE: u32 = 1 << 30;
 
 /// A hop that answered.
-type Place = (u8, IpAddr);
+pub(super) type Place = (u8, IpAddr);
 
-fn row(device: Device, verdict: Verdict) -> DeviceRow {
+pub(super) fn row(device: Device, verdict: Verdict) -> DeviceRow {
     let (after_ttl, after_addr, first_ttl, first_addr) = (None, None, None, None);
     DeviceRow { device, verdict, after_ttl, after_addr, first_ttl, first_addr }
 }
 
-fn found(device: Device, after: Option<Place>, first: Place) -> DeviceRow {
+pub(super) fn found(device: Device, after: Option<Place>, first: Place) -> DeviceRow {
     DeviceRow {
         after_ttl: Some(after.map_or(0, |place| place.0)),
         after_addr: after.map(|place| place.1),

@@ -1,0 +1,235 @@
+//! Options of IPv4, extension headers of IPv6, and fragments.
+
+use sonde_plugin_api::{
+    packet::{Family, IpHeader, protocol},
+    prelude::*,
+};
+use sonde_testkit::{Middlebox, Run, Sim, Verdict, Way};
+
+use super::{TARGET4, TARGET6, changes, intervals, net, run_in, tracebox};
+use crate::{Tracebox, compare::compare, params::TraceboxParams};
+
+fn probing(target: &str, probe: &str) -> TraceboxParams {
+    TraceboxParams { probe: Some(probe.to_owned()), ..tracebox(target) }
+}
+
+/// The IP header without options and extension headers, of a packet that is so long and no fragment.
+fn plain(packet: &[u8], header: &IpHeader, octets: usize) -> Vec<u8> {
+    let mut ip = packet[..header.options.start].to_vec();
+    if header.family() == Family::V4 {
+        ip[0] = 0x45;
+        ip[2..4].copy_from_slice(&(octets as u16 + 20).to_be_bytes());
+        ip[6..8].fill(0);
+        ip[10..12].fill(0);
+        let sum = sonde_plugin_api::packet::checksum::sum(&ip, 0);
+        let sum = sonde_plugin_api::packet::checksum::finish(sum);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        ip[4..6].copy_from_slice(&(octets as u16).to_be_bytes());
+        ip[6] = header.protocol;
+    }
+    ip
+}
+
+/// Takes out options of IPv4 and extension headers of IPv6.
+struct Stripper;
+
+impl Middlebox for Stripper {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        if way == Way::There {
+            let header = IpHeader::parse(packet).unwrap();
+            let data = packet.split_off(header.header_octets);
+            *packet = [plain(packet, &header, data.len()), data].concat();
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn options_of_ip_arrive_unchanged_on_a_clean_path_and_are_missed_behind_who_strips_them() {
+    for (target, probe, usual, stripped) in [
+        (
+            TARGET4,
+            "IP/TCP/RTRALERT",
+            "IP::TTL IP::Checksum",
+            "IP::IHL IP::Length IP::TTL IP::Checksum -IP::Options::RouterAlert",
+        ),
+        (
+            TARGET4,
+            "IP/TCP/IPOPTION(kind=30,data=0102)",
+            "IP::TTL IP::Checksum",
+            "IP::IHL IP::Length IP::TTL IP::Checksum -IP::Options::30",
+        ),
+        (
+            TARGET6,
+            "IPV6/TCP/DSTOPT(kind=30,data=0102)",
+            "IPv6::HopLimit",
+            "IPv6::PayloadLength IPv6::NextHeader IPv6::HopLimit -IPv6::DestinationOptions",
+        ),
+        (
+            TARGET6,
+            "IPV6/TCP/HOPOPT/DSTOPT",
+            "IPv6::HopLimit",
+            "IPv6::PayloadLength IPv6::NextHeader IPv6::HopLimit -IPv6::HopByHopOptions -IPv6::DestinationOptions",
+        ),
+    ] {
+        let clean = run_in(net(), probing(target, probe));
+        assert_eq!(changes(&clean)[..3], ["", usual, usual], "{probe}\n{clean}");
+        assert_eq!((clean.stop.as_str(), intervals(&clean).len()), ("reached", 0), "{clean}");
+        let run = run_in(net().middlebox("r1", Stripper), probing(target, probe));
+        assert_eq!(changes(&run)[..3], ["", stripped, stripped], "{probe}\n{run}");
+        let rows = run.table("intervals");
+        let row = rows.iter().find(|row| row["change"] == "removed").unwrap();
+        assert_eq!((&row["after_ttl"], &row["first_ttl"]), (&1.into(), &2.into()), "{run}");
+        assert_eq!(row["meaning"], "stripped", "{run}");
+    }
+}
+
+/// Puts an option of IPv4, or a header with options for the destination, into what passes.
+struct Inserter;
+
+impl Middlebox for Inserter {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = IpHeader::parse(packet).unwrap();
+        if way == Way::There && header.family() == Family::V6 {
+            packet.splice(40..40, [packet[6], 0, 1, 4, 0, 0, 0, 0]);
+            packet[6] = protocol::DESTINATION_OPTIONS;
+            let octets = packet.len() as u16 - 40;
+            packet[4..6].copy_from_slice(&octets.to_be_bytes());
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn an_extension_header_that_was_put_in_is_added() {
+    let run = run_in(net().middlebox("r1", Inserter), tracebox(TARGET6));
+    let expected = "IPv6::PayloadLength IPv6::NextHeader IPv6::HopLimit +IPv6::DestinationOptions";
+    assert_eq!(changes(&run)[..3], ["", expected, expected], "{run}");
+}
+
+#[test]
+fn a_recorded_route_grows_from_hop_to_hop_by_nature() {
+    for probe in ["IP/TCP/RR(5)", "IP/TCP/IPTS(slots=5)"] {
+        let run = run_in(net(), probing(TARGET4, probe));
+        let name = if probe.contains("RR") { "RecordRoute" } else { "Timestamp" };
+        let usual = format!("IP::TTL IP::Checksum IP::Options::{name}");
+        assert_eq!(changes(&run)[..3], ["", &usual, &usual], "{run}");
+        assert_eq!((run.stop.as_str(), intervals(&run).len()), ("reached", 0), "{run}");
+    }
+}
+
+#[test]
+fn what_of_the_options_is_not_quoted_is_unknown_and_not_removed() {
+    for (target, probe, cut, unknown) in [
+        (TARGET4, "IP/TCP/RR", 40, "IP::Options"),
+        (TARGET6, "IPV6/TCP/HOPOPT", 44, "IPv6::ExtensionHeaders"),
+    ] {
+        let run = run_in(net(), probing(target, probe));
+        let sent = run.exchange().sent().next().unwrap();
+        let told = compare(sent, &sent[..cut]);
+        assert!(told.unknown.iter().any(|it| it == unknown), "{told:?}");
+        assert_eq!(told.modifications, []);
+        assert!(compare(sent, sent).unknown.is_empty());
+    }
+}
+
+#[test]
+fn options_that_are_not_permitted_are_refused_and_said_to_be() {
+    let sim = Sim::new(net(), 1).forbid(Need::IpOptions);
+    let run = sim.run::<Tracebox>(probing(TARGET4, "IP/TCP/RR"));
+    assert_eq!(run.counters.sent, 0, "{run}");
+    assert!(format!("{:?}", run.status).contains("ip_options"), "{:?}", run.status);
+}
+
+/// What is said of both devices.
+fn devices(run: &Run) -> [String; 2] {
+    let rows = run.table("devices");
+    ["fragment_filter", "reassembler"].map(|name| {
+        let row = rows.iter().find(|row| row["device"] == name).unwrap();
+        format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
+    })
+}
+
+const NOT_FOUND: &str = "not_found null-null";
+
+fn looking(target: &str, udp: bool) -> TraceboxParams {
+    TraceboxParams { fragments: true, udp, ..tracebox(target) }
+}
+
+#[test]
+fn fragments_get_to_the_end_of_a_clean_path() {
+    for target in [TARGET4, TARGET6] {
+        for udp in [false, true] {
+            let run = run_in(net(), looking(target, udp));
+            assert_eq!(devices(&run), [NOT_FOUND, NOT_FOUND], "{run}");
+        }
+    }
+}
+
+/// Stops fragments on the way there: all of them, or those behind the first.
+struct Filter {
+    stops_first: bool,
+}
+
+impl Middlebox for Filter {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let fragment = IpHeader::parse(packet).unwrap().fragment;
+        let is_stopped = |offset_octets| self.stops_first || offset_octets > 0;
+        match fragment.filter(|it| way == Way::There && is_stopped(it.offset_octets)) {
+            Some(_) => Verdict::Drop,
+            None => Verdict::Pass,
+        }
+    }
+}
+
+#[test]
+fn who_stops_fragments_is_found_where_it_stands() {
+    for target in [TARGET4, TARGET6] {
+        let run =
+            run_in(net().middlebox("r2", Filter { stops_first: true }), looking(target, false));
+        assert_eq!(devices(&run), ["found 2-3", NOT_FOUND], "{run}");
+        // Of later fragments the destination alone tells.
+        let later = net().middlebox("r2", Filter { stops_first: false });
+        let later = run_in(later, looking(target, false));
+        assert_eq!(devices(&later), ["found 0-4", NOT_FOUND], "{later}");
+    }
+    // A router that says nothing at all stops nothing.
+    let silent = run_in(net().silent("r2"), looking(TARGET4, false));
+    assert_eq!(devices(&silent), [NOT_FOUND, NOT_FOUND], "{silent}");
+}
+
+/// Puts packets of two parts together.
+#[derive(Default)]
+struct Reassembler {
+    first: Option<Vec<u8>>,
+}
+
+impl Middlebox for Reassembler {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = IpHeader::parse(packet).unwrap();
+        let Some(fragment) = header.fragment.filter(|_| way == Way::There) else {
+            return Verdict::Pass;
+        };
+        if fragment.more {
+            self.first = Some(std::mem::take(packet));
+            return Verdict::Drop;
+        }
+        let Some(first) = self.first.take() else { return Verdict::Drop };
+        let header_of_first = IpHeader::parse(&first).unwrap();
+        let data = [header_of_first.transport(&first), header.transport(packet)].concat();
+        *packet = [plain(&first, &header_of_first, data.len()), data].concat();
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn who_puts_fragments_together_is_found_by_what_is_quoted_behind_it() {
+    for target in [TARGET4, TARGET6] {
+        for udp in [false, true] {
+            let net = net().middlebox("r2", Reassembler::default());
+            let run = run_in(net, looking(target, udp));
+            assert_eq!(devices(&run), [NOT_FOUND, "found 2-3"], "{run}");
+        }
+    }
+}
