@@ -89,6 +89,9 @@ open_enum!(
         Fail = 9,
         /// Give up `flow`.
         CloseFlow = 10,
+        /// The payload is a whole IP packet, which is sent when `flow` ends, whoever ends it; it
+        /// takes the place of the one before. Empty: nothing is.
+        LastWord = 11,
     }
 );
 

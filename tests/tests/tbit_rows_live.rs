@@ -235,6 +235,41 @@ fn a_host_that_is_killed_leaves_the_server_no_connection_beyond_its_next_retrans
     }
 }
 
+/// The process that a plugin runs in: the engine's thread started it.
+fn worker_of(host: u32) -> Option<String> {
+    let threads = std::fs::read_dir(format!("/proc/{host}/task")).unwrap().flatten();
+    let children =
+        threads.filter_map(|it| std::fs::read_to_string(it.path().join("children")).ok());
+    children.filter_map(|it| it.split_whitespace().next().map(str::to_owned)).next()
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_worker_that_is_killed_leaves_the_server_no_connection_though_it_has_nothing_to_send() {
+    let lab = Lab::chain(1);
+    let _servers = servers(&lab);
+    let connections = || lab.shell("dst", "ss -Htn state connected sport = :80");
+    // The server waits for the rest of a request, or sends again and again what is not taken.
+    let sting = ["-c", "1000", "-m", "50", "-f", "2"];
+    let tbit = ["-t", "pmtud", "-O", "blackhole"];
+    for (method, arguments) in [("sting", &sting[..]), ("tbit", &tbit[..])] {
+        for target in [TARGET4, TARGET6] {
+            let arguments = [arguments, &[target]].concat();
+            let run = command(&lab, method, &arguments).stdout(Stdio::piped()).spawn().unwrap();
+            wait_until("data", Duration::from_secs(20), || {
+                let seen = lab.shell("dst", "ss -Htnie state established sport = :80");
+                seen.contains("bytes_received") || seen.contains("rcv_ooopack")
+            });
+            let worker = worker_of(run.id()).unwrap();
+            assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
+            let output = run.wait_with_output().unwrap();
+            let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(record["status"], "failed", "{record}");
+            wait_until("the reset", Duration::from_secs(1), || connections().is_empty());
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_thousand_runs_at_once_to_different_servers_give_the_verdict_of_one() {

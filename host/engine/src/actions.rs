@@ -48,6 +48,7 @@ impl<L: Link> Core<L> {
             }
             ActionKind::Timer => self.arm(task, action.token, action.arg),
             ActionKind::Cancel => self.cancel_token(task, action),
+            ActionKind::LastWord => self.handle_last_word(task, action, payload),
             ActionKind::CloseFlow => self.handle_close(task, FlowId(action.flow)),
             ActionKind::Row => {
                 let wall_offset_ns = state.wall_offset_ns;

@@ -13,10 +13,10 @@ use crate::{
     engine::{Core, State, Timer},
     link::Link,
     pacing::{CLASSES, Class, Lane, Opening, QUANTUM_NS, Scope, Verdict},
-    policy::check_packet,
     ports::PortState,
     route::Lookup,
-    tasks::{Phase, Place, Queue, Send, TaskIndex, Waiting},
+    sys::Egress,
+    tasks::{Place, Queue, Send, TaskIndex, Waiting},
 };
 
 /// Attempts to send while the device, or the search for a neighbour, does not keep up; a quantum
@@ -62,29 +62,12 @@ impl<L: Link> Core<L> {
         if flow.task != task {
             return self.fail(task, "the plugin sent on a flow that is not its own");
         }
-        let permits = state.tasks.get(task).map(|task| task.permits).unwrap_or_default();
-        if let Err(refusal) = check_packet(packet, &flow.key, flow.mtu, permits) {
-            let is_policy = refusal.is_policy();
-            return state.not_sent(task, send, refusal.errno(), is_policy);
+        if let Err((errno, is_policy)) = state.admit(task, send.flow, packet) {
+            return state.not_sent(task, send, errno, is_policy);
         }
-        let is_spoof = permits.spoof && state.policy.check_source(packet, &flow.key).is_err();
-        if is_spoof || !state.is_permitted(send.flow) {
-            return state.not_sent(task, send, libc::EPERM, true);
-        }
-        let Some(entry) = state.tasks.get_mut(task) else { return };
-        let is_allowed = entry.budget > 0
-            && match &mut entry.phase {
-                Phase::Running => true,
-                Phase::Parting { packets: 0 } => false,
-                Phase::Parting { packets } => {
-                    *packets -= 1;
-                    true
-                }
-            };
-        if !is_allowed {
+        if !state.spend(task) {
             return state.not_sent(task, send, libc::EDQUOT, true);
         }
-        entry.budget -= 1;
         let class = class_of(send.flags);
         if state.ready[class as usize].is_empty() && state.may_leave(send.flow, class) {
             return self.transmit(task, send, packet);
@@ -105,6 +88,7 @@ impl<L: Link> Core<L> {
                 self.transmit(task, waiting.send, &waiting.packet);
             }
         }
+        self.say_last_words();
         self.flush();
     }
 
@@ -138,22 +122,33 @@ impl<L: Link> Core<L> {
         let Some(tag) = self.state.note(task, send, packet, precise) else {
             return self.state.not_sent(task, send, libc::EINVAL, false);
         };
-        let precise = precise && tag & BARE == 0;
+        let batch = self.put_in_batch(egress, packet, tag, precise && tag & BARE == 0);
+        if let Some(entry) = self.state.tasks.get_mut(task) {
+            entry.batch = batch;
+        }
+    }
+
+    /// Hands a noted packet to the link; the number of its batch, which may have left already.
+    pub(crate) fn put_in_batch(
+        &mut self,
+        egress: Egress,
+        packet: &[u8],
+        tag: u64,
+        precise: bool,
+    ) -> u64 {
         if self.link.queue(egress, packet, tag, precise).is_err() {
             self.flush_but_keep();
             // An empty batch has room.
             let _ = self.link.queue(egress, packet, tag, precise);
         }
-        self.state.show(now, packet);
+        self.state.show(self.state.now, packet);
         self.state.batched += 1;
         let batch = self.state.batch;
-        if let Some(entry) = self.state.tasks.get_mut(task) {
-            entry.batch = batch;
-        }
         let is_fast = self.state.config.packets_per_second >= HIGH_RATE;
         if self.state.batched >= if is_fast { LONG_BATCH } else { BATCH } {
             self.flush();
         }
+        batch
     }
 
     /// Sends the batch if a packet of the task is in it.
@@ -193,7 +188,7 @@ impl<L: Link> Core<L> {
 
 impl<H> State<H> {
     /// Whether the lists let a flow's peer be measured; they may have changed since it was opened.
-    fn is_permitted(&mut self, flow: FlowId) -> bool {
+    pub(crate) fn is_permitted(&mut self, flow: FlowId) -> bool {
         let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
             return true;
         };
@@ -453,14 +448,11 @@ impl<H> State<H> {
 
     /// Notes a packet before it is sent; the tag that the link gives back.
     fn note(&mut self, task: TaskIndex, send: Send, packet: &[u8], precise: bool) -> Option<u64> {
-        let at = self.flight.len() as u32;
-        let octets = packet.len() as u32;
-        self.flight.extend_from_slice(packet);
         if send.timeout_ns == 0 {
-            let generation = self.tasks.generation(task);
-            let bare = self.bare.insert(Bare { task, generation, send, at, octets });
-            return Some(BARE | u64::from(bare));
+            return Some(self.note_bare((task, self.tasks.generation(task)), send, packet));
         }
+        let (at, octets) = (self.flight.len() as u32, packet.len() as u32);
+        self.flight.extend_from_slice(packet);
         let departure = Departure { at: self.now, ..Departure::default() };
         let probe = self.demux.sent(send.flow, send.token, packet, departure)?;
         let slot = probe.slot as usize;
@@ -470,6 +462,14 @@ impl<H> State<H> {
         let Send { timeout_ns, flags, tries, .. } = send;
         self.notes[slot] = ProbeNotes { timeout_ns, flags, tries, precise, at, octets };
         Some(u64::from(probe.generation & 0x7fff_ffff) << 32 | u64::from(probe.slot))
+    }
+
+    /// As [`State::note`], of a packet that expects no answer and a task that may be over.
+    pub(crate) fn note_bare(&mut self, owner: (TaskIndex, u32), send: Send, packet: &[u8]) -> u64 {
+        let (at, octets) = (self.flight.len() as u32, packet.len() as u32);
+        self.flight.extend_from_slice(packet);
+        let (task, generation) = owner;
+        BARE | u64::from(self.bare.insert(Bare { task, generation, send, at, octets }))
     }
 
     /// The kernel took a packet.

@@ -1,7 +1,8 @@
 //! The loop: one thread that sends, receives and keeps time, for all measurements.
 //!
 //! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
-//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `starts`, `steps` and `ends`.
+//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `last_words`, `starts`,
+//! `steps` and `ends`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,9 +26,10 @@ use crate::{
     departures::{Bare, HIGH_RATE, ProbeNotes},
     flows::Opening,
     identifiers::Identifiers,
+    last_words::LastWord,
     link::Link,
     output::{ClockStep, News, Output, PortId, RunId, Start, Statistics, Tap},
-    pacing::{self, CLASSES, Pacer, QUANTUM_NS},
+    pacing::{self, CLASSES, Class, Pacer, QUANTUM_NS},
     policy::Policy,
     ports::{GONE, PortState},
     recent::Recent,
@@ -114,6 +116,8 @@ pub(crate) struct State<H> {
     pub(crate) unsent: usize,
     /// Packets that could not leave, and when to try again; in the order of time.
     pub(crate) later: VecDeque<(u64, TaskIndex, u32, Waiting)>,
+    /// What ended flows still have to say.
+    pub(crate) last_words: VecDeque<LastWord>,
     /// Beside the probes of `demux`, by their slot.
     pub(crate) notes: Vec<ProbeNotes>,
     /// Packets on their way that expect no answer.
@@ -175,6 +179,7 @@ impl<H> State<H> {
             serial: 0,
             unsent: 0,
             later: VecDeque::new(),
+            last_words: VecDeque::new(),
             notes: Vec::new(),
             bare: Slab::default(),
             flight: Vec::new(),
@@ -493,6 +498,9 @@ impl<L: Link> Core<L> {
             if !state.ready[class as usize].is_empty() {
                 until = until.min(state.pacer.next(class, now));
             }
+        }
+        if !state.last_words.is_empty() {
+            until = until.min(state.pacer.next(Class::Immediate, now));
         }
         if !state.news.outputs.is_empty() {
             until = until.min(self.reported + NEWS_NS);

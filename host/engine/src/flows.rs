@@ -67,13 +67,16 @@ impl<H> State<H> {
     /// Forgets a flow; its identifier rests.
     pub(crate) fn close_flow(&mut self, flow: FlowId) {
         self.demux.close(flow);
-        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
+        if let Some(mut state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
             self.identifiers.retire(state.key, state.has_port, self.now);
             let lanes = || state.lanes.iter().flat_map(|lane| &lane.packets);
             let (packets, octets) =
                 (lanes().count(), lanes().map(|waiting| waiting.packet.len()).sum());
             if let Some(port) = self.port_of(state.task) {
                 port.queued.leave(packets, octets);
+            }
+            if let Some(packet) = state.last_word.take() {
+                self.end_with(packet, state);
             }
         }
     }
@@ -247,6 +250,7 @@ impl<L: Link> Core<L> {
                     serial: self.state.serial,
                     permitted: (self.state.policy_version, true),
                     lanes: Default::default(),
+                    last_word: None,
                 };
                 self.state.add_flow(opening.task, id, flow);
                 let (source, mtu) = (mapped(route.source), route.mtu);

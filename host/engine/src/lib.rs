@@ -16,6 +16,7 @@ mod flows;
 mod handle;
 mod identifiers;
 mod interfaces;
+mod last_words;
 mod link;
 mod output;
 mod pacing;

@@ -213,11 +213,33 @@ impl Pacer {
             let generation = self.gates.generation(gate);
             return Verdict::Held(Some(Opening { at, gate, generation }));
         }
+        self.pay(now, scope, lane.class);
+        Verdict::Go
+    }
+
+    /// As [`Pacer::take`], for who does not wait at a gate but asks again.
+    pub(crate) fn take_at_once(&mut self, now: u64, scope: &Scope, class: Class) -> Verdict {
+        let Nest { host, paid, levels } = &self.nests[class as usize];
+        if !host.has_token(*paid, now) {
+            return Verdict::Full;
+        }
+        let is_held = levels.iter().any(|(level, table)| {
+            let key = level.key(scope);
+            table.get(key).is_some_and(|bucket| !table.limit(key).has_token(bucket.paid, now))
+        });
+        if is_held {
+            return Verdict::Held(None);
+        }
+        self.pay(now, scope, class);
+        Verdict::Go
+    }
+
+    fn pay(&mut self, now: u64, scope: &Scope, class: Class) {
+        let Nest { host, paid, levels } = &mut self.nests[class as usize];
         *paid = host.pay(*paid, now);
         for (level, table) in levels {
             table.pay(level.key(scope), now);
         }
-        Verdict::Go
     }
 
     /// What was taken for a packet that then stayed here.

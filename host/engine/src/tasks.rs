@@ -108,6 +108,8 @@ pub(crate) struct FlowState {
     pub(crate) permitted: (u32, bool),
     /// What waits to be sent, by class.
     pub(crate) lanes: [Queue; 2],
+    /// What is to be sent when it ends.
+    pub(crate) last_word: Option<Box<[u8]>>,
 }
 
 /// Packets of a flow and class that wait to be sent.

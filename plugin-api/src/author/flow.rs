@@ -15,7 +15,7 @@ use super::{
     answer::ProbeFuture,
     context::{Sleep, at_least_1_ns, log},
     head::Handle,
-    probe::Probe,
+    probe::{Probe, ProbeError},
     reply::{Departure, Heard, NotSent, Outcome, Reply},
     window::{AsReply, Burst},
 };
@@ -176,6 +176,23 @@ impl Flow {
         let _ = self.emit(&probe, NO_TOKEN, 0, 0);
     }
 
+    /// What is sent when the flow ends, whoever ends it: the method, an error, a panic, or the end of
+    /// the plugin's process. It takes the place of the one before; `None` takes that back.
+    ///
+    /// For connections, which nobody but the method knows how to close. It counts as one of the
+    /// measurement's packets.
+    #[expect(clippy::needless_pass_by_value, reason = "as every way to send one takes a probe")]
+    pub fn last_word(&self, probe: Option<Probe>) {
+        let (kind, flow) = (ActionKind::LastWord, self.id);
+        let action = Action { kind, flow, ..Action::ZERO };
+        let written = self.head.try_write(action, |arena| match &probe {
+            Some(probe) => probe.write(self, arena),
+            None => Ok(()),
+        });
+        // As for `send`.
+        let _ = self.log_unbuilt(written);
+    }
+
     /// Sends a packet to which no answer is expected; resolves with when it left.
     pub fn send_stamped(&self, probe: Probe) -> SendStamped<'_> {
         SendStamped { flow: self, probe: Some(probe), token: NO_TOKEN }
@@ -277,6 +294,10 @@ impl Flow {
             ..Action::ZERO
         };
         let written = self.head.try_write(action, |arena| probe.write(self, arena));
+        self.log_unbuilt(written)
+    }
+
+    fn log_unbuilt(&self, written: Result<(), ProbeError>) -> Result<(), NotSent> {
         written.map_err(|error| {
             log(&self.head, 2, &format!("a probe to {} cannot be built: {error}", self.peer));
             NotSent { errno: error.errno(), refused_by_policy: false }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    options::{Offer, Options},
+    opening::{Opening, Refusal},
+    options::Options,
     receive::{Arrival, ReceiveQueue},
     segment::Segment,
     send::SendQueue,
@@ -17,65 +18,6 @@ use crate::{
     row::Rows,
     schema::Time,
 };
-
-/// How a connection is opened.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    /// Port of the peer.
-    pub port: u16,
-    /// Options of the SYN.
-    pub offer: Offer,
-    /// Window of the SYN and of all that follows, not scaled.
-    pub window: u16,
-    /// Flags of the SYN beside SYN: ECE and CWR ask for ECN (RFC 3168).
-    pub flags: u8,
-    /// Data on the SYN, for fast open.
-    pub data: Vec<u8>,
-    /// SYNs that are sent at most.
-    pub tries: u8,
-    /// How long each waits for its answer.
-    pub wait: Duration,
-    /// TTL or hop limit of all segments.
-    pub ttl: u8,
-    /// IPv4 options of the SYN.
-    pub ip_options: Vec<u8>,
-    /// The first sequence number; a random one where missing.
-    pub sequence: Option<u32>,
-}
-
-impl Opening {
-    /// A plain SYN to a port: no options, a window of 65535, three tries of five seconds.
-    #[must_use]
-    pub fn to(port: u16) -> Self {
-        Self {
-            port,
-            offer: Offer::default(),
-            window: u16::MAX,
-            flags: 0,
-            data: Vec::new(),
-            tries: 3,
-            wait: Duration::from_secs(5),
-            ttl: 64,
-            ip_options: Vec::new(),
-            sequence: None,
-        }
-    }
-}
-
-/// Why there is no connection.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Refusal {
-    /// Nothing came.
-    Silence,
-    /// The peer answered with a reset.
-    Reset,
-    /// An ICMP error came: who says so, type and code.
-    Unreachable(std::net::IpAddr, u8, u8),
-    /// An answer that acknowledges something else than the SYN.
-    WrongNumber(Box<Segment>),
-    /// The SYN could not be sent.
-    Unsent(crate::author::NotSent),
-}
 
 /// A segment on its way, for a record of all of them.
 #[derive(Debug)]
@@ -101,7 +43,8 @@ pub enum Passage<'a> {
     Received(&'a Segment),
 }
 
-/// A connection. Dropped, it sends nothing: see [`Connection::close`] and [`Connection::reset`].
+/// A connection. It is ended by [`Connection::close`] or [`Connection::reset`]; else its flow is, when
+/// that ends, by a last word: a reset with the number that the peer expects as far as is known.
 pub struct Connection<'a, R> {
     ctx: &'a Ctx<R>,
     flow: &'a Flow,
@@ -169,7 +112,8 @@ impl<'a, R: Rows> Connection<'a, R> {
         opening: &Opening,
         record: Option<Record<'a>>,
     ) -> Result<Self, Refusal> {
-        let connection = Self::half_open(ctx, flow, opening, record).await?;
+        let shaken = Self::shake_hands(ctx, flow, opening, record).await;
+        let connection = Self::or_nothing(flow, shaken)?;
         connection.acknowledge();
         Ok(connection)
     }
@@ -185,7 +129,29 @@ impl<'a, R: Rows> Connection<'a, R> {
         opening: &Opening,
         record: Option<Record<'a>>,
     ) -> Result<Self, Refusal> {
+        let shaken = Self::shake_hands(ctx, flow, opening, record).await;
+        Self::or_nothing(flow, shaken)
+    }
+
+    /// A connection has a last word, and where there is none it needs none.
+    fn or_nothing(flow: &Flow, shaken: Result<Self, Refusal>) -> Result<Self, Refusal> {
+        match &shaken {
+            Ok(connection) => connection.leave_last_word(),
+            Err(_) => flow.last_word(None),
+        }
+        shaken
+    }
+
+    async fn shake_hands(
+        ctx: &'a Ctx<R>,
+        flow: &'a Flow,
+        opening: &Opening,
+        record: Option<Record<'a>>,
+    ) -> Result<Self, Refusal> {
         let first = opening.sequence.unwrap_or_else(|| ctx.random());
+        // Until it is answered the peer expects, if it heard of it, the number behind the SYN.
+        let reset = Probe::tcp_rst(opening.port, first.wrapping_add(1)).ttl(opening.ttl);
+        flow.last_word(Some(reset));
         for number in 0..opening.tries {
             let options = opening.offer.octets(clock(ctx.now()));
             let mut syn = Probe::tcp_syn(opening.port, first)
@@ -407,10 +373,19 @@ impl<'a, R: Rows> Connection<'a, R> {
     /// Sends what waits and fits.
     pub fn transmit(&mut self) {
         let now = self.ctx.now();
+        let before = self.sending.next();
         while let Some((sequence, data, fin)) = self.sending.take(self.mss(), self.peer_window, now)
         {
             self.send_data(sequence, &data, fin, self.tos);
         }
+        if self.sending.next() != before {
+            self.leave_last_word();
+        }
+    }
+
+    fn leave_last_word(&self) {
+        let reset = Probe::tcp_rst(self.port, self.sending.next()).ttl(self.ttl);
+        self.flow.last_word(Some(reset));
     }
 
     fn send_data(&self, sequence: u32, data: &[u8], fin: bool, tos: u8) {
@@ -469,7 +444,10 @@ impl<'a, R: Rows> Connection<'a, R> {
         if segment.has(flags::RST) {
             // In the window, else somebody guesses (RFC 5961).
             let offset = segment.sequence.wrapping_sub(self.received.expected());
-            self.is_reset |= offset <= u32::from(u16::MAX);
+            if offset <= u32::from(u16::MAX) {
+                self.is_reset = true;
+                self.flow.last_word(None);
+            }
             return;
         }
         if segment.has(flags::ACK) && !segment.has(flags::SYN) {
@@ -517,6 +495,7 @@ impl<'a, R: Rows> Connection<'a, R> {
                 self.reset().await;
             }
         }
+        self.flow.last_word(None);
     }
 
     /// Ends the connection at once, with one packet: the one that is allowed after an interrupt.
@@ -539,6 +518,7 @@ impl<'a, R: Rows> Connection<'a, R> {
         }
         // Awaited: what still waits for its turn when the flow is closed is not sent.
         let _ = self.flow.send_stamped(reset.immediate()).await;
+        self.flow.last_word(None);
     }
 }
 

@@ -10,6 +10,7 @@
 //! (timestamps, window scale), RFC 7413 (fast open).
 
 mod connection;
+mod opening;
 mod options;
 mod receive;
 mod segment;
@@ -17,7 +18,8 @@ mod send;
 mod sequence;
 
 pub use self::{
-    connection::{Agreed, Connection, Opening, Passage, Refusal},
+    connection::{Agreed, Connection, Passage},
+    opening::{Opening, Refusal},
     options::{Offer, Options},
     receive::{Arrival, ReceiveQueue},
     segment::Segment,

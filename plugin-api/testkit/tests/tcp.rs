@@ -1,10 +1,14 @@
 //! `sonde_plugin_api::tcp` through a network that loses, doubles and reorders.
 
 use sonde_plugin_api::{
+    packet::{IpHeader, tcp::TcpView},
     prelude::*,
     tcp::{Connection, Offer, Opening},
 };
-use sonde_testkit::{Net, Sim};
+use sonde_testkit::{
+    Net, Sim, Status,
+    servers::{Behaviour, PageServer},
+};
 
 params! {
     /// Whom to talk to.
@@ -80,6 +84,46 @@ fn without_losses_the_connection_is_closed_by_both_and_never_reset() {
     let run = Sim::new(net, 1).run::<Talk>(TalkParams::with("198.51.100.9".parse().unwrap()));
     let row = &run.typed::<TalkRow>("talk")[0];
     assert!(row.is_closed && !row.is_reset, "{run}");
+}
+
+/// Opens a connection, says something, and then makes a mistake.
+pub struct Stumbles;
+
+impl Method for Stumbles {
+    const NAME: &'static str = "stumbles";
+    const DOC: &'static str = "panics in the middle of a connection";
+    type Params = TalkParams;
+    type Row = TalkRow;
+
+    async fn run(ctx: Ctx<TalkRow>, params: TalkParams) -> Result<(), Fail> {
+        let spec = FlowSpec::tcp(params.destination).key(Key::None).hear_all();
+        let flow = ctx.open(spec).await?;
+        let opened = Connection::open(&ctx, &flow, &Opening::to(80), None).await;
+        let mut connection = opened.map_err(|refusal| Fail::new(format!("{refusal:?}")))?;
+        connection.write(b"GET / ");
+        connection.next(Duration::from_secs(1)).await;
+        panic!("of a mistake");
+    }
+}
+
+#[test]
+fn the_connection_of_a_method_that_panics_is_reset_with_the_number_that_the_server_expects() {
+    for target in ["198.51.100.9", "2001:db8:9::9"] {
+        let net = Net::draw("vantage - r1 - target\n target 198.51.100.9 2001:db8:9::9");
+        let server = PageServer::new(Behaviour::LINUX);
+        let resets = server.resets();
+        let params = TalkParams::with(target.parse().unwrap());
+        let run = Sim::new(net.host("target", server), 1).run::<Stumbles>(params);
+        assert!(matches!(&run.status, Status::Failed { text, .. } if text.contains("mistake")));
+        assert_eq!(resets.get(), 1, "{run}");
+        let number = |packet: &[u8]| {
+            let header = IpHeader::parse(packet).unwrap();
+            TcpView::new(header.transport(packet)).sequence().unwrap()
+        };
+        let sent: Vec<u32> = run.exchange().sent().map(number).collect();
+        let (syn, reset) = (sent[0], sent[sent.len() - 1]);
+        assert_eq!(reset, syn.wrapping_add(1 + b"GET / ".len() as u32), "{run}");
+    }
 }
 
 #[test]

@@ -172,6 +172,7 @@ pub(crate) async fn fill(
                 _ if segment.has(flags::FIN) => return Err(Ending::Fin),
                 Step::Absurd => return Err(Ending::UnexpectedAck),
                 Step::Missing => {
+                    wire.flow.last_word(Some(wire.reset(hole.edge())));
                     tries = 0;
                     break;
                 }

@@ -63,26 +63,21 @@ async fn open<'a>(
     params: &StingParams,
     outline: &mut Outline,
 ) -> Result<Option<Box<Connection<'a, StingRow>>>, Fail> {
-    let first = ctx.random();
-    let opening =
-        Opening { window: 0, ttl: params.ttl, sequence: Some(first), ..Opening::to(params.dport) };
+    let opening = Opening { window: 0, ttl: params.ttl, ..Opening::to(params.dport) };
     match ctx.until_interrupted(Connection::open(ctx, flow, &opening, None)).await {
         Some(Ok(connection)) => {
             outline.handshake = connection.handshake;
-            return Ok(Some(Box::new(connection)));
+            Ok(Some(Box::new(connection)))
         }
-        Some(Err(Refusal::Unsent(reason))) => return Err(reason.into()),
+        Some(Err(Refusal::Unsent(reason))) => Err(reason.into()),
         Some(Err(refusal)) => {
             outline.ending = ending(ctx, &refusal);
             outline.answered = u32::from(refusal != Refusal::Silence);
-            return Ok(None);
+            Ok(None)
         }
-        None => {}
+        // Half open, perhaps: the last word of the flow ends that.
+        None => Ok(None),
     }
-    // Half open, perhaps: the server expects the number behind the SYN.
-    let reset = Probe::tcp_rst(params.dport, first.wrapping_add(1)).ttl(params.ttl);
-    let _ = flow.send_stamped(reset.immediate()).await;
-    Ok(None)
 }
 
 /// Samples, filling, farewell.
@@ -169,9 +164,19 @@ async fn part(
     edge: u32,
     wait: Duration,
 ) {
-    if connection.is_reset() {
-        return;
+    if !connection.is_reset() {
+        reset(ctx, wire, connection, edge, wait).await;
     }
+    wire.flow.last_word(None);
+}
+
+async fn reset(
+    ctx: &Ctx<StingRow>,
+    wire: &Wire<'_>,
+    connection: &mut Connection<'_, StingRow>,
+    edge: u32,
+    wait: Duration,
+) {
     let _ = wire.flow.send_stamped(wire.reset(edge)).await;
     let end = ctx.now() + wait;
     while let Some(segment) = connection.next(end.since(ctx.now())).await {

@@ -66,8 +66,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
             return Ok(());
         }
         None => {
-            let reset = Probe::tcp_rst(params.port(), first.wrapping_add(1)).ttl(params.ttl);
-            let _ = flow.send_stamped(reset.immediate()).await;
+            // Half open, perhaps: the last word of the flow ends that.
             report(&ctx, summary, Verdict::Halted);
             return Ok(());
         }

@@ -7,6 +7,7 @@ mod departures;
 mod ends;
 mod flows;
 mod hostile;
+mod last_words;
 mod pacing;
 mod policy;
 mod world;

@@ -154,6 +154,22 @@ fn a_flow_given_up_while_it_is_opened_is_closed_again() {
 }
 
 #[test]
+fn a_last_word_is_a_packet_and_is_taken_back_by_nothing() {
+    method!(Leaves, ctx {
+        let flow = ctx.open(FlowSpec::tcp(peer())).await?;
+        flow.last_word(Some(Probe::tcp_rst(80, 7)));
+        flow.last_word(None);
+        ctx.sleep(ms(1)).await;
+        Ok(())
+    });
+    let (_, did) = Driver::opened::<Leaves>();
+    let words: Vec<_> = did.iter().filter(|it| it.action.kind == ActionKind::LastWord).collect();
+    assert_eq!((words.len(), words[0].action.flow, words[1].action.flow), (2, 5, 5));
+    assert_eq!((words[0].octets.len(), words[1].octets.len()), (40, 0));
+    assert_eq!(words[0].octets[24..28], [0, 0, 0, 7]);
+}
+
+#[test]
 fn dropping_a_flow_closes_it() {
     method!(Drops, ctx {
         let flow = ctx.udp().await?;

@@ -49,6 +49,8 @@ pub(super) struct FlowState {
     pub(super) hears_all: bool,
     /// False once its task gave it up; late answers are counted for a while.
     pub(super) is_open: bool,
+    /// What is sent when it ends.
+    last_word: Option<(Action, Vec<u8>)>,
 }
 
 /// A packet that may leave.
@@ -105,6 +107,12 @@ impl Sim {
             ActionKind::Fail => {
                 let text = String::from_utf8_lossy(payload).into_owned();
                 self.end(number, Status::Failed { kind: FailKind(action.code), text });
+            }
+            ActionKind::LastWord => {
+                let flow = self.flows.get_mut(&action.flow).filter(|flow| flow.task == number);
+                if let Some(flow) = flow {
+                    flow.last_word = Some((*action, payload.to_vec()));
+                }
             }
             ActionKind::CloseFlow => {
                 if self.flows.get(&action.flow).is_some_and(|flow| flow.task == number) {
@@ -202,8 +210,18 @@ impl Sim {
             open(spec.local)
         };
         let (flow, local) = opened.map_err(|busy| (EADDRINUSE, busy.to_string()))?;
-        let state =
-            FlowState { task, source, peer, local, proto, mtu, gateway, hears_all, is_open: true };
+        let state = FlowState {
+            task,
+            source,
+            peer,
+            local,
+            proto,
+            mtu,
+            gateway,
+            hears_all,
+            is_open: true,
+            last_word: None,
+        };
         self.flows.insert(flow.0, state);
         self.tasks[task as usize].flows.insert(flow.0);
         let source = sonde_packet::mapped(source);
@@ -213,8 +231,15 @@ impl Sim {
     fn close_flow(&mut self, number: u32) {
         if let Some(flow) = self.flows.get_mut(&number).filter(|flow| flow.is_open) {
             flow.is_open = false;
+            let word = flow.last_word.take().filter(|(_, packet)| !packet.is_empty());
             self.tasks[flow.task as usize].flows.remove(&number);
             self.at(self.now_ns + QUARANTINE_NS, Due::Forget(FlowId(number)));
+            if let Some((action, packet)) = word {
+                match self.may_send(&action, &packet) {
+                    Ok(()) => self.depart(Departing { action, packet }),
+                    Err((code, bits, why)) => self.refuse(&action, &packet, code, bits, &why),
+                }
+            }
         }
     }
 
@@ -320,7 +345,9 @@ impl Sim {
             return;
         }
         let sent = BEGIN_NS + self.now_ns;
-        self.tasks[action.task as usize].counters.sent += 1;
+        if self.tasks[action.task as usize].is_running() {
+            self.tasks[action.task as usize].counters.sent += 1;
+        }
         if action.arg > 0 {
             let departure = Departure { at: sent, stamp: stamp::VIRTUAL, uncertainty: 0 };
             let flow = FlowId(action.flow);
