@@ -16,11 +16,23 @@ use sonde_tests::{Finished, Lab, TARGET4, sonde, wait_until};
 /// Targets of a campaign.
 const COUNT: u32 = 1500;
 
-fn list(path: &Path) {
+fn list(path: &Path, count: u32) {
     let base = u32::from(Ipv4Addr::new(198, 18, 1, 0));
     let lines: String =
-        (0..COUNT).map(|number| format!("{}\n", Ipv4Addr::from(base + number * 7))).collect();
+        (0..count).map(|number| format!("{}\n", Ipv4Addr::from(base + number * 7))).collect();
     std::fs::write(path, lines).unwrap();
+}
+
+/// How often each target has a result, every one of which is whole.
+fn times(output: &Path) -> BTreeMap<String, u32> {
+    let mut times = BTreeMap::new();
+    for line in std::fs::read_to_string(output).unwrap().lines() {
+        let record: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(record["stop"], "reached", "{line}");
+        *times.entry(record["destination"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    times
 }
 
 fn lines(path: &Path) -> usize {
@@ -34,7 +46,7 @@ fn a_campaign_that_is_killed_again_and_again_has_every_result_once() {
     let folder = tempfile::tempdir().unwrap();
     let [targets, output, journal] =
         ["targets", "output", "journal"].map(|it| folder.path().join(it));
-    list(&targets);
+    list(&targets, COUNT);
     let begin = || {
         let mut command = lab.command("src", sonde());
         command.args(["run", "trace", "--format", "json", "--pps", "3000", "--targets"]);
@@ -52,27 +64,49 @@ fn a_campaign_that_is_killed_again_and_again_has_every_result_once() {
     }
     assert!(lines(&output) < COUNT as usize, "it was over before it was killed");
     assert!(begin().wait().unwrap().success());
-    let text = std::fs::read_to_string(&output).unwrap();
-    let mut times: BTreeMap<String, u32> = BTreeMap::new();
-    for line in text.lines() {
-        let record: Value =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(record["stop"], "reached", "{line}");
-        *times.entry(record["destination"].as_str().unwrap().to_owned()).or_default() += 1;
-    }
+    let times = times(&output);
     assert_eq!(times.len(), COUNT as usize);
     assert!(times.values().all(|count| *count == 1), "{times:?}");
     // Nothing is left, and nothing is sent.
-    let length = text.len();
+    let length = output.metadata().unwrap().len() as usize;
     assert!(begin().wait().unwrap().success());
     assert_eq!(output.metadata().unwrap().len() as usize, length);
     // The list has changed: another campaign.
     std::fs::write(&targets, "198.18.0.1\n").unwrap();
     assert_eq!(begin().wait().unwrap().code(), Some(2));
     // The results are gone.
-    list(&targets);
+    list(&targets, COUNT);
     File::create(&output).unwrap();
     assert_eq!(begin().wait().unwrap().code(), Some(2));
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn thousands_at_a_time_have_every_result_once_after_a_kill_in_the_middle() {
+    const TARGETS: u32 = 5_000;
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, output, journal] =
+        ["targets", "output", "journal"].map(|it| folder.path().join(it));
+    list(&targets, TARGETS);
+    let begin = || {
+        let mut command = lab.command("src", sonde());
+        command.args(["run", "trace", "--format", "json", "--pps", "6000", "--window", "2000"]);
+        command.arg("--targets").arg(&targets).arg("--resume").arg(&journal);
+        let output = OpenOptions::new().create(true).append(true).open(&output).unwrap();
+        command.stdout(output).stderr(Stdio::null()).stdin(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut child = begin();
+    let middle = TARGETS as usize / 2;
+    wait_until("half of the results", Duration::from_secs(60), || lines(&output) >= middle);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lines(&output) < TARGETS as usize, "it was over before it was killed");
+    assert!(begin().wait().unwrap().success());
+    let times = times(&output);
+    assert_eq!(times.len(), TARGETS as usize);
+    assert!(times.values().all(|count| *count == 1), "{times:?}");
 }
 
 #[test]
