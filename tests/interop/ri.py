@@ -1,10 +1,10 @@
 """Parts of the reference implementation (RI) of mPlane, for the tests of `tests/tests/interop`.
 
-    ri.py supervisor|component|client FILE     FILE is a configuration of the RI itself (INI)
+    ri.py supervisor|component|client|listener FILE     FILE is a configuration of the RI itself (INI)
     ri.py tokens FILE                          FILE names the registry in [client]
 
 Requests and answers are JSON, one a line, on standard input and output; what the RI prints goes to standard error.
-The first line says {"ready": true}. `supervisor` and `component` take no requests; a supervisor says {"came": KIND} of
+A listener is a client to whom components come. The first line says {"ready": true}. `supervisor` and `component` take no requests; a supervisor says {"came": KIND} of
 every message of a component that it has handled. A program ends with its standard input, so none outlives the test
 that started it, and after LIMIT_S in any case.
 
@@ -202,6 +202,36 @@ class Client:
         return actions[request["do"]](request)
 
 
+class Listener(Client):
+    """The RI's client to whom components come: capabilities, receipts and results are brought."""
+
+    def __init__(self, config):
+        mplane = load(config["client"])
+        import mplane.client
+        import mplane.tls
+        self.mplane = mplane
+        self.client = mplane.client.HttpListenerClient(config, tls_state=mplane.tls.TlsState(config))
+
+    def crawl(self, _):
+        return [self.described(token) for token in sorted(self.client.capability_tokens())]
+
+    def redeem(self, request):
+        self.wait_for(request["token"])
+        return super().redeem(request)
+
+    def interrupt(self, request):
+        self.wait_for(request["token"])
+        return super().interrupt(request)
+
+    def wait_for(self, token):
+        """Until the component has fetched the specification and brought a receipt, or more."""
+        deadline = time.monotonic() + PATIENCE_S
+        while token not in self.client._receipts and token not in self.client._results:
+            if time.monotonic() > deadline:
+                raise TimeoutError("nothing came of " + token)
+            time.sleep(LOOK_S)
+
+
 class Tokens:
     """Tokens as the RI computes them."""
 
@@ -239,6 +269,8 @@ def main(role, file):
         run_component(config)
     elif role == "client":
         serve(Client(config))
+    elif role == "listener":
+        serve(Listener(config))
     elif role == "tokens":
         serve(Tokens(config))
     else:

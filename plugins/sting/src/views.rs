@@ -32,7 +32,7 @@ fn everything(label: &str) -> Capability {
     offered(label)
         .parameter("sonde.sting.ttl", Constraint::range(1, 255))
         .parameter("sonde.sting.ping", Constraint::boolean())
-        .parameter("sonde.sting.userid", Constraint::range(0, u32::MAX))
+        .parameter("sonde.sting.userid", Constraint::Any)
 }
 
 const STANDARD: [(&str, &str); 7] = [

@@ -39,7 +39,7 @@ fn offered(label: &str, tests: Constraint) -> Capability {
         .parameter("scamper.tbit.cookie", Constraint::Any)
         .parameter("scamper.tbit.wscale", Constraint::range(0, 14))
         .parameter("scamper.tbit.ttl", Constraint::range(1, 255))
-        .parameter("sonde.tbit.userid", Constraint::range(0, u32::MAX))
+        .parameter("sonde.tbit.userid", Constraint::Any)
         .table("summary")
 }
 

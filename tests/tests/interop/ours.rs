@@ -178,6 +178,20 @@ impl Place {
         Ri::start(self.path(), "client", name, &configuration)
     }
 
+    /// Their client to whom components come, where a supervisor would be.
+    pub(crate) fn ri_listening_client(&self) -> Ri {
+        let configuration = format!(
+            "[client]\n{}workflow = component-initiated\nlisten-port = {}\n\
+             listen-spec-link = {}/register/result\nregistration-path = register/capability\n\
+             specification-path = show/specification\nresult-path = register/result\n{}",
+            ri_registry(),
+            self.components,
+            self.url(self.components),
+            self.ri_tls("supervisor-1", "nobody")
+        );
+        Ri::start(self.path(), "listener", "ri-listener", &configuration)
+    }
+
     /// Our host, with more for its section and more sections.
     fn host(&self, component: &str, peer: &str, more: &str) -> Program {
         let rights =
