@@ -94,13 +94,14 @@ fn our_shell_has_all_results_of_a_repetition_of_our_host_that_listens() {
     let place = Place::new(Transport::Plain);
     let _host = place.listening_host();
     place.ri_client().capabilities(&PINGS);
-    let mut command = format!("runcap ping-average-ip4 when={REPEATED}");
-    for (element, value) in ping("127.0.0.1").as_object().unwrap() {
+    let said = ping("127.0.0.1");
+    let said = said.as_object().unwrap().iter().map(|(element, value)| {
         // A star stands for what the method takes unless something is said.
         let value = Some(value.as_str().unwrap()).filter(|text| !text.is_empty()).unwrap_or("*");
-        command += &format!(" {element}={value}");
-    }
-    let run = place.shell(&[&command]);
+        format!("{element}={value}")
+    });
+    let said = said.collect::<Vec<_>>().join(" ");
+    let run = place.shell(&[&format!("runcap ping-average-ip4 when={REPEATED} {said}")]);
     assert_eq!(run.code, 0, "{} {}", run.output, run.errors);
     let records = run.records();
     let end = records.last().unwrap();
