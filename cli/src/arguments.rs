@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgGroup, Command, builder::PossibleValuesParser, value_parser};
 use sonde_host::{Catalogue, Offer};
-use sonde_plugin_api::{descriptor::Parameter, packet::Family};
+use sonde_plugin_api::{
+    descriptor::{Parameter, Type},
+    packet::Family,
+};
 
 /// The hidden command that begins a worker process.
 pub(crate) const WORKER: &str = "worker";
@@ -296,6 +299,36 @@ fn flag(parameter: &Parameter) -> Arg {
         arg = arg.visible_alias(parameter.alias.clone());
     }
     arg
+}
+
+/// Adds the `true` that options of the method which are true or false may leave out. The parser
+/// would take the next word for their value, which may be a target.
+pub(crate) fn with_bare_switches(arguments: &[String], catalogue: &Catalogue) -> Vec<String> {
+    let mut words = arguments.iter().skip_while(|word| *word != "run").skip(1);
+    let Some(offer) = words.find_map(|word| catalogue.find(word)) else {
+        return arguments.to_vec();
+    };
+    let switch = |word: &String| {
+        own_parameters(&offer).filter(|it| it.shape.kind == Type::Boolean).find(|parameter| {
+            let names = [&parameter.name, &parameter.alias];
+            match word.strip_prefix("--") {
+                Some(name) => !name.is_empty() && names.iter().any(|known| *known == name),
+                None => parameter.short.is_some_and(|letter| *word == format!("-{letter}")),
+            }
+        })
+    };
+    let options = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+    let mut complete = Vec::with_capacity(arguments.len());
+    for (place, word) in arguments.iter().enumerate() {
+        complete.push(word.clone());
+        let is_value = |parameter: &Parameter| {
+            arguments.get(place + 1).is_some_and(|next| parameter.parse(next, None).is_ok())
+        };
+        if place < options && switch(word).is_some_and(|parameter| !is_value(parameter)) {
+            complete.push("true".to_owned());
+        }
+    }
+    complete
 }
 
 /// After a mistake in `run METHOD`: which files were refused, for one of them may be what was meant.

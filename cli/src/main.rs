@@ -105,6 +105,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
     let settings = settings(&common)?;
     let catalogue =
         if common.needs_catalogue() { Catalogue::scan(&settings) } else { Catalogue::default() };
+    let arguments = &arguments::with_bare_switches(arguments, &catalogue);
     let matches = match arguments::command(&catalogue).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {

@@ -151,7 +151,7 @@ fn path_mtu_and_black_hole_are_found_in_both_families() {
     lab.ip("r3", "link set r3-r4 mtu 1400");
     lab.ip("r4", "link set r4-r3 mtu 1400");
     let find = |method: &str, target: &str| {
-        let run = record(&lab, &["--method", method, "--M", "1", "--wait", "300ms", target]);
+        let run = record(&lab, &["--method", method, "-M", "--wait", "300ms", target]);
         let rows = run["tables"]["pmtu"].as_array().unwrap().clone();
         let row = rows.into_iter().rev().nth(1).unwrap();
         (run["tables"]["summary"][0]["pmtu"].clone(), row["kind"].clone(), row["ttl"].clone())
@@ -204,7 +204,7 @@ fn hops_behind_a_translator_are_found() {
 fn the_text_is_that_of_a_traceroute() {
     let lab = lab();
     let mut command: Command = lab.command("src", sonde());
-    command.args(["run", "trace", "--format", "text", "-q", "3", "--Q", "1", TARGET4]);
+    command.args(["run", "trace", "--format", "text", "-q", "3", "--Q", TARGET4]);
     let run = Finished::of(&mut command);
     let lines: Vec<&str> = run.output.lines().collect();
     assert_eq!(lines[0], format!("trace to {TARGET4} ({TARGET4})"), "{}", run.output);

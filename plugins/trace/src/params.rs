@@ -31,7 +31,7 @@ params! {
         /// Probes to a hop that does not answer; 0 is 1.
         attempts: u8 = 2 => "scamper.trace.attempts" { short: 'q' },
         /// Send all attempts to every hop.
-        all: bool = false => "scamper.trace.Q",
+        all: bool = false => "scamper.trace.Q" { short: 'Q' },
         /// Silent hops in a row that end the trace; 0 is no limit.
         gaplimit: u8 = 5 => "scamper.trace.gaplimit" { unit: "hops", short: 'g' },
         /// At the limit: 1 stop, 2 send last-ditch probes with the largest TTL first.
@@ -41,9 +41,9 @@ params! {
         /// Repeats of an address at the next hop that are no loops; 0 is all of them.
         loopaction: u8 = 0 => "scamper.trace.loopaction" { short: 'L' },
         /// Find the path MTU afterwards.
-        pmtud: bool = false => "scamper.trace.M",
+        pmtud: bool = false => "scamper.trace.M" { short: 'M' },
         /// A time exceeded from the destination does not end the trace.
-        through: bool = false => "scamper.trace.T",
+        through: bool = false => "scamper.trace.T" { short: 'T' },
         /// ToS or traffic class, the whole octet.
         tos: u8 = 0 => "scamper.trace.tos" { short: 't' },
         /// How long to wait for an answer; 0 is 5 s.
