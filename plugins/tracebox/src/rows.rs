@@ -244,6 +244,9 @@ tables! {
 /// How the rows read on a terminal: as the tool of that name prints them.
 pub(crate) fn text() -> TextForm {
     TextForm::new("tracebox to {target} ({destination})")
+        .line("hops", "origin=endpoint changes=", "{ttl|3}: {addr} (its own answer)")
+        .line("hops", "origin=endpoint", "{ttl|3}: {addr} (its own answer) {changes}")
+        .line("hops", "addr changes=", "{ttl|3}: {addr} [{quote}]")
         .line("hops", "addr", "{ttl|3}: {addr} [{quote}] {changes}")
         .line("hops", "", "{ttl|3}: *")
         .line(
@@ -259,9 +262,10 @@ pub(crate) fn text() -> TextForm {
         .line("intervals", "", "{field} {change} before hop {first_ttl} ({first_addr})")
         .line(
             "devices",
-            "first_ttl",
-            "{device} device {verdict} between hop {after_ttl} ({after_addr}) and hop {first_ttl} ({first_addr})",
+            "first_ttl after_ttl",
+            "{device}: {verdict} between hop {after_ttl} ({after_addr}) and hop {first_ttl} ({first_addr})",
         )
-        .line("devices", "", "{device} device {verdict}")
-        .line("summary", "", "--- {stop} after {hop_count} hops, {modifications} modifications ---")
+        .line("devices", "first_ttl", "{device}: {verdict} before hop {first_ttl} ({first_addr})")
+        .line("devices", "", "{device}: {verdict}")
+        .line("summary", "", "--- {stop} after {hop_count} hops, modifications: {modifications} ---")
 }

@@ -307,3 +307,32 @@ fn the_modes_that_look_at_tcp_are_refused_for_datagrams() {
     assert_eq!(run.counters.sent, 0);
     assert!(format!("{:?}", run.status).contains("scamper.tracebox.stateful is 1"), "{run}");
 }
+
+/// A table as a person reads it.
+fn text(run: &Run, table: &str) -> Vec<String> {
+    let form = Tracebox::text();
+    let lines = run.table(table);
+    let lines = lines.iter().filter_map(|row| form.row(table, row, None));
+    lines.map(|line| line.text).collect()
+}
+
+#[test]
+fn the_text_tells_quotes_and_the_answer_of_the_destination_apart() {
+    let params = TraceboxParams { stateful: true, fragments: true, ..tracebox(TARGET4) };
+    let run = run_in(net().silent("r2").attributes("r1", "rewrite window 1024 there"), params);
+    assert_eq!(
+        text(&run, "hops"),
+        [
+            "  1: 192.0.2.254 [Full packet]",
+            "  2: *",
+            "  3: 203.0.113.3 [Full packet] TCP::Window TCP::Checksum IP::TTL IP::Checksum",
+            "  4: 198.51.100.9 (its own answer) +TCP::Options::MSS"
+        ],
+        "{run}"
+    );
+    assert_eq!(
+        text(&run, "devices"),
+        ["stateful: not_found", "fragment_filter: not_found", "reassembler: not_found"]
+    );
+    assert_eq!(text(&run, "summary"), ["--- reached after 4 hops, modifications: 2 ---"]);
+}

@@ -37,6 +37,10 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     let ctx = &prober.ctx;
     let links = graph.links();
     let nodes: Vec<NodeId> = graph.roots().filter(|node| is_shown(graph, &links, *node)).collect();
+    // As they are read on a terminal: ways, where they end, what they are made of.
+    for line in lines(graph, &links) {
+        ctx.emit(LineRow { line });
+    }
     for &node in &nodes {
         for row in node_rows(graph, &links, node) {
             ctx.emit(row);
@@ -67,9 +71,6 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
             meshed: diamond.meshed,
             symmetric: diamond.max_length == diamond.min_length,
         });
-    }
-    for line in lines(graph, &links) {
-        ctx.emit(LineRow { line });
     }
     let stop = stop_reason(graph, end);
     let answering = nodes.iter().filter(|node| !graph.nodes[**node].is_silent()).count();

@@ -139,18 +139,19 @@ tables! {
 pub(crate) fn text() -> TextForm {
     TextForm::new("tracelb to {target} ({destination})")
         .line("lines", "", "{line}")
+        .line("nodes", "stop", "end at hop {ttl}, {addr}: {stop}")
         .line(
             "diamonds",
             "convergence",
             "diamond from {divergence} to {convergence}: {max_width} wide, {max_length} long",
         )
         .line("diamonds", "", "diamond from {divergence} without an end: {max_width} wide")
-        .line(
-            "summary",
-            "",
-            "{nodes} nodes, {links} links, {diamonds} diamonds, {probes} probes, {confidence}%",
-        )
+        .line("summary", "budget_exhausted", &format!("--- all probes used up; {COUNTS} ---"))
+        .line("summary", "reached", &format!("--- reached; {COUNTS} ---"))
+        .line("summary", "", &format!("--- not reached; {COUNTS} ---"))
 }
+
+const COUNTS: &str = "nodes: {nodes}, links: {links}, diamonds: {diamonds}, probes: {probes}, confidence: {confidence} %";
 
 /// What is drawn: links by their nodes, diamonds as parts.
 pub(crate) fn graph() -> GraphForm {

@@ -395,3 +395,27 @@ fn two_runs_with_one_seed_are_alike_and_lite_saves_probes() {
     };
     assert!(probes(Algorithm::MdaLite) < probes(Algorithm::Mda));
 }
+
+#[test]
+fn the_text_says_where_ways_end_and_why() {
+    let form = Tracelb::text();
+    let text = |run: &Run, table: &str| -> Vec<String> {
+        let lines = run.table(table);
+        let lines = lines.iter().filter_map(|row| form.row(table, row, None));
+        lines.map(|line| line.text).collect()
+    };
+    let refusing = "vantage - 1 - { 2 3 } - 4 - target\n 2 refuse 198.51.100.0/24";
+    let run = explore(refusing, TARGET4, 1, towards(TARGET4));
+    let mut ends = text(&run, "nodes");
+    ends.sort();
+    assert_eq!(
+        ends,
+        ["end at hop 2, 10.0.0.2: unreachable", "end at hop 4, 198.51.100.9: reached"],
+        "{run}"
+    );
+    let summary = text(&run, "summary").remove(0);
+    assert!(summary.starts_with("--- reached; nodes: 5, "), "{summary}");
+    let all = explore(WIDE, TARGET4, 1, TracelbParams { maxprobec: 50, ..towards(TARGET4) });
+    let summary = text(&all, "summary").remove(0);
+    assert!(summary.starts_with("--- all probes used up; "), "{summary}");
+}
