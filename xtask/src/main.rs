@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 /// What a check found wrong; empty where all is well.
 type Findings = Vec<String>;
 
-const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents | methods | bench [ping | paths | rtt | memory | parts]";
+const USAGE: &str = "usage: cargo xtask ci | layers | licences | documents | methods | bench [ping | paths | diamond | rtt | memory | parts]";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();

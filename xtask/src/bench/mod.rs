@@ -39,6 +39,9 @@ pub(crate) fn run(which: Option<&str>) -> Result<(), String> {
     if is_wanted("paths") {
         paths::run(&sonde)?;
     }
+    if is_wanted("diamond") {
+        paths::diamond(&sonde)?;
+    }
     if is_wanted("parts") {
         parts::run()?;
     }

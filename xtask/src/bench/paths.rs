@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sonde_tests::{Lab, TARGET4};
+use sonde_tests::Lab;
 
 use super::{List, Timed, memory, timed};
 
@@ -35,8 +35,7 @@ pub(super) fn run(sonde: &Path) -> Result<(), String> {
     for (count, rounds) in ROUNDS {
         beside_scamper(sonde, count, rounds)?;
     }
-    campaign(sonde)?;
-    diamond(sonde)
+    campaign(sonde)
 }
 
 /// One round of one program.
@@ -288,41 +287,70 @@ fn count_results(output: &Path) -> Result<BTreeMap<String, u32>, String> {
     Ok(times)
 }
 
-/// `src - r - (a, b) - j - dst`, shared out by ports.
-fn diamond(sonde: &Path) -> Result<(), String> {
+/// Destinations behind the diamond, one after the other.
+const BEHIND: u32 = 10;
+/// Links from the first router on.
+const LINKS: usize = 6;
+
+/// `src - p - r - (a, b) - j - dst`, shared out by ports; a plain router comes first, for a split right behind the first hop
+/// is a cluster to scamper.
+pub(super) fn diamond(sonde: &Path) -> Result<(), String> {
     let mut lab = Lab::new();
-    let links = ["src-r", "r-a", "r-b", "a-j", "b-j", "j-dst"];
-    for name in ["src", "r", "a", "b", "j", "dst"] {
+    let links = ["src-p", "p-r", "r-a", "r-b", "a-j", "b-j", "j-dst"];
+    for name in ["src", "p", "r", "a", "b", "j", "dst"] {
         lab.node(name, !["src", "dst"].contains(&name));
     }
+    let targets = format!("{FIRST}/24");
     for (number, link) in links.iter().enumerate() {
         let (near, far) = link.split_once('-').ok_or("no link")?;
         lab.link(near, far, number);
-        let back = if number == 4 { "route append" } else { "route add" };
+        let back = if number == 5 { "route append" } else { "route add" };
         lab.ip(far, &format!("{back} default via 198.51.100.{} metric {number}", 4 * number + 1));
         if near != "r" {
-            lab.ip(near, &format!("route add {TARGET4} via 198.51.100.{}", 4 * number + 2));
+            lab.ip(near, &format!("route add {targets} via 198.51.100.{}", 4 * number + 2));
         }
     }
-    lab.ip("r", &format!("route add {TARGET4} nexthop via 198.51.100.6 nexthop via 198.51.100.10"));
+    let both = "nexthop via 198.51.100.10 nexthop via 198.51.100.14";
+    lab.ip("r", &format!("route add {targets} {both}"));
     lab.shell("r", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1");
-    lab.ip("dst", &format!("addr add {TARGET4}/32 dev lo"));
-    println!("\na diamond of two branches, 95 %\n\n| program | probes | wall s | links |");
+    lab.ip("dst", &format!("route add local {targets} dev lo"));
+    let list = List::new(FIRST, BEHIND)?;
+    println!("\na diamond of two branches, 95 %, {BEHIND} destinations one after the other\n");
+    println!("| program | probes per destination | s per destination | of {LINKS} links |");
     println!("|---|---|---|---|");
-    let run = format!("{} run tracelb --confidence 95 --format json {TARGET4}", sonde.display());
+    let (file, sonde) = (list.path().display(), sonde.display());
+    let run =
+        format!("{sonde} run tracelb --confidence 95 --format json --window 1 --targets {file}");
     let quick = format!("{run} --pps 1000 --waitprobe 0");
-    let theirs = format!("scamper -p 1000 -c 'tracelb -c 95 -P udp-dport -W 15' -i {TARGET4}");
+    let lite = format!("{quick} --algorithm mda-lite");
+    let theirs = format!("scamper -w 1 -p 1000 -c 'tracelb -c 95 -P udp-dport -W 15' -f {file}");
     for (name, command) in [
         ("sonde, two packets a second to an address", run),
         ("sonde, --pps 1000 --waitprobe 0", quick),
+        ("sonde, the same with --algorithm mda-lite", lite),
         ("scamper, as quick as it can", theirs),
     ] {
-        let Round { timed, probes } = Round::of(&lab, "src-r", &command)?;
-        let links = match serde_json::from_str::<Value>(&timed.text) {
-            Ok(record) => record["tables"]["links"].as_array().map_or(0, Vec::len),
-            Err(_) => timed.text.matches(" -> ").count(),
-        };
-        println!("| {name} | {probes} | {:.2} | {links} |", timed.wall_s);
+        let Round { timed, probes } = Round::of(&lab, "src-p", &command)?;
+        let each = |all: f64| all / f64::from(BEHIND);
+        let links = each(links_found(&timed.text)? as f64);
+        let (probes, wall_s) = (each(probes as f64), each(timed.wall_s));
+        println!("| {name} | {probes:.1} | {wall_s:.2} | {links:.1} |");
     }
     Ok(())
+}
+
+/// Links of all records, or of all that scamper's first lines say.
+fn links_found(text: &str) -> Result<usize, String> {
+    let mut all = 0;
+    for line in text.lines() {
+        let said = line.split(", ").find_map(|part| part.strip_suffix(" links"));
+        if line.starts_with('{') {
+            let record: Value =
+                serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+            all += record["tables"]["links"].as_array().map_or(0, Vec::len);
+        } else if let Some(links) = said {
+            all += links.parse::<usize>().map_err(|error| format!("{error}: {line}"))?;
+        }
+    }
+    Ok(all)
 }
