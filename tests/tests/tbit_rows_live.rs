@@ -142,6 +142,77 @@ fn windows_of_linux_grow_by_what_is_acknowledged() {
     }
 }
 
+/// `src - r1 - r2 - dst`; every second packet of the server takes a slow way round by `b`.
+fn roundabout(mtu: u16) -> Lab {
+    let mut lab = Lab::chain(2);
+    lab.node("b", true);
+    lab.link("r1", "b", 10);
+    lab.link("b", "r2", 11);
+    lab.ip("b", "route add 198.51.100.0/30 via 198.51.100.41");
+    lab.ip("b", "-6 route add 2001:db8::/64 via 2001:db8:0:a::1");
+    lab.shell("b", "tc qdisc add dev b-r1 root tbf rate 3mbit burst 3000 latency 5s");
+    for (table, [four, six]) in
+        [(100, ["198.51.100.5", "2001:db8:0:1::1"]), (101, ["198.51.100.45", "2001:db8:0:b::1"])]
+    {
+        lab.ip("r2", &format!("rule add fwmark {table} lookup {table}"));
+        lab.ip("r2", &format!("-6 rule add fwmark {table} lookup {table}"));
+        lab.ip("r2", &format!("route add default via {four} table {table}"));
+        lab.ip("r2", &format!("-6 route add default via {six} table {table}"));
+    }
+    lab.nft(
+        "r2",
+        "table inet turn {
+            chain pre {
+                type filter hook prerouting priority -150;
+                iifname \"r2-dst\" meta mark set numgen inc mod 2 offset 100
+            }
+        }",
+    );
+    lab.ip("r2", &format!("link set r2-dst mtu {mtu}"));
+    lab.ip("dst", &format!("link set dst-r2 mtu {mtu}"));
+    lab
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_page_of_linux_comes_whole_through_reordering_loss_and_a_small_mtu() {
+    for (target, mtu) in [(TARGET4, 600), (TARGET6, 1280)] {
+        let lab = roundabout(mtu);
+        let _servers = servers(&lab);
+        let download = || tbit(&lab, &["-t", "null", target]);
+        let record = download();
+        let whole = record["tables"]["summary"][0]["octets"].as_u64().unwrap();
+        assert!(record["stop"] == "null-success" && whole > 200_000, "{record}");
+        let packets = record["tables"]["packets"].as_array().unwrap();
+        let came: Vec<&Value> = packets.iter().filter(|packet| packet["way"] == "rx").collect();
+        assert!(
+            came.iter()
+                .all(|packet| packet["merged"] == true
+                    || packet["size"].as_u64() <= Some(mtu.into()))
+        );
+        let numbers: Vec<i64> = came.iter().map(|packet| packet["seq"].as_i64().unwrap()).collect();
+        assert!(!numbers.is_sorted(), "nothing was out of order");
+        lab.nft(
+            "r1",
+            "table inet losses {
+                counter there { }
+                counter back { }
+                chain forward { type filter hook forward priority 0;
+                    oifname \"r1-r2\" meta l4proto tcp numgen inc mod 19 7 counter name there drop
+                    oifname \"r1-src\" meta l4proto tcp numgen inc mod 17 5 counter name back drop
+                }
+            }",
+        );
+        let record = download();
+        let octets = record["tables"]["summary"][0]["octets"].as_u64();
+        assert!(record["stop"] == "null-success" && octets == Some(whole), "{record}");
+        for counter in ["there", "back"] {
+            let counted = lab.shell("r1", &format!("nft list counter inet losses {counter}"));
+            assert!(!counted.contains("packets 0 "), "{counted}");
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn servers_that_do_not_talk_are_told_apart() {
