@@ -21,6 +21,9 @@ use crate::{
 /// How long one may wait for its turn; the port is held a little longer.
 const PATIENCE_NS: u64 = 4_000_000_000;
 
+/// So many wait at most, of all plugins: each is looked at in every turn. The others are not said.
+pub(crate) const MOST_WAITING: usize = 4096;
+
 /// A last word whose time has come.
 #[derive(Debug)]
 pub(crate) struct LastWord {
@@ -72,7 +75,7 @@ impl<H> State<H> {
             return;
         };
         self.ports[port as usize].queued.leave(1, packet.len());
-        if !self.spend(task) {
+        if self.last_words.len() == MOST_WAITING || !self.spend(task) {
             self.statistics.counters.not_sent += 1;
             return;
         }

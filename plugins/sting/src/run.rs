@@ -165,21 +165,13 @@ async fn part(
     wait: Duration,
 ) {
     if !connection.is_reset() {
-        reset(ctx, wire, connection, edge, wait).await;
+        let _ = wire.flow.send_stamped(wire.reset(edge)).await;
     }
     wire.flow.last_word(None);
-}
-
-async fn reset(
-    ctx: &Ctx<StingRow>,
-    wire: &Wire<'_>,
-    connection: &mut Connection<'_, StingRow>,
-    edge: u32,
-    wait: Duration,
-) {
-    let _ = wire.flow.send_stamped(wire.reset(edge)).await;
     let end = ctx.now() + wait;
-    while let Some(segment) = connection.next(end.since(ctx.now())).await {
+    while !connection.is_reset()
+        && let Some(segment) = connection.next(end.since(ctx.now())).await
+    {
         let is_challenge = segment.is_pure_ack() && segment.acknowledgement != edge;
         if segment.has(flags::RST) {
             return;

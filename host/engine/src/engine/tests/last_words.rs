@@ -8,6 +8,7 @@ use super::world::{Bench, MS, Plugin, REMOTE, SECOND, echo, ping};
 use crate::{
     config::Stamps,
     engine::Command,
+    last_words::MOST_WAITING,
     output::RunId,
     policy::{Policy, Prefixes},
     ports::Queued,
@@ -124,6 +125,25 @@ fn nothing_is_said_to_whom_the_operator_has_denied_since() {
     plugin.script().lost = Some("killed".to_owned());
     bench.pass(10 * MS);
     assert_eq!((said(&bench), bench.ended().len()), (vec![], 1));
+}
+
+#[test]
+fn who_opens_and_closes_without_end_does_not_fill_the_memory() {
+    let mut bench = Bench::with(10.0, Stamps::Interpolated);
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, 1);
+    for identifier in 1..=MOST_WAITING as u16 + 200 {
+        let (flow, _) = bench.opened(&plugin, task, ping(identifier));
+        leaves(&plugin, task, flow, &echo(identifier, 1));
+        let close = Action { kind: ActionKind::CloseFlow, task, flow, ..Action::ZERO };
+        plugin.wants(close, b"");
+        bench.turn();
+    }
+    let state = &bench.core.state;
+    assert_eq!(state.last_words.len(), MOST_WAITING);
+    let left = bench.core.link.left.len();
+    assert!((1..200).contains(&left), "{left}");
+    assert_eq!(state.statistics.counters.not_sent as usize, 200 - left);
 }
 
 #[test]
