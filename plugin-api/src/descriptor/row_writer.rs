@@ -64,9 +64,9 @@ impl RowWriter {
 
 /// One value of a row.
 enum Cell<'a> {
-    Scalar(Scalar<'a>),
+    Scalar(&'a Scalar<'a>),
     /// A list or a map.
-    Nested(Value),
+    Nested(&'a Value),
 }
 
 impl Table {
@@ -84,13 +84,16 @@ impl Table {
         let encoding = |error| RowError::Encoding { table: self.name.clone(), error };
         let mut reader = Reader::new(octets).map_err(encoding)?;
         for column in &self.columns {
-            let cell = match reader.scalar().map_err(encoding)? {
-                Some(scalar) => Cell::Scalar(scalar),
-                None => Cell::Nested(reader.value().map_err(encoding)?),
-            };
-            let fits = match &cell {
-                Cell::Scalar(scalar) => column.fits_scalar(scalar),
-                Cell::Nested(value) => column.fits(value),
+            // Borrowed, not moved: what was just written piece by piece is slow to read as a whole.
+            let (scalar, nested);
+            scalar = reader.scalar();
+            let (cell, fits) = match &scalar {
+                Ok(Some(scalar)) => (Cell::Scalar(scalar), column.fits_scalar(scalar)),
+                Ok(None) => {
+                    nested = reader.value().map_err(encoding)?;
+                    (Cell::Nested(&nested), column.fits(&nested))
+                }
+                Err(error) => return Err(encoding(*error)),
             };
             if !fits {
                 return Err(RowError::Column {
@@ -120,8 +123,8 @@ impl Column {
     }
 }
 
-fn write_scalar(scalar: Scalar<'_>, offset: i128, out: &mut Vec<u8>) {
-    match scalar {
+fn write_scalar(scalar: &Scalar<'_>, offset: i128, out: &mut Vec<u8>) {
+    match *scalar {
         Scalar::None => out.extend_from_slice(b"null"),
         Scalar::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
         Scalar::U64(value) => put(&value, out),
