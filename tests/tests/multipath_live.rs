@@ -285,8 +285,14 @@ fn a_split_right_behind_the_first_hop_is_no_cluster_as_it_is_for_scamper() {
         let record = drawn.record(target, &[]);
         let theirs = theirs(scamper);
         assert_eq!(links(&record), drawn.expected(target), "{target}: {record}");
-        // It does not test flows there: its cluster has no links, though each flow has one way.
-        let is_drawn = theirs == drawn.expected(target);
+        // It does not test flows there: its cluster has no links, though each flow has one way. Over IPv6, where the
+        // seed of the balancer cannot be chosen, it does not find every branch in every run.
+        let expected = drawn.expected(target);
+        let is_drawn = if target == TARGET6 {
+            !theirs.is_empty() && theirs.is_subset(&expected)
+        } else {
+            theirs == expected
+        };
         let is_cluster = theirs.iter().any(|link| link.1.starts_with('('));
         assert!(is_drawn || is_cluster, "{target}: {theirs:?}");
     }
