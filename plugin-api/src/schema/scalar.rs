@@ -7,7 +7,7 @@ use crate::descriptor::Type;
 
 /// As [`Value`], but no list and no map, and text and octets stay where they are.
 // Whole words: beside an octet for the kind, an address makes every move one of odd parts, which the
-// processor cannot forward from a store to the next load. That was half of the time of reading rows.
+// processor cannot forward from a store to the next load. Reading rows mostly waited for that.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u64)]
 pub enum Scalar<'a> {
