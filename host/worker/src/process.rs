@@ -167,7 +167,22 @@ impl ProcessPort {
         Ok(())
     }
 
-    /// Looks at everything but actions.
+    /// Takes the actions that are there; true if there were any.
+    fn take(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) -> bool {
+        let Some(worker) = self.worker.as_mut().filter(|worker| worker.ended.is_none()) else {
+            return false;
+        };
+        let received = worker.receive(sink).unwrap_or_else(|violation| {
+            worker.put_down(reason::broke_protocol(&self.name, &violation.0));
+            false
+        });
+        if !worker.ready && worker.end.is_ready() {
+            self.on_ready();
+        }
+        received
+    }
+
+    /// Looks at everything but actions, and at those if the bell rang.
     fn look(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
         self.unlooked = 0;
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); 4];
@@ -175,19 +190,23 @@ impl ProcessPort {
         let Ok((events, _)) = epoll::wait(&self.signals, &mut space, Some(&now)) else {
             return Ok(());
         };
-        let mut died = false;
+        let (mut died, mut rang) = (false, false);
         for event in events {
             match event.data.u64() {
                 DEATH => died = true,
                 TIMER => self.on_timer(),
-                _ => {
-                    if let Some(worker) = &self.worker {
-                        worker.ours.clear();
-                    }
-                }
+                _ => rang = true,
             }
         }
-        if died { self.bury(sink) } else { Ok(()) }
+        if died {
+            return self.bury(sink);
+        }
+        if rang && let Some(worker) = &self.worker {
+            worker.ours.clear();
+            // What it rang for may have come after the actions were taken.
+            self.take(sink);
+        }
+        Ok(())
     }
 
     fn on_timer(&mut self) {
@@ -349,18 +368,7 @@ impl Port for ProcessPort {
     }
 
     fn collect(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
-        let mut any = false;
-        if let Some(worker) = self.worker.as_mut().filter(|worker| worker.ended.is_none()) {
-            match worker.receive(sink) {
-                Ok(received) => any = received,
-                Err(violation) => {
-                    worker.put_down(reason::broke_protocol(&self.name, &violation.0));
-                }
-            }
-            if !worker.ready && worker.end.is_ready() {
-                self.on_ready();
-            }
-        }
+        let any = self.take(sink);
         self.unlooked += 1;
         if any && self.unlooked < PATIENCE {
             return Ok(());

@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Engine, Place, plugin};
 use sonde_plugin_api::{
     abi::{Action, Event, EventKind},
     port::Port,
 };
+use sonde_worker::Limits;
 
 /// Every action of a few tasks.
 fn transcript(port: &mut dyn Port, place: &Place) -> Vec<(Action, Option<Vec<u8>>)> {
@@ -68,6 +71,30 @@ fn everything_that_goes_in_comes_back_once_and_in_order() {
     let expected: Vec<_> = (0..).zip(payloads.clone()).collect();
     assert_eq!(echoed(&mut place.inline(&plugin("raw")), &payloads), expected);
     assert_eq!(echoed(&mut place.process(&plugin("raw")), &payloads), expected);
+}
+
+#[test]
+fn the_bell_is_never_missed() {
+    let place = Place::new();
+    // So that the watch over a stuck worker does not wake the host in place of the bell.
+    let limits = Limits { poll: Duration::from_secs(3600), ..common::limits() };
+    let mut port = place.process_with(&plugin("raw"), limits);
+    for number in 0..20_000_u32 {
+        // In batches of their own, so that one is worked on while the one before it is collected.
+        for token in 0..4 {
+            assert!(port.push(&Event { kind: EventKind::Packet, token, ..Event::ZERO }, b"ding"));
+            port.flush(1, 2);
+        }
+        let mut back = 0;
+        while back < 4 {
+            let before = back;
+            port.collect(&mut |actions, _| back += actions.len()).unwrap();
+            if back == before {
+                common::wait(&port);
+            }
+        }
+        assert_eq!(back, 4, "in round {number}");
+    }
 }
 
 #[test]
