@@ -220,6 +220,9 @@ impl<H> State<H> {
         let serial = self.flows[flow.0 as usize].as_ref().map_or(0, |flow| flow.serial);
         let lane = Lane { flow: flow.0, serial, class };
         let verdict = self.pacer.take(self.now, &scope, lane, is_released);
+        if class == Class::Immediate {
+            self.recent.speak(self.now);
+        }
         if let Verdict::Held(opening) = verdict {
             if let Some(opening) = opening {
                 self.wheel.arm(opening.at, Timer::Gate(opening));

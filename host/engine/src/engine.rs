@@ -42,6 +42,10 @@ use crate::{
 const MAX_COMMANDS: usize = 256;
 /// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Packets that are worth waking up for.
+const WORTH_WAKING: f64 = 32.0;
+/// How long may pass until there are as many.
+const LONGEST_QUANTUM_NS: u64 = 4_000_000;
 /// News waits for more at high rates, so long or until there are so many: waking who reads it
 /// costs as much as several probes.
 const NEWS_NS: u64 = 4_000_000;
@@ -223,10 +227,20 @@ impl<H> State<H> {
         }
     }
 
-    /// Whether to look at what happens once in a quantum only: waking for each packet would cost
-    /// more than the packet. Not where the rate is so high that there is always something to do.
-    fn keeps_quanta(&self) -> bool {
-        self.recent.is_busy() && self.config.packets_per_second < HIGH_RATE
+    /// How long not to look at what happens, where there is nothing to do for `limit`: waking for each packet
+    /// would cost more than the packet. `None` where the rate is so low that each is looked at, or so high that
+    /// there is always something to do.
+    fn quantum(&self, limit: Duration) -> Option<Duration> {
+        let rate = self.config.packets_per_second;
+        if !self.recent.is_busy() || rate >= HIGH_RATE {
+            return None;
+        }
+        // Probes that wait for the host's rate wait no longer if the tokens of a while are spent together.
+        if self.ready[Class::Probe as usize].is_empty() || self.recent.is_talking(self.now) {
+            return Some(limit.min(Duration::from_nanos(QUANTUM_NS)));
+        }
+        let worth = (WORTH_WAKING / rate * 1e9) as u64;
+        Some(Duration::from_nanos(worth.clamp(QUANTUM_NS, LONGEST_QUANTUM_NS)))
     }
 
     fn fire_timers(&mut self) {
@@ -311,11 +325,9 @@ impl<L: Link> Core<L> {
             }
             let limit = self.idle_for();
             if limit > Duration::ZERO {
-                let quantum = Duration::from_nanos(QUANTUM_NS);
-                if self.state.keeps_quanta() {
-                    self.link.rest(limit.min(quantum));
-                } else {
-                    self.link.wait(&self.others, limit);
+                match self.state.quantum(limit) {
+                    Some(quantum) => self.link.rest(quantum),
+                    None => self.link.wait(&self.others, limit),
                 }
             }
         }

@@ -6,7 +6,12 @@ pub(crate) struct Recent {
     since: u64,
     pub(crate) packets: u64,
     before: u64,
+    /// When an answer inside a conversation left last.
+    spoke: Option<u64>,
 }
+
+/// How long after its last word a conversation is presumed to go on.
+const SILENCE_NS: u64 = 200_000_000;
 
 impl Recent {
     /// Whether more than about a thousand packets a second leave. Then their times are shared out,
@@ -20,7 +25,17 @@ impl Recent {
         let elapsed = now.saturating_sub(self.since);
         if elapsed > 100_000_000 {
             let before = if elapsed < 200_000_000 { self.packets } else { 0 };
-            *self = Self { since: now, packets: 0, before };
+            *self = Self { since: now, packets: 0, before, spoke: self.spoke };
         }
+    }
+
+    /// An answer inside a conversation leaves.
+    pub(crate) fn speak(&mut self, now: u64) {
+        self.spoke = Some(now);
+    }
+
+    /// Whether somebody is presumed to wait for the next answer of a peer.
+    pub(crate) fn is_talking(&self, now: u64) -> bool {
+        self.spoke.is_some_and(|spoke| now < spoke + SILENCE_NS)
     }
 }

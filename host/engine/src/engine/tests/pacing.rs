@@ -1,7 +1,9 @@
 //! The pace of everything together, and who gets how much of it.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
-use sonde_plugin_api::abi::{Action, ActionKind};
+use sonde_plugin_api::abi::{Action, ActionKind, flags};
 
 use super::world::{Bench, MS, Plugin, SECOND, echo, ping};
 use crate::config::{Rate, Stamps};
@@ -61,6 +63,28 @@ fn the_pace_is_reached_although_one_task_alone_has_all_the_packets() {
     (0..200).for_each(|_| bench.after(5 * MS));
     let left = bench.core.link.left.len();
     assert!((990..=1_001).contains(&left), "{left}");
+}
+
+#[test]
+fn who_waits_for_the_pace_of_the_host_is_looked_at_once_for_many_packets() {
+    for (rate, expected) in [(2_000.0, 4_000), (10_000.0, 3_200), (40_000.0, 1_000)] {
+        let mut bench = Bench::with(rate, Stamps::Interpolated);
+        let rests = |bench: &Bench| bench.core.state.quantum(Duration::from_millis(50));
+        assert_eq!(rests(&bench), None, "nothing has been sent");
+        let (plugin, flows) = crowd(&mut bench, 1, 20_000);
+        bench.pass(300 * MS);
+        assert_eq!(rests(&bench), Some(Duration::from_micros(expected)), "{rate}");
+        // A peer is not kept waiting for the next word.
+        let word = Action { kind: ActionKind::Send, flags: flags::IMMEDIATE, ..Action::ZERO };
+        plugin.wants(Action { flow: flows[0], token: 1, ..word }, &echo(100, 1));
+        bench.turn();
+        assert_eq!(rests(&bench), Some(Duration::from_millis(1)), "{rate}");
+        bench.pass(200 * MS);
+        assert_eq!(rests(&bench), Some(Duration::from_micros(expected)), "{rate}");
+        plugin.finishes(0);
+        bench.turn();
+        assert_eq!(rests(&bench), Some(Duration::from_millis(1)), "nobody waits");
+    }
 }
 
 #[test]
