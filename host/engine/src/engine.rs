@@ -43,7 +43,7 @@ const MAX_COMMANDS: usize = 256;
 /// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// Packets that are worth waking up for.
-const WORTH_WAKING: f64 = 32.0;
+const WORTH_WAKING: usize = 32;
 /// How long may pass until there are as many.
 const LONGEST_QUANTUM_NS: u64 = 4_000_000;
 /// News waits for more at high rates, so long or until there are so many: waking who reads it
@@ -235,12 +235,13 @@ impl<H> State<H> {
         if !self.recent.is_busy() || rate >= HIGH_RATE {
             return None;
         }
-        // Probes that wait for the host's rate wait no longer if the tokens of a while are spent together.
-        if self.ready[Class::Probe as usize].is_empty() || self.recent.is_talking(self.now) {
+        // Who waits for the host's rate waits no longer if the tokens of a while are spent together.
+        let waiting = self.ready[Class::Probe as usize].len().min(WORTH_WAKING);
+        if waiting == 0 || self.recent.is_talking(self.now) {
             return Some(limit.min(Duration::from_nanos(QUANTUM_NS)));
         }
-        let worth = (WORTH_WAKING / rate * 1e9) as u64;
-        Some(Duration::from_nanos(worth.clamp(QUANTUM_NS, LONGEST_QUANTUM_NS)))
+        let until_sent = (waiting as f64 / rate * 1e9) as u64;
+        Some(Duration::from_nanos(until_sent.clamp(QUANTUM_NS, LONGEST_QUANTUM_NS)))
     }
 
     fn fire_timers(&mut self) {

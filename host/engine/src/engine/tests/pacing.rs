@@ -67,11 +67,17 @@ fn the_pace_is_reached_although_one_task_alone_has_all_the_packets() {
 
 #[test]
 fn who_waits_for_the_pace_of_the_host_is_looked_at_once_for_many_packets() {
-    for (rate, expected) in [(2_000.0, 4_000), (10_000.0, 3_200), (40_000.0, 1_000)] {
+    for (rate, tasks, expected) in [
+        (2_000.0, 40, 4_000),
+        (5_000.0, 10, 2_000),
+        (10_000.0, 40, 3_200),
+        (10_000.0, 10, 1_000),
+        (40_000.0, 40, 1_000),
+    ] {
         let mut bench = Bench::with(rate, Stamps::Interpolated);
         let rests = |bench: &Bench| bench.core.state.quantum(Duration::from_millis(50));
         assert_eq!(rests(&bench), None, "nothing has been sent");
-        let (plugin, flows) = crowd(&mut bench, 1, 20_000);
+        let (plugin, flows) = crowd(&mut bench, tasks, 24_000 / tasks);
         bench.pass(300 * MS);
         assert_eq!(rests(&bench), Some(Duration::from_micros(expected)), "{rate}");
         // A peer is not kept waiting for the next word.
@@ -81,8 +87,8 @@ fn who_waits_for_the_pace_of_the_host_is_looked_at_once_for_many_packets() {
         assert_eq!(rests(&bench), Some(Duration::from_millis(1)), "{rate}");
         bench.pass(200 * MS);
         assert_eq!(rests(&bench), Some(Duration::from_micros(expected)), "{rate}");
-        plugin.finishes(0);
-        bench.turn();
+        (0..u32::from(tasks)).for_each(|task| plugin.finishes(task));
+        bench.after(MS);
         assert_eq!(rests(&bench), Some(Duration::from_millis(1)), "nobody waits");
     }
 }
