@@ -209,8 +209,7 @@ impl<H> State<H> {
 
     /// Whether the pacer lets the next packet of a flow go that has none waiting.
     fn may_leave(&mut self, flow: FlowId, class: Class) -> bool {
-        let is_idle = |queue: &Queue| queue.place == Place::Nowhere;
-        let is_first = self.queue(flow, class).is_some_and(|queue| is_idle(queue));
+        let is_first = self.queue(flow, class).is_some_and(|queue| queue.place == Place::Nowhere);
         is_first && self.ask_pacer(flow, class, false) == Verdict::Go
     }
 
@@ -220,9 +219,7 @@ impl<H> State<H> {
         let serial = self.flows[flow.0 as usize].as_ref().map_or(0, |flow| flow.serial);
         let lane = Lane { flow: flow.0, serial, class };
         let verdict = self.pacer.take(self.now, &scope, lane, is_released);
-        if class == Class::Immediate {
-            self.recent.speak(self.now);
-        }
+        self.recent.speak(class, self.now);
         if let Verdict::Held(opening) = verdict {
             if let Some(opening) = opening {
                 self.wheel.arm(opening.at, Timer::Gate(opening));

@@ -1,12 +1,14 @@
 //! How much leaves at the moment.
 
+use crate::pacing::Class;
+
 /// Packets of the last tenths of a second.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     since: u64,
     pub(crate) packets: u64,
     before: u64,
-    /// When an answer inside a conversation left last.
+    /// When an answer inside a conversation asked to leave last.
     spoke: Option<u64>,
 }
 
@@ -29,9 +31,11 @@ impl Recent {
         }
     }
 
-    /// An answer inside a conversation leaves.
-    pub(crate) fn speak(&mut self, now: u64) {
-        self.spoke = Some(now);
+    /// A packet of the class asks to leave.
+    pub(crate) fn speak(&mut self, class: Class, now: u64) {
+        if class == Class::Immediate {
+            self.spoke = Some(now);
+        }
     }
 
     /// Whether somebody is presumed to wait for the next answer of a peer.
