@@ -241,7 +241,8 @@ impl<H> State<H> {
             return Some(limit.min(Duration::from_nanos(QUANTUM_NS)));
         }
         let until_sent = (waiting as f64 / rate * 1e9) as u64;
-        Some(Duration::from_nanos(until_sent.clamp(QUANTUM_NS, LONGEST_QUANTUM_NS)))
+        let longest = self.pacer.patience().clamp(QUANTUM_NS, LONGEST_QUANTUM_NS);
+        Some(Duration::from_nanos(until_sent.clamp(QUANTUM_NS, longest)))
     }
 
     fn fire_timers(&mut self) {

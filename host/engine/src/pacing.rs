@@ -118,6 +118,7 @@ struct Nest {
 pub(crate) struct Pacer {
     nests: [Nest; 2],
     gates: Slab<Gate>,
+    patience: u64,
 }
 
 impl Level {
@@ -153,18 +154,27 @@ impl Pacer {
             (Prefix, limits.prefix),
             (Address, limits.address),
         ];
+        let patience = probes.iter().filter_map(|(_, rate)| Some(Limit::new((*rate)?).patience()));
+        let patience = patience.min().unwrap_or(u64::MAX);
         let immediate = limits.immediate.unwrap_or(packets_per_second.max(LEAST_IMMEDIATE));
         let nests = [
             Nest::new(immediate, &[(Address, limits.immediate_address)], now),
             Nest::new(packets_per_second, &probes, now),
         ];
-        Self { nests, gates: Slab::default() }
+        Self { nests, gates: Slab::default(), patience }
+    }
+
+    /// Nanoseconds for which the buckets within the host's save up tokens: after a longer pause what waits at a gate would be
+    /// slower than it may be.
+    pub(crate) fn patience(&self) -> u64 {
+        self.patience
     }
 
     /// Gives the plugin with this number a rate of its own, or that of all plugins.
     pub(crate) fn limit_plugin(&mut self, port: u32, rate: Option<Rate>) {
         let levels = &mut self.nests[Class::Probe as usize].levels;
         let limit = rate.map(Limit::new);
+        self.patience = limit.map_or(self.patience, |limit| self.patience.min(limit.patience()));
         let at = levels.iter().position(|(level, _)| *level == Level::Plugin);
         // INVARIANT: a new level comes last, for gates know levels by their place.
         match (at, limit) {

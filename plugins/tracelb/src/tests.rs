@@ -143,7 +143,7 @@ fn a_diamond_in_a_diamond_is_found_with_the_nominal_confidence() {
 
 #[test]
 fn a_hop_16_wide_is_found_with_the_nominal_confidence() {
-    recall_of(WIDE, WIDE_LINKS, 20);
+    recall_of(WIDE, WIDE_LINKS, 200);
 }
 
 #[test]

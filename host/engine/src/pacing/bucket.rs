@@ -36,6 +36,11 @@ impl Limit {
         Self { saved: one.interval + saved, ..one }
     }
 
+    /// Nanoseconds in which nothing is lost where nobody takes tokens.
+    pub(crate) fn patience(&self) -> u64 {
+        self.saved
+    }
+
     /// Of a bucket that holds one token.
     pub(crate) fn one(&self, now: u64) -> u64 {
         now.saturating_sub(self.interval)

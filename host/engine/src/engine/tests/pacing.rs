@@ -94,6 +94,21 @@ fn who_waits_for_the_pace_of_the_host_is_looked_at_once_for_many_packets() {
 }
 
 #[test]
+fn no_rest_is_longer_than_what_the_tightest_bucket_saves() {
+    for (burst, expected) in [(1.0, 1_000), (6.0, 2_000), (20.0, 3_200)] {
+        let mut bench = Bench::with(10_000.0, Stamps::Interpolated);
+        bench.limited_plugin(Some(Rate { packets_per_second: 3_000.0, burst }));
+        crowd(&mut bench, 40, 100);
+        bench.pass(200 * MS);
+        let rests = bench.core.state.quantum(Duration::from_millis(50)).unwrap();
+        assert!(
+            rests.abs_diff(Duration::from_micros(expected)) < Duration::from_micros(1),
+            "{rests:?}"
+        );
+    }
+}
+
+#[test]
 fn a_plugin_with_a_rate_of_its_own_keeps_to_it_and_is_in_nobodys_way() {
     let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
     let slow = bench.limited_plugin(Some(Rate { packets_per_second: 5.0, burst: 3.0 }));
