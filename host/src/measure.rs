@@ -113,6 +113,8 @@ pub struct Host {
     next_run: u64,
     /// Whether rows are told as they come.
     tells_rows: bool,
+    /// So many measurements may begin before anybody has to ask the engine.
+    room: u64,
 }
 
 /// A measurement on its way.
@@ -159,6 +161,7 @@ impl Host {
             identities: Identities::new(),
             next_run: 1,
             tells_rows: false,
+            room: 0,
         })
     }
 
@@ -202,6 +205,7 @@ impl Host {
         let method = plan.offer.method();
         let run = RunId(self.next_run);
         self.next_run += 1;
+        self.room = self.room.saturating_sub(1);
         let port = self.port(&plan.offer);
         self.engine.start(Start {
             run,
@@ -243,12 +247,16 @@ impl Host {
     /// Whether one more measurement would begin soon. What is started while there is no room waits
     /// for its turn in the engine, where it takes more memory than an address in a list.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&mut self) -> bool {
+        if self.room > 0 {
+            return true;
+        }
         let statistics = self.engine.statistics();
         let told = self.next_run - 1;
         let waiting = told.saturating_sub(statistics.started) + statistics.waiting;
         let soon = (self.settings.packets_per_second * ROOM_SECONDS) as u64;
-        waiting < soon.clamp(LEAST_ROOM, MOST_ROOM)
+        self.room = soon.clamp(LEAST_ROOM, MOST_ROOM).saturating_sub(waiting);
+        self.room > 0
     }
 
     /// Counters of the engine.

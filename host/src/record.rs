@@ -57,7 +57,7 @@ pub(crate) struct Rows(Vec<u8>);
 /// Octets of a row's head: its length, wall time minus monotonic time, its table.
 const HEAD: usize = 4 + 8 + 1;
 /// Room for the rows of a small measurement, so that its memory is asked for once.
-const FIRST_ROOM: usize = 400;
+const FIRST_ROOM: usize = 480;
 
 impl Rows {
     /// One more row, which is one of its table.

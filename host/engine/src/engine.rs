@@ -493,7 +493,7 @@ impl<L: Link> Core<L> {
         if !self.state.news.outputs.is_empty() && !waits {
             self.reported = self.state.now;
             // Nobody listens any more: the end is near, and nothing is left to be said.
-            let _ = self.outputs.send(std::mem::take(&mut self.state.news));
+            let _ = self.outputs.send(self.state.news.take());
         }
     }
 

@@ -97,7 +97,19 @@ pub struct News {
     pub(crate) octets: Vec<u8>,
 }
 
+/// Octets and outputs of a portion that room is made for beforehand, at most.
+const MOST_ROOM: usize = 1 << 20;
+
 impl News {
+    /// Takes this portion; for the next one there is room for as much.
+    pub(crate) fn take(&mut self) -> Self {
+        let next = Self {
+            outputs: Vec::with_capacity(self.outputs.len().min(MOST_ROOM / size_of::<Output>())),
+            octets: Vec::with_capacity(self.octets.len().min(MOST_ROOM)),
+        };
+        std::mem::replace(self, next)
+    }
+
     /// The values of a row of this portion.
     #[must_use]
     pub fn values(&self, values: &Range<usize>) -> &[u8] {

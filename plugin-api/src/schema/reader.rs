@@ -92,8 +92,12 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Every [`DecodeError`] but [`DecodeError::Trailing`] and [`DecodeError::TooLong`].
+    #[inline]
     pub fn value(&mut self) -> Result<Value, DecodeError> {
-        self.nested(1)
+        match self.scalar()? {
+            Some(scalar) => Ok(scalar.to_value()),
+            None => self.nested(1),
+        }
     }
 
     /// The next value where it is no list and no map; `None`, and nothing is read, where it is.

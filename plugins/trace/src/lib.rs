@@ -49,13 +49,15 @@ impl Method for Trace {
         rows::text()
     }
 
-    // Not an `async fn`: that would keep its arguments beside what is made of them.
+    // Not an `async fn`: that would keep its arguments beside what is made of them. Opening takes a
+    // box of its own, which is gone before the first probe leaves.
     fn run(
         ctx: Ctx<rows::TraceRow>,
         params: params::TraceParams,
     ) -> impl Future<Output = Result<(), Fail>> + 'static {
         let plan = plan::Plan::of(params);
-        async move { run::run(ctx, plan?).await }
+        let opening = plan.map(|plan| Box::pin(session::Session::open(ctx, plan)));
+        async move { run::run(opening?.await?).await }
     }
 }
 

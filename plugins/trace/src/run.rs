@@ -2,11 +2,11 @@
 
 use sonde_plugin_api::prelude::*;
 
-use crate::{path::Stop, plan::Plan, rows::TraceRow, session::Session};
+use crate::{path::Stop, session::Session};
 
 /// Traces, and tells why it stopped.
-pub(crate) async fn run(ctx: Ctx<TraceRow>, plan: Plan) -> Result<(), Fail> {
-    let mut session = Box::new(Session::open(ctx.clone(), plan).await?);
+pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
+    let ctx = session.ctx.clone();
     let work = Box::pin(session.rounds());
     let stop = match ctx.until_interrupted(work).await {
         Some(stop) => stop?,

@@ -91,7 +91,7 @@ impl Session {
     /// # Errors
     ///
     /// Where the host cannot or must not.
-    pub(crate) async fn open(ctx: Ctx<TraceRow>, mut plan: Plan) -> Result<Self, Fail> {
+    pub(crate) async fn open(ctx: Ctx<TraceRow>, mut plan: Plan) -> Result<Box<Self>, Fail> {
         let mut spec = plan.kind.flow(plan.destination, plan.keeps_payload).tos(plan.tos);
         if let Some(ends) = plan.ends.take() {
             let (source, gateway) = *ends;
@@ -113,7 +113,7 @@ impl Session {
         let path = Path::new(plan.first);
         let statistics = (plan.rounds != 1).then(Box::default);
         let (secret, begin) = (Secret(ctx.random64()), ctx.now());
-        Ok(Self {
+        Ok(Box::new(Self {
             ctx,
             plan,
             flow,
@@ -136,7 +136,7 @@ impl Session {
             answered: 0,
             late: 0,
             duplicates: 0,
-        })
+        }))
     }
 
     /// The next round, in the flow whose turn it is.
