@@ -27,6 +27,8 @@ use crate::{
 /// Few tasks stay in the processor's caches with all the probes that they remember; many do not.
 const TASKS: [u32; 2] = [64, 4_000];
 const PROBES: u64 = 2_000_000;
+/// Time from one probe to the next, ns: those that were answered keep their timers for a second.
+const GAP_NS: u64 = 10_000;
 /// Octets of a probe, and where the type, the checksum and the sequence of its echo are.
 const OCTETS: usize = 64;
 const ECHO: usize = 20;
@@ -35,6 +37,8 @@ const ECHO: usize = 20;
 #[derive(Default)]
 struct Mirror {
     now: u64,
+    /// Of one turn, ns.
+    step: u64,
     tags: Vec<u64>,
     sent: Vec<u8>,
     answers: Vec<u8>,
@@ -45,7 +49,7 @@ impl Link for Mirror {
     type Hold = u16;
 
     fn poll(&mut self) -> u64 {
-        self.now += 50_000;
+        self.now += self.step;
         self.now
     }
 
@@ -231,7 +235,8 @@ fn core_costs() {
         let (commands, received) = mpsc::channel();
         let (sent, _outputs) = mpsc::channel();
         let config = Config { packets_per_second: 100e6, limits, stamps: Stamps::Interpolated };
-        let link = Mirror { now: 1_000_000_000, ..Mirror::default() };
+        let link =
+            Mirror { now: 1_000_000_000, step: GAP_NS * u64::from(tasks), ..Mirror::default() };
         let mut core = Core::new(link, config, 42, (received, sent, Default::default()), -1);
         let make = || Ok(Box::new(Pinger::default()) as Box<dyn Port>);
         commands.send(Command::AddPort(PortId(0), Box::new(make), None)).unwrap();
