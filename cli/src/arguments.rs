@@ -9,6 +9,8 @@ use sonde_plugin_api::{
     packet::Family,
 };
 
+use crate::console::complain;
+
 /// The hidden command that begins a worker process.
 pub(crate) const WORKER: &str = "worker";
 
@@ -79,7 +81,7 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
         .about("Active network measurement; methods are plugins")
         .after_help(
             "Exit codes: 0 done, 1 nothing answered, 2 usage or configuration, 3 not permitted, \
-             4 refused by policy, 5 a measurement failed.",
+             4 refused by policy, 5 a measurement failed or cannot be written.",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -335,10 +337,10 @@ pub(crate) fn with_bare_switches(arguments: &[String], catalogue: &Catalogue) ->
 pub(crate) fn explain_missing_method(arguments: &[String], catalogue: &Catalogue) {
     if arguments.iter().any(|word| word == "run") {
         for refusal in catalogue.refusals() {
-            eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
+            complain!("{}: {}", refusal.path.display(), refusal.reason);
         }
         if catalogue.offers().next().is_none() {
-            eprintln!("sonde: no plugin was found; see --plugins and SONDE_PLUGINS");
+            complain!("no plugin was found; see --plugins and SONDE_PLUGINS");
         }
     }
 }

@@ -21,6 +21,7 @@ use sonde_plugin_api::schema::Value;
 
 use crate::{
     Exit, Stop, arguments, check,
+    console::{self, complain},
     drawing::Drawing,
     names::{self, Names},
     output::{Form, Printer, Progress},
@@ -169,11 +170,17 @@ pub(crate) fn run(
             }
         }
         note(&mut journal, &printer.flush())?;
+        if let Some(error) = printer.lost() {
+            return console::unwritten(error);
+        }
         progress.done = tally.done + tally.failed + tally.refused + tally.not_resolved;
         progress.answered = tally.answered;
         printer.progress(&progress, &host.statistics());
     }
     note(&mut journal, &printer.finish())?;
+    if let Some(error) = printer.lost() {
+        return console::unwritten(error);
+    }
     if let Some(drawing) = drawing {
         drawing.finish()?;
     }
@@ -253,7 +260,7 @@ fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
 /// What the operator allows of a rate.
 fn capped(wanted: f64, most: f64, name: &str) -> f64 {
     if wanted > most {
-        eprintln!("sonde: --{name} is {wanted}, the configuration allows {most}");
+        complain!("--{name} is {wanted}, the configuration allows {most}");
     }
     wanted.min(most)
 }

@@ -9,7 +9,12 @@ use sonde_config::Program;
 use sonde_host::{Catalogue, Configuration, Settings, component};
 use sonde_mplane_http::{ClientTls, ServerTls};
 
-use crate::{Exit, Stop, arguments::Common, surroundings};
+use crate::{
+    Exit, Stop,
+    arguments::Common,
+    console::{complain, say},
+    surroundings,
+};
 
 /// Where the configuration is where nothing is said.
 const USUAL: &str = "/etc/sonde/host.toml";
@@ -67,20 +72,20 @@ pub(crate) fn check(
         check_other(&file, &labels(catalogue))?;
     }
     for refusal in catalogue.refusals() {
-        eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
+        complain!("{}: {}", refusal.path.display(), refusal.reason);
     }
     fits(catalogue)?;
     if let Some(configuration) = &settings.configuration {
         let warnings = component::warnings(settings).map_err(Stop::usage)?;
-        println!("{}: no mistakes", configuration.file().display());
+        say!("{}: no mistakes", configuration.file().display());
         for offer in catalogue.offers() {
             match offer.forbidden(settings) {
-                Some(reason) => println!("  {reason}"),
-                None => println!("  {} is enabled", offer.method().name),
+                Some(reason) => say!("  {reason}"),
+                None => say!("  {} is enabled", offer.method().name),
             }
         }
         for warning in warnings {
-            println!("  warning: {warning}");
+            say!("  warning: {warning}");
         }
     }
     Ok(Exit::Done)
@@ -103,12 +108,12 @@ fn check_other(file: &Path, labels: &[String]) -> Result<(), Stop> {
             (read.ignored, Some(read.peers.access))
         }
     };
-    println!("{}: no mistakes", file.display());
+    say!("{}: no mistakes", file.display());
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let of_access = access.iter().flat_map(|access| access.warnings(&labels));
     warnings.extend(of_access.map(|text| format!("{}: {text}", file.display())));
     for warning in warnings {
-        println!("  warning: {warning}");
+        say!("  warning: {warning}");
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ use sonde_host::Settings;
 use crate::{
     Exit, Stop,
     ca::{self, Asked, Unit},
+    console::complain,
     surroundings,
 };
 
@@ -237,7 +238,7 @@ impl Drop for Folder {
         if !self.is_kept
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            eprintln!("sonde: {}: {error}", self.path.display());
+            complain!("{}: {error}", self.path.display());
         }
     }
 }

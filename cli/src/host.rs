@@ -3,7 +3,10 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use sonde_host::{Settings, component};
 
-use crate::{Exit, Stop};
+use crate::{
+    Exit, Stop,
+    console::{complain, say},
+};
 
 pub(crate) fn command() -> Command {
     Command::new("host")
@@ -20,9 +23,9 @@ pub(crate) fn run(matches: &ArgMatches, settings: Settings) -> Result<Exit, Stop
     if matches.get_flag("capabilities") {
         let offers = component::preview(&settings).map_err(Stop::usage)?;
         for problem in &offers.problems {
-            eprintln!("sonde: {problem}");
+            complain!("{problem}");
         }
-        println!("{}", offers.to_json());
+        say!("{}", offers.to_json());
         return Ok(Exit::Done);
     }
     component::run(settings).map_err(|error| match &error {

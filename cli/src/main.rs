@@ -2,11 +2,13 @@
 //!
 //! It knows no method: what can be measured, with which parameters, and how the result reads comes
 //! from the plugins.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic; see `console`")]
 
 mod arguments;
 mod ca;
 mod campaign;
 mod check;
+mod console;
 mod demo;
 mod drawing;
 mod host;
@@ -27,6 +29,7 @@ mod targets;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use arguments::Common;
+use console::complain;
 use sonde_host::{Catalogue, Settings};
 
 /// How the program ends; scripts rely on the numbers.
@@ -42,7 +45,7 @@ pub(crate) enum Exit {
     NotPermitted = 3,
     /// Refused by policy.
     Refused = 4,
-    /// A measurement failed.
+    /// A measurement failed, or what came of it cannot be written.
     Failed = 5,
 }
 
@@ -80,11 +83,15 @@ fn main() -> ExitCode {
 }
 
 fn finish(result: Result<Exit, Stop>) -> ExitCode {
-    let exit = result.unwrap_or_else(|stop| {
-        eprintln!("sonde: {}", stop.text.trim_end());
+    ExitCode::from(told(result) as u8)
+}
+
+/// Tells why the program ends early, where it does.
+fn told(result: Result<Exit, Stop>) -> Exit {
+    result.unwrap_or_else(|stop| {
+        complain!("{}", stop.text.trim_end());
         stop.exit
-    });
-    ExitCode::from(exit as u8)
+    })
 }
 
 /// Warnings for the operator; `SONDE_LOG=debug` and so on for more.
@@ -111,7 +118,11 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
         Err(error) => {
             // Help goes to standard output and is no mistake.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
+            if let Err(cause) = error.print()
+                && exit == Exit::Done
+            {
+                return console::unwritten(&cause);
+            }
             arguments::explain_missing_method(arguments, &catalogue);
             return Ok(exit);
         }

@@ -5,15 +5,18 @@ use serde_json::Value as Json;
 use sonde_host::{Catalogue, Offer};
 use sonde_plugin_api::{descriptor::Parameter, packet::Family};
 
-use crate::{Exit, Stop};
+use crate::{
+    Exit, Stop,
+    console::{self, complain, say},
+};
 
 pub(crate) fn show(matches: &ArgMatches, catalogue: &Catalogue) -> Result<Exit, Stop> {
     let Some(name) = matches.get_one::<String>("name") else {
         for offer in catalogue.offers() {
-            println!("{:<12} {:<8} {}", offer.method().name, offer.version(), offer.method().doc);
+            say!("{:<12} {:<8} {}", offer.method().name, offer.version(), offer.method().doc);
         }
         for refusal in catalogue.refusals() {
-            eprintln!("sonde: {}: {}", refusal.path.display(), refusal.reason);
+            complain!("{}: {}", refusal.path.display(), refusal.reason);
         }
         return Ok(Exit::Done);
     };
@@ -23,11 +26,11 @@ pub(crate) fn show(matches: &ArgMatches, catalogue: &Catalogue) -> Result<Exit, 
         Stop::usage(format!("no method {name}, there are: {}", known.join(", ")))
     })?;
     if matches.get_flag("schema") {
-        println!("{:#}", offer.method().record_schema());
+        say!("{:#}", offer.method().record_schema());
     } else if matches.get_flag("json") {
-        println!("{:#}", serde_json::to_value(offer.method()).map_err(Stop::usage)?);
+        say!("{:#}", serde_json::to_value(offer.method()).map_err(Stop::usage)?);
     } else if matches.get_flag("markdown") {
-        print!("{}", crate::method_page::page(&offer));
+        console::write(format_args!("{}", crate::method_page::page(&offer)));
     } else {
         describe(&offer);
     }
@@ -36,35 +39,35 @@ pub(crate) fn show(matches: &ArgMatches, catalogue: &Catalogue) -> Result<Exit, 
 
 fn describe(offer: &Offer) {
     let method = offer.method();
-    println!("{} {}: {}", method.name, offer.version(), method.doc);
+    say!("{} {}: {}", method.name, offer.version(), method.doc);
     if !method.source.is_empty() {
-        println!("source: {}", method.source);
+        say!("source: {}", method.source);
     }
-    println!("plugin: {}", offer.path().display());
+    say!("plugin: {}", offer.path().display());
     if !method.needs.is_empty() {
         let needs: Vec<String> = method.needs.iter().map(ToString::to_string).collect();
-        println!("needs: {}", needs.join(", "));
+        say!("needs: {}", needs.join(", "));
     }
     if !method.wants.is_empty() {
         let wants: Vec<String> = method.wants.iter().map(ToString::to_string).collect();
-        println!("wants: {}", wants.join(", "));
+        say!("wants: {}", wants.join(", "));
     }
-    println!("\nparameters");
+    say!("\nparameters");
     for parameter in &method.parameters {
-        println!("  --{:<18} {}", parameter.name, parameter.doc);
-        println!("  {:<20} {}", "", facts(parameter));
+        say!("  --{:<18} {}", parameter.name, parameter.doc);
+        say!("  {:<20} {}", "", facts(parameter));
     }
     for table in &method.tables {
-        println!("\ntable {}", table.name);
+        say!("\ntable {}", table.name);
         for column in &table.columns {
-            println!("  {:<20} {}", column.name, column.doc);
+            say!("  {:<20} {}", column.name, column.doc);
         }
     }
-    println!("\ncapabilities");
+    say!("\ncapabilities");
     for view in &method.capabilities {
         let elements: Vec<&str> =
             view.results.iter().map(|result| result.element.as_str()).collect();
-        println!("  {:<20} {}", view.label, elements.join(", "));
+        say!("  {:<20} {}", view.label, elements.join(", "));
     }
 }
 

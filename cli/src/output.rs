@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use sonde_host::{Offer, Statistics, record::Record};
 use sonde_plugin_api::text_form::{RowText, TextForm, fill};
 
-use crate::{names::Names, sink::Sink, targets::Target};
+use crate::{console::complain, names::Names, sink::Sink, targets::Target};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -157,7 +157,12 @@ impl Printer {
     /// Something that did not work, to standard error.
     pub(crate) fn complain(&mut self, text: &dyn std::fmt::Display) {
         self.end_line();
-        self.bar.suspend(|| eprintln!("sonde: {text}"));
+        self.bar.suspend(|| complain!("{text}"));
+    }
+
+    /// Why nothing can be written any more, where that is so.
+    pub(crate) fn lost(&self) -> Option<&io::Error> {
+        self.sink.lost()
     }
 
     /// How far we are.

@@ -1,17 +1,19 @@
 //! Completions and manual, from the definitions that the parser itself uses.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::ArgMatches;
 use clap_complete::Shell;
 use sonde_host::Catalogue;
 
-use crate::{Exit, Stop, arguments};
+use crate::{Exit, Stop, arguments, console::write};
 
 pub(crate) fn completions(matches: &ArgMatches, catalogue: &Catalogue) -> Exit {
     if let Some(shell) = matches.get_one::<Shell>("shell") {
         let mut command = arguments::command(catalogue);
-        clap_complete::generate(*shell, &mut command, "sonde", &mut io::stdout());
+        let mut page = Vec::new();
+        clap_complete::generate(*shell, &mut command, "sonde", &mut page);
+        write(format_args!("{}", String::from_utf8_lossy(&page)));
     }
     Exit::Done
 }
@@ -32,6 +34,6 @@ pub(crate) fn manual(catalogue: &Catalogue) -> Result<Exit, Stop> {
             .render_options_section(&mut page)
             .map_err(Stop::usage)?;
     }
-    io::stdout().write_all(&page).map_err(Stop::usage)?;
+    write(format_args!("{}", String::from_utf8_lossy(&page)));
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use std::{
 
 use sonde_host::Tap;
 
-use crate::Stop;
+use crate::{Stop, console::complain};
 
 /// Times in nanoseconds, numbers as this machine has them.
 const MAGIC: u32 = 0xa1b2_3c4d;
@@ -24,16 +24,35 @@ pub(crate) fn tap(path: &Path) -> Result<Tap, Stop> {
     let fail = |cause: io::Error| Stop::usage(format!("{name}: {cause}"));
     let mut out = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
     begin(&mut out).and_then(|()| out.flush()).map_err(fail)?;
-    let mut is_broken = false;
+    let mut recording = Recording { out, name, is_broken: false };
     Ok(Box::new(move |wall_ns, packet| {
-        if is_broken {
+        recording.put(|out| record(out, wall_ns, packet));
+    }))
+}
+
+/// A file that packets are written to.
+struct Recording {
+    out: BufWriter<File>,
+    name: String,
+    is_broken: bool,
+}
+
+impl Recording {
+    fn put(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        if self.is_broken {
             return;
         }
-        if let Err(cause) = record(&mut out, wall_ns, packet) {
-            is_broken = true;
-            eprintln!("sonde: {name}: {cause}; nothing more is recorded");
+        if let Err(cause) = write(&mut self.out) {
+            self.is_broken = true;
+            complain!("{}: {cause}; the end of the recording is missing", self.name);
         }
-    }))
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.put(Write::flush);
+    }
 }
 
 fn begin(out: &mut impl Write) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::{
 
 use clap::ArgMatches;
 
-use crate::{Exit, Stop};
+use crate::{Exit, Stop, console::say};
 
 const MANIFEST: &str = include_str!("../template/Cargo.toml.in");
 const SOURCE: &str = include_str!("../template/lib.rs.in");
@@ -40,11 +40,11 @@ pub(crate) fn create(matches: &ArgMatches) -> Result<Exit, Stop> {
         fs::write(folder.join(file), text).map_err(fail(&folder.join(file)))?;
     }
     let library = format!("target/release/lib{}.so", name.replace('-', "_"));
-    println!("cd {}", folder.display());
-    println!("cargo test                # in a simulated network, no root");
-    println!("cargo build --release");
-    println!("install -D {library} ~/.local/lib/sonde/plugins/{name}.so");
-    println!("sonde run {name} 127.0.0.1");
+    say!("cd {}", folder.display());
+    say!("cargo test                # in a simulated network, no root");
+    say!("cargo build --release");
+    say!("install -D {library} ~/.local/lib/sonde/plugins/{name}.so");
+    say!("sonde run {name} 127.0.0.1");
     Ok(Exit::Done)
 }
 

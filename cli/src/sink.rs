@@ -14,6 +14,8 @@ pub(crate) struct Sink {
     waiting: VecDeque<Piece>,
     /// Numbers of targets whose results are in `out`, since the last flush.
     written: Vec<u64>,
+    /// Why nothing can be written any more.
+    lost: Option<io::Error>,
 }
 
 /// Something to be printed once the names in it are known.
@@ -29,7 +31,7 @@ impl Sink {
     /// Without `names` nothing waits.
     pub(crate) fn new(names: Option<Names>) -> Self {
         let out = BufWriter::with_capacity(1 << 16, io::stdout());
-        Self { out, names, waiting: VecDeque::new(), written: Vec::new() }
+        Self { out, names, waiting: VecDeque::new(), written: Vec::new(), lost: None }
     }
 
     /// Text as it is.
@@ -39,7 +41,7 @@ impl Sink {
                 names.ask(text);
                 self.waiting.push_back(Piece::Text(text.to_owned()));
             }
-            None => stop_unless_read(self.out.write_all(text.as_bytes())),
+            None => self.put(|out| out.write_all(text.as_bytes())),
         }
     }
 
@@ -52,9 +54,7 @@ impl Sink {
                 self.waiting.push_back(Piece::Record(text));
             }
             None => {
-                stop_unless_read(
-                    self.out.write_all(record).and_then(|()| self.out.write_all(b"\n")),
-                );
+                self.put(|out| out.write_all(record).and_then(|()| out.write_all(b"\n")));
             }
         }
     }
@@ -76,8 +76,20 @@ impl Sink {
     /// Shows what is ready; the targets whose results are out since the last time.
     pub(crate) fn flush(&mut self) -> Vec<u64> {
         self.release();
-        stop_unless_read(self.out.flush());
-        std::mem::take(&mut self.written)
+        self.put(Write::flush);
+        let written = std::mem::take(&mut self.written);
+        if self.lost.is_some() { Vec::new() } else { written }
+    }
+
+    /// Why nothing can be written any more, where that is so.
+    pub(crate) fn lost(&self) -> Option<&io::Error> {
+        self.lost.as_ref()
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) {
+        if self.lost.is_none() {
+            self.lost = write(&mut self.out).err();
+        }
     }
 
     /// Whether something waits for names.
@@ -88,16 +100,18 @@ impl Sink {
     fn release(&mut self) {
         let Some(names) = &mut self.names else { return };
         while let Some(piece) = self.waiting.front() {
-            let written = match piece {
+            let text = match piece {
                 Piece::Text(text) | Piece::Record(text) if !names.is_ready(text) => return,
-                Piece::Text(text) => self.out.write_all(names.named(text).as_bytes()),
-                Piece::Record(text) => writeln!(self.out, "{}", with_names(text, names)),
+                Piece::Text(text) => names.named(text),
+                Piece::Record(text) => with_names(text, names) + "\n",
                 Piece::Ended(number) => {
                     self.written.push(*number);
-                    Ok(())
+                    String::new()
                 }
             };
-            stop_unless_read(written);
+            if self.lost.is_none() {
+                self.lost = self.out.write_all(text.as_bytes()).err();
+            }
             self.waiting.pop_front();
         }
     }
@@ -109,13 +123,5 @@ fn with_names(record: &str, names: &Names) -> String {
     match record.strip_suffix('}') {
         Some(open) => format!("{open},\"names\":{members}}}"),
         None => record.to_owned(),
-    }
-}
-
-/// Nobody reads any more, as behind `| head`: there is nothing left to do.
-#[expect(clippy::needless_pass_by_value, reason = "it is what writing gives")]
-fn stop_unless_read(written: io::Result<()>) {
-    if written.is_err() {
-        std::process::exit(0);
     }
 }

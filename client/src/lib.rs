@@ -1,4 +1,5 @@
 //! The mPlane client: what is offered, what was asked for, what came of it; and its shell.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads")]
 
 mod connection;
 mod http;

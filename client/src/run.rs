@@ -1,6 +1,11 @@
 //! The shell as a program: at a terminal, or with commands from a script.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use sonde_mplane::{Registries, Time};
 use sonde_mplane_http::{Client, ClientError, ClientTls, NOT_PERMITTED, Shared, TlsError};
@@ -117,7 +122,7 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
             for command in &options.commands {
                 match shell.execute(command).await {
                     Ok(said) => {
-                        print(&said, options.form);
+                        ended = worse(ended, print(&said, options.form));
                         ended = worse(ended, judged(&said));
                         if said.is_end {
                             break;
@@ -152,23 +157,39 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
 /// For somebody at a terminal.
 fn tell(said: Result<Said, ShellError>, form: Form) {
     match said {
-        Ok(said) => print(&said, form),
-        Err(error) => say(&format!("An exception occurred:\n{error}\nYou can go on.\n")),
+        Ok(said) => {
+            print(&said, form);
+        }
+        Err(error) => {
+            say(&format!("An exception occurred:\n{error}\nYou can go on.\n"));
+        }
     }
 }
 
-fn print(said: &Said, form: Form) {
+fn print(said: &Said, form: Form) -> Ended {
     match (form, &said.json) {
         (Form::Text, _) => say(&said.text),
         (Form::Json, Some(json)) => say(&format!("{json}\n")),
-        (Form::Json, None) => {}
+        (Form::Json, None) => Ended::Done,
     }
 }
 
-/// A pipe that nobody reads any more is no reason to stop measuring.
-fn say(text: &str) {
+/// A pipe that nobody reads any more is no reason to stop measuring; a disk without room is no
+/// reason either, but results are lost.
+fn say(text: &str) -> Ended {
     let mut output = std::io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("standard output: {error}"));
+            Ended::Failed
+        }
+        _ => Ended::Done,
+    }
+}
+
+/// A line to standard error; where that fails there is nobody to be told.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "sonde: {text}");
 }
 
 /// For a script: on standard error, and the exit code.
@@ -176,7 +197,7 @@ fn failure(error: &ShellError, form: Form) -> Ended {
     if form == Form::Json {
         say(&format!("{}\n", serde_json::json!({ "error": error.to_string() })));
     }
-    eprintln!("sonde: {error}");
+    complain(&error.to_string());
     match error {
         ShellError::Carry(_) => Ended::Failed,
         _ => Ended::Usage,

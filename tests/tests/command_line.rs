@@ -105,3 +105,61 @@ fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_
     assert_eq!(run.code, 3, "{}{}", run.output, run.errors);
     assert!(run.errors.contains("CAP_NET_RAW"), "{}", run.errors);
 }
+
+/// The program with its standard output on a device that never has room.
+fn without_room(arguments: &[&str]) -> Finished {
+    let full = std::fs::File::create("/dev/full").unwrap();
+    Finished::of(Command::new(sonde()).args(arguments).stdout(full))
+}
+
+/// The program with its standard output in a pipe that nobody reads.
+fn unread(arguments: &[&str]) -> Finished {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    Finished::of(Command::new(sonde()).args(arguments).stdout(writer))
+}
+
+const NO_ROOM: &str = "sonde: standard output: No space left on device (os error 28)\n";
+
+#[test]
+fn what_cannot_be_printed_is_a_failure_and_what_nobody_reads_is_none() {
+    for arguments in [
+        &["methods"][..],
+        &["methods", "ping"],
+        &["methods", "ping", "--json"],
+        &["man"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let run = without_room(arguments);
+        assert_eq!((run.code, run.errors.as_str()), (5, NO_ROOM), "{arguments:?}");
+        let run = unread(arguments);
+        assert_eq!((run.code, run.errors.as_str()), (0, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, journal) = (folder.path().join("list"), folder.path().join("journal"));
+    std::fs::write(&list, "127.0.0.1\n127.0.0.2\n::1\n").unwrap();
+    let (list, journal) = (list.to_str().unwrap(), journal.to_str().unwrap());
+    let ping = ["run", "ping", "-c", "1"];
+    for form in ["text", "json"] {
+        let named = [&ping[..], &["--format", form, "127.0.0.1"]].concat();
+        let listed = [&ping[..], &["--format", form, "--targets", list]].concat();
+        let dns = [&listed[..], &["--dns"]].concat();
+        for arguments in [&named, &listed, &dns] {
+            let run = without_room(arguments);
+            assert_eq!((run.code, run.errors.as_str()), (5, NO_ROOM), "{arguments:?}");
+            let run = unread(arguments);
+            assert_eq!((run.code, run.errors.as_str()), (0, ""), "{arguments:?}");
+        }
+    }
+    let resumed = [&ping[..], &["--format", "json", "--targets", list, "--resume", journal]];
+    let resumed = resumed.concat();
+    assert_eq!(without_room(&resumed).code, 5);
+    assert_eq!(sonde_with(&resumed).records().len(), 3);
+    assert_eq!(sonde_with(&resumed).records().len(), 0);
+}

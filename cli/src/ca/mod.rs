@@ -19,7 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, builder::PossibleValuesParser, v
 
 use self::certificate::{Authority, Pair, Wanted};
 pub(crate) use self::certificate::{Unit, identity};
-use crate::{Exit, Stop};
+use crate::{Exit, Stop, console::say};
 
 /// What peers connect to, where nothing is said.
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -101,7 +101,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
     match matches.subcommand() {
         Some(("init", matches)) => {
             init(&path(matches, "folder"), text(matches, "organisation"), days(matches))?;
-            println!("{}", path(matches, "folder").join("ca.crt").display());
+            say!("{}", path(matches, "folder").join("ca.crt").display());
             Ok(Exit::Done)
         }
         Some(("issue", matches)) => {
@@ -117,7 +117,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
                 days: days(matches),
             };
             let identity = issue(&path(matches, "folder"), asked)?;
-            println!("{identity}");
+            say!("{identity}");
             Ok(Exit::Done)
         }
         Some(("show", matches)) => {

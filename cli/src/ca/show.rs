@@ -13,7 +13,7 @@ use x509_parser::{
     prelude::{ASN1Time, GeneralName, X509Certificate},
 };
 
-use crate::{Exit, Stop};
+use crate::{Exit, Stop, console::say};
 
 /// Prints it; [`Exit::NoAnswer`] where a named authority did not sign it, or it is out of date.
 pub(super) fn show(file: &Path, authority: Option<&PathBuf>, now: Duration) -> Result<Exit, Stop> {
@@ -29,18 +29,18 @@ pub(super) fn show(file: &Path, authority: Option<&PathBuf>, now: Duration) -> R
         (_, true) => "expired",
         _ => "valid",
     };
-    println!("identity   {identity}");
-    println!("subject    {}", certificate.subject());
-    println!("issuer     {}", certificate.issuer());
-    println!("from       {}", validity.not_before);
-    println!("until      {} ({state})", validity.not_after);
-    println!("addresses  {}", addresses(&certificate).join(", "));
+    say!("identity   {identity}");
+    say!("subject    {}", certificate.subject());
+    say!("issuer     {}", certificate.issuer());
+    say!("from       {}", validity.not_before);
+    say!("until      {} ({state})", validity.not_after);
+    say!("addresses  {}", addresses(&certificate).join(", "));
     let Some(authority) = authority else { return Ok(Exit::Done) };
     let signer = self::read(authority)?;
     let signer = parse(authority, &signer)?;
     let is_signed = certificate.issuer().as_raw() == signer.subject().as_raw()
         && certificate.verify_signature(Some(signer.public_key())).is_ok();
-    println!("signed by  {}{}", if is_signed { "" } else { "not " }, authority.display());
+    say!("signed by  {}{}", if is_signed { "" } else { "not " }, authority.display());
     Ok(if is_signed && state == "valid" { Exit::Done } else { Exit::NoAnswer })
 }
 

@@ -17,7 +17,7 @@ use std::{
 use serde_json::{Map, Value as Json};
 use sonde_plugin_api::{graph_form::GraphForm, text_form::fill};
 
-use crate::Stop;
+use crate::{Stop, console::complain};
 
 /// Characters of a node's or link's text that are shown.
 const LONGEST: usize = 120;
@@ -123,7 +123,7 @@ impl Drawing {
             written.map_err(|cause| Stop::usage(format!("{}: {cause}", path.display())))?;
         }
         if self.graph.nodes.len() >= MOST_NODES {
-            eprintln!("sonde: the drawing holds the first {MOST_NODES} nodes");
+            complain!("the drawing holds the first {MOST_NODES} nodes");
         }
         Ok(())
     }

@@ -139,8 +139,8 @@ impl Terminal {
 
     fn read(&mut self, prompt: &str) -> Option<String> {
         let Some(editor) = &mut self.editor else {
-            print!("{prompt}");
-            let _ = std::io::stdout().flush();
+            let mut output = std::io::stdout().lock();
+            let _ = output.write_all(prompt.as_bytes()).and_then(|()| output.flush());
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line).ok()?;
             return (read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned());
@@ -162,7 +162,8 @@ impl Person for Terminal {
     }
 
     fn tell(&mut self, text: &str) {
-        println!("{text}");
+        // Nobody may read any more; `print!` would panic.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
     fn wait(&mut self, label: &str, waited: Duration) {

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsString},
+    io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -31,7 +32,7 @@ pub fn worker_main(arguments: impl IntoIterator<Item = OsString>) -> ! {
     match run() {
         Ok(never) => match never {},
         Err(text) => {
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
             quit(1)
         }
     }
