@@ -14,6 +14,8 @@ use crate::{
     session::{SILENCE, Session},
 };
 
+/// What comes again sooner was not sent again, but brought twice by the network: no server retransmits so soon.
+const SOONEST: Duration = Duration::from_millis(100);
 /// How long the server has to go on once all is acknowledged.
 const MORE: Duration = Duration::from_secs(10);
 
@@ -25,14 +27,18 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let mss = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
     let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);
     let mut seen = std::collections::BTreeSet::new();
+    let mut begin = None;
     loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
             return Ok(Verdict::None);
         };
         session.ends(&segment)?;
-        if segment.sequence == start && seen.contains(&0) && segment.has_data() {
-            session.take(&segment);
-            break;
+        if segment.sequence == start && segment.has_data() {
+            let now = session.ctx.now();
+            if now.since(*begin.get_or_insert(now)) >= SOONEST {
+                session.take(&segment);
+                break;
+            }
         }
         is_ended |= segment.has(sonde_plugin_api::packet::tcp::flags::FIN);
         if segment.has_data() && distance(start, segment.sequence) >= 0 {

@@ -85,6 +85,24 @@ fn a_page_comes_whole_through_loss_reordering_and_duplicates_in_both_directions(
 }
 
 #[test]
+fn what_the_network_brings_twice_changes_no_verdict() {
+    for (test, expected) in
+        [(Test::Icw, Verdict::IcwSuccess), (Test::SackRcvr, Verdict::SackSuccess)]
+    {
+        for link in ["link r1 <- target duplicate 1-60", "link r1 -> target duplicate 1-60"] {
+            let text = format!("vantage - r1 - target\n target 198.51.100.9\n {link}");
+            let net = Net::draw(&text).host("target", PageServer::new(LINUX));
+            let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+            let run = Sim::new(net, 1).run::<Tbit>(params);
+            let row = &run.typed::<SummaryRow>("summary")[0];
+            assert_eq!(row.result, expected, "{link}\n{run}");
+            let whole = (test == Test::Icw).then_some(LINUX.window_segments as u32);
+            assert_eq!(row.icw_segments, whole, "{link}\n{run}");
+        }
+    }
+}
+
+#[test]
 fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
     for segments in [1, 2, 4, 10, 30] {
         let (run, row) = run(Test::Icw, Behaviour { window_segments: segments, ..LINUX });

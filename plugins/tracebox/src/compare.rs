@@ -246,3 +246,28 @@ fn options(mut area: &[u8]) -> (Options<'_>, bool) {
 fn hex(octets: &[u8]) -> String {
     sonde_plugin_api::text::hex(octets)
 }
+
+/// A part of a packet that nobody can guess.
+pub(crate) enum Part {
+    /// Of IPv4 alone.
+    Identification,
+    /// Octets of the transport.
+    Transport(std::ops::Range<usize>),
+}
+
+/// Whether a quote shows this part of the probe, wherever it stands there: options may be gone.
+pub(crate) fn brings_back(probe: &[u8], quoted: &[u8], part: Part) -> bool {
+    let Part::Transport(range) = part else {
+        // There even where the rest of the header is not.
+        let is_v4 = probe.first().is_some_and(|first| first >> 4 == 4);
+        return is_v4 && quoted.get(4..6).is_some_and(|seen| Some(seen) == probe.get(4..6));
+    };
+    let (Ok(ours), Ok(theirs)) = (IpHeader::parse(probe), IpHeader::parse(quoted)) else {
+        return false;
+    };
+    let behind = |packet: &[u8], header: &IpHeader| {
+        packet.get(header.header_octets..)?.get(range.clone()).map(<[u8]>::to_vec)
+    };
+    let sent = behind(probe, &ours);
+    sent.is_some() && sent == behind(quoted, &theirs)
+}

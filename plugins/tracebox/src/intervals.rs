@@ -25,11 +25,20 @@ impl Told {
         !self.comparison.unknown.iter().any(|it| it == field || Some(it.as_str()) == list)
     }
 
+    /// Its modification of `field`, if it saw one.
+    fn seen(&self, field: &str) -> Option<&Modification> {
+        self.comparison.modifications.iter().find(|it| it.field == field)
+    }
+
     fn shows(&self, field: &str, change: Change) -> bool {
         let is_it = |it: &Modification| it.field == field && it.change == change;
         self.comparison.modifications.iter().any(is_it)
     }
 }
+
+/// Fields that devices set to a value of their own, so that the next one may set it once more. Others
+/// follow from these, as checksums do, or differ from packet to packet.
+const SET: [&str; 5] = ["DiffServicesCP", "ECT", "CE", "MSS", "Window"];
 
 /// Every modification that does not happen by nature, where it was seen first.
 pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
@@ -37,10 +46,20 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
     for (at, hop) in hops.iter().enumerate() {
         for modification in hop.comparison.modifications.iter().filter(|it| !it.is_expected) {
             let Modification { field, change, .. } = modification;
-            if rows.iter().any(|row| row.field == *field && row.change == *change) {
+            let is_set = SET.iter().any(|name| field.rsplit("::").next() == Some(name));
+            let is_told = |row: &IntervalRow| {
+                let is_same = !is_set || row.seen == modification.seen;
+                row.field == *field && row.change == *change && is_same
+            };
+            if rows.iter().any(is_told) {
                 continue;
             }
-            let is_plain = |hop: &&Told| hop.knows(field) && !hop.shows(field, *change);
+            let is_again = rows.iter().any(|row| row.field == *field && row.change == *change);
+            // Before the first change a hop shows what was sent, before another one what that one left.
+            let is_plain = |hop: &&Told| match is_again {
+                true => hop.knows(field) && hop.seen(field) != Some(modification),
+                false => hop.knows(field) && !hop.shows(field, *change),
+            };
             let before = hops[..at].iter().rev().find(is_plain);
             rows.push(IntervalRow {
                 field: field.clone(),

@@ -228,6 +228,8 @@ row! {
         modifications: u32,
         /// Probes that left.
         sent: u32,
+        /// Hops that answered.
+        answered: u32,
     }
 }
 

@@ -10,7 +10,7 @@ use sonde_plugin_api::{
 
 use crate::{
     checksums,
-    compare::{Comparison, Modification, compare},
+    compare::{Comparison, Modification, Part, brings_back, compare},
     grammar::Spec,
     intervals::{Told, intervals},
     params::TraceboxParams,
@@ -21,6 +21,8 @@ use crate::{
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
 const UDP_PAYLOAD: usize = 12;
+/// Where it holds the TTL.
+const TTL_AT: usize = UDP_PAYLOAD - 1;
 
 /// What all parts of a run share.
 struct Session {
@@ -36,6 +38,10 @@ struct Session {
     told: Vec<Told>,
     /// What the peer itself says is no answer.
     hears_errors_alone: bool,
+    /// Hops that answered.
+    answered: u32,
+    /// The error of the hop before, which a network may bring twice.
+    before: Box<[u8]>,
 }
 
 /// What came back.
@@ -90,6 +96,8 @@ impl Session {
             sent: 0,
             told: Vec::new(),
             hears_errors_alone: false,
+            answered: 0,
+            before: Box::default(),
         })
     }
 
@@ -123,6 +131,7 @@ impl Session {
                 continue;
             };
             silent = 0;
+            self.answered += 1;
             self.tell(ttl, attempts, &probe, &answer);
             match answer.reply.class() {
                 Class::Tcp | Class::Udp => {
@@ -146,7 +155,9 @@ impl Session {
                 }
                 _ => {}
             }
+            self.before = answer.packet;
         }
+        self.before = Box::default();
         if self.params.proxy {
             let ctx = self.ctx.clone();
             let work = Box::pin(devices::proxy(self, answered));
@@ -176,6 +187,7 @@ impl Session {
             sequence_arrived: acknowledged,
             modifications,
             sent: self.sent,
+            answered: self.answered,
         });
         Ok(())
     }
@@ -183,7 +195,22 @@ impl Session {
     /// The probe, to the last octet.
     fn packet(&self, ttl: u8) -> Result<Vec<u8>, Fail> {
         let spec = &self.spec;
-        self.shaped(ttl, self.shape(), self.ip_id, spec)
+        self.shaped(ttl, self.shape(), self.ip_id_of(ttl), spec)
+    }
+
+    /// The IPv4 identification tells a late answer from that to the probe on its way.
+    fn ip_id_of(&self, ttl: u8) -> u16 {
+        match self.spec.ip_id {
+            Some(chosen) => chosen,
+            None => self.ip_id.wrapping_add(u16::from(ttl) << 1).max(1),
+        }
+    }
+
+    /// What a UDP probe carries; the TTL in it does in IPv6 what the identification does in IPv4.
+    fn udp_payload(&self, ttl: u8) -> [u8; UDP_PAYLOAD] {
+        let mut payload = self.payload;
+        payload[TTL_AT] = ttl;
+        payload
     }
 
     fn shape(&self) -> Shape {
@@ -214,6 +241,7 @@ impl Session {
             })
         };
         let headers = spec.extension_headers.as_ref();
+        let udp_payload = self.udp_payload(ttl);
         let packet = Packet {
             ip: Ip {
                 ttl,
@@ -228,7 +256,7 @@ impl Session {
             transport,
             payload: match &spec.payload {
                 Some(octets) => Payload::Octets(octets),
-                None if spec.is_udp => Payload::Octets(&self.payload),
+                None if spec.is_udp => Payload::Octets(&udp_payload),
                 None => Payload::Zeros(0),
             },
             checksum: None,
@@ -260,20 +288,34 @@ impl Session {
             if let Some(rest) = rest {
                 self.flow.send_stamped(Probe::raw(rest)).await?;
             }
+            // Set where an error that came twice was taken for the answer, which then counts as the duplicate.
+            let mut displaced = None;
             loop {
                 let heard = self.flow.next_with(|heard, packet| {
                     (heard.label, heard.outcome.clone(), Box::<[u8]>::from(packet))
                 });
-                let (heard, outcome, packet) = heard.await;
+                let (heard, outcome, packet) = match displaced {
+                    None => heard.await,
+                    Some(until) => match select(heard, self.ctx.sleep_until(until)).await {
+                        Either::First(heard) => heard,
+                        Either::Second(()) => break,
+                    },
+                };
                 let is_it = heard.is_none_or(|heard| heard == label);
                 match outcome {
+                    Outcome::Reply(_) if *packet == *self.before => {
+                        if heard == Some(label) && displaced.is_none() {
+                            displaced = Some(self.ctx.now() + wait);
+                        }
+                    }
+                    Outcome::Reply(reply) if reply.is_duplicate() && displaced.is_none() => {}
                     Outcome::Reply(reply)
                         if is_it && self.is_believable(probe, &reply, &packet) =>
                     {
                         return Ok((Some(Answer { reply, packet }), attempt));
                     }
                     // It was the one outcome of its probe, or of none.
-                    Outcome::Reply(reply) if heard == Some(label) && !reply.is_duplicate() => break,
+                    Outcome::Reply(_) if heard == Some(label) && displaced.is_none() => break,
                     Outcome::Reply(_) => {}
                     Outcome::Timeout { .. } if is_it => break,
                     Outcome::Timeout { .. } => {}
@@ -299,7 +341,7 @@ impl Session {
     /// Something of the probe that nobody can guess came back, and it is whole.
     fn is_believable(&self, probe: &[u8], reply: &Reply, packet: &[u8]) -> bool {
         let is_left_out = self.hears_errors_alone && !reply.class().is_error();
-        if reply.bad_checksum() || reply.is_duplicate() || is_left_out {
+        if reply.bad_checksum() || is_left_out {
             return false;
         }
         match reply.class() {
@@ -308,7 +350,8 @@ impl Session {
                 let segment = tcp::TcpView::new(header.transport(packet));
                 let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
                 let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
-                !is_ack || shown.is_some_and(|octets| octets <= 1) || self.has_shifted_sequence()
+                let most = self.octets_of_sequence();
+                !is_ack || shown.is_some_and(|octets| octets <= most) || self.has_shifted_sequence()
             }
             Class::Udp => self.spec.is_udp,
             class if class.is_error() => {
@@ -320,20 +363,32 @@ impl Session {
                     || brings_back(probe, quoted, Part::Transport(4..8))
                     // A checksum where the sequence number ends, for UDP.
                     || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
-                    || self.is_rewritten(quoted);
+                    || self.is_rewritten(probe, quoted);
                 is_of_ttl && is_known
             }
             _ => false,
         }
     }
 
-    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, which
-    /// makes the row a weak match.
-    fn is_rewritten(&self, quoted: &[u8]) -> bool {
+    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, or in
+    /// IPv6, which has no identification, one of UDP. That makes the row a weak match.
+    fn is_rewritten(&self, probe: &[u8], quoted: &[u8]) -> bool {
         let Ok(header) = IpHeader::parse(quoted) else { return false };
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
         let ports = [self.flow.local.to_be_bytes(), self.dport.to_be_bytes()].concat();
-        header.protocol == protocol::TCP && transport.len() >= 20 && transport.starts_with(&ports)
+        let is_whole = match header.protocol {
+            protocol::TCP => transport.len() >= 20,
+            protocol::UDP => self.flow.peer.is_ipv6() && !self.is_of_another(probe, transport),
+            _ => false,
+        };
+        is_whole && transport.starts_with(&ports)
+    }
+
+    /// A datagram that is quoted carries the payload of another probe.
+    fn is_of_another(&self, probe: &[u8], transport: &[u8]) -> bool {
+        let payload = transport.get(8..8 + UDP_PAYLOAD).unwrap_or_default();
+        let is_mine = self.spec.payload.is_none() && payload.starts_with(&self.payload[..TTL_AT]);
+        is_mine && !probe.ends_with(payload)
     }
 
     /// Whether what came back tells that it is the probe's own answer, and no guess.
@@ -349,8 +404,13 @@ impl Session {
         let segment = tcp::TcpView::new(header.transport(packet));
         segment.flags().filter(|flags| flags & tcp::flags::ACK != 0)?;
         let shown = segment.acknowledgement()?.wrapping_sub(self.sequence);
+        Some(shown <= self.octets_of_sequence())
+    }
+
+    /// Sequence numbers that the probe takes, if it is a SYN.
+    fn octets_of_sequence(&self) -> u32 {
         let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
-        Some(shown <= payload.saturating_add(1))
+        payload.saturating_add(1)
     }
 
     /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.
@@ -434,31 +494,6 @@ impl Session {
             let _ = self.flow.send_stamped(reset).await;
         }
     }
-}
-
-/// A part of a packet that nobody can guess.
-enum Part {
-    /// Of IPv4 alone.
-    Identification,
-    /// Octets of the transport.
-    Transport(std::ops::Range<usize>),
-}
-
-/// Whether a quote shows this part of the probe, wherever it stands there: options may be gone.
-fn brings_back(probe: &[u8], quoted: &[u8], part: Part) -> bool {
-    let Part::Transport(range) = part else {
-        // There even where the rest of the header is not.
-        let is_v4 = probe.first().is_some_and(|first| first >> 4 == 4);
-        return is_v4 && quoted.get(4..6).is_some_and(|seen| Some(seen) == probe.get(4..6));
-    };
-    let (Ok(ours), Ok(theirs)) = (IpHeader::parse(probe), IpHeader::parse(quoted)) else {
-        return false;
-    };
-    let behind = |packet: &[u8], header: &IpHeader| {
-        packet.get(header.header_octets..)?.get(range.clone()).map(<[u8]>::to_vec)
-    };
-    let sent = behind(probe, &ours);
-    sent.is_some() && sent == behind(quoted, &theirs)
 }
 
 /// A SYN/ACK came.

@@ -8,6 +8,9 @@ mod network_layer;
 
 const TARGET4: &str = "198.51.100.9";
 const TARGET6: &str = "2001:db8:9::9";
+/// Who answers on a path without a fault.
+const HOPS4: [&str; 4] = ["192.0.2.254", "203.0.113.2", "203.0.113.3", TARGET4];
+const HOPS6: [&str; 4] = ["2001:db8:1::1", "2001:db8:2::2", "2001:db8:3::3", TARGET6];
 const SEED_PROBE: &str = "IP/TCP/MSS(1460)/ECE/CE/MPCAPABLE";
 
 fn net() -> Net {
@@ -249,6 +252,7 @@ fn a_box_that_rewrites_identification_and_sequence_number_does_not_hide_the_path
     let certainty = ["exact", "weak", "weak"];
     assert_eq!(run.table("hops").column("certainty")[..3], certainty, "{run}");
     assert_eq!(run.stop, "reached", "{run}");
+    assert_eq!(run.table("summary").column("answered"), [4], "{run}");
 }
 
 /// What is said of a device: the verdict, and the hops that it is between.
@@ -335,4 +339,89 @@ fn the_text_tells_quotes_and_the_answer_of_the_destination_apart() {
         ["stateful: not_found", "fragment_filter: not_found", "reassembler: not_found"]
     );
     assert_eq!(text(&run, "summary"), ["--- reached after 4 hops, modifications: 2 ---"]);
+}
+
+/// Who answered at each hop.
+fn addresses(run: &Run) -> Vec<String> {
+    let all = run.table("hops").column("addr");
+    all.iter().map(|addr| addr.as_str().unwrap_or("*").to_owned()).collect()
+}
+
+#[test]
+fn an_answer_that_comes_twice_is_that_of_one_hop() {
+    for (target, hops) in [(TARGET4, HOPS4), (TARGET6, HOPS6)] {
+        for udp in [false, true] {
+            let net = net().duplicate_back("r1", 1..=4);
+            let run = run_in(net, TraceboxParams { udp, ..tracebox(target) });
+            assert_eq!(addresses(&run), hops, "{run}");
+            assert_eq!(run.counters.not_sent, 0, "{run}");
+        }
+    }
+}
+
+#[test]
+fn a_late_answer_is_not_that_of_the_next_hop() {
+    // A segment of IPv6 holds nothing that could tell one TTL from the next.
+    for (target, udp, hops) in
+        [(TARGET4, false, HOPS4), (TARGET4, true, HOPS4), (TARGET6, true, HOPS6)]
+    {
+        let net = net().attributes("r2", "slow 1500ms").silent("r3");
+        let run = run_in(net, TraceboxParams { udp, ..tracebox(target) });
+        assert_eq!(addresses(&run), [hops[0], "*", "*", hops[3]], "{run}");
+    }
+}
+
+/// Writes another payload into datagrams, with the right checksum.
+struct Editor;
+
+impl Middlebox for Editor {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::There && header.protocol == packet::protocol::UDP {
+            // The same sum in two words, and one more in the checksum, which is its complement.
+            let at = header.header_octets;
+            let word = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+            let (first, sum) = (word(packet, at + 8), word(packet, at + 6));
+            let (first, sum) = match (first, sum) {
+                (u16::MAX, _) | (_, 0..=1) => (first, sum),
+                _ => (first + 1, sum - 1),
+            };
+            packet[at + 8..at + 10].copy_from_slice(&first.to_be_bytes());
+            packet[at + 6..at + 8].copy_from_slice(&sum.to_be_bytes());
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn a_box_that_rewrites_datagrams_does_not_hide_the_path_behind_it() {
+    for (target, hops, certainty) in [(TARGET4, HOPS4, "exact"), (TARGET6, HOPS6, "weak")] {
+        let params = TraceboxParams { udp: true, ..tracebox(target) };
+        let run = run_in(net().middlebox("r1", Editor), params);
+        assert_eq!(addresses(&run), hops, "{run}");
+        let seen = run.table("hops").column("certainty");
+        assert_eq!(seen, ["exact", certainty, certainty, certainty], "{run}");
+        assert_eq!(intervals(&run), [("UDP::Checksum".to_owned(), 1, 2)], "{run}");
+    }
+}
+
+#[test]
+fn a_refusal_acknowledges_the_payload_of_the_syn() {
+    for (target, probe) in [(TARGET4, "IP/TCP/RAW(414243444546)"), (TARGET6, "IPV6/TCP/RAW(4142)")]
+    {
+        let probe = Some(probe.to_owned());
+        let run = run_in(net(), TraceboxParams { probe, dport: 81, ..tracebox(target) });
+        assert_eq!(changes(&run).last().unwrap(), "RST", "{run}");
+        assert_eq!(run.table("summary").column("sequence_arrived"), [true], "{run}");
+    }
+}
+
+#[test]
+fn a_field_that_is_set_twice_is_told_twice() {
+    let net = net().attributes("r1", "rewrite mss 1400").attributes("r2", "rewrite mss 1300");
+    let probe = Some("IP/TCP/MSS(1460)".to_owned());
+    let run = run_in(net, TraceboxParams { probe, ..tracebox(TARGET4) });
+    let mss = |first, next| ("TCP::Options::MSS".to_owned(), first, next);
+    let checksum = ("TCP::Checksum".to_owned(), 1, 2);
+    assert_eq!(intervals(&run), [checksum, mss(1, 2), mss(2, 3)], "{run}");
 }
