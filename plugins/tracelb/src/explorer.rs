@@ -24,6 +24,9 @@ use crate::{
 /// are no branch.
 const TRIES_FOR_SILENCE: u8 = 6;
 
+/// Flows that may all have been lost at the same hop.
+const FEW_FLOWS: usize = 2;
+
 /// Packets of one flow beyond those that show two ways with the wanted confidence: what follows from taking packets for
 /// flows is wrong, not just incomplete.
 const SAFETY: usize = 4;
@@ -34,6 +37,8 @@ pub(crate) struct Explorer {
     pub(crate) graph: Graph,
     pub(crate) points: StoppingPoints,
     next_flow: u32,
+    /// Flows whose silence at a TTL has been doubted.
+    doubted: BTreeSet<(u32, u8)>,
 }
 
 /// Explores, and reports whatever was found by the end.
@@ -44,7 +49,7 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
     let graph = Graph::new(params.first_hop());
     let begin = ctx.now();
     let prober = Prober::new(ctx.clone(), params);
-    let mut explorer = Explorer { prober, graph, points, next_flow: 0 };
+    let mut explorer = Explorer { prober, graph, points, next_flow: 0, doubted: BTreeSet::new() };
     let end = ctx.until_interrupted(explorer.explore()).await;
     let ended = match end {
         None => report::End::Interrupted,
@@ -62,7 +67,13 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
 
 impl Explorer {
     async fn explore(&mut self) -> Result<(), Halt> {
-        while let Some((ttl, nodes)) = self.graph.nearest_open() {
+        loop {
+            let Some((ttl, nodes)) = self.graph.nearest_open() else {
+                if self.doubt_silence().await? {
+                    continue;
+                }
+                return Ok(());
+            };
             if ttl == u8::MAX {
                 for node in nodes {
                     self.graph.nodes[node].stop = Some(Stop::MaxTtl);
@@ -74,7 +85,28 @@ impl Explorer {
                 self.explore_node_by_node(ttl, &nodes).await?;
             }
         }
-        Ok(())
+    }
+
+    /// Asks again where few flows alone speak for a link behind a silent node beside nodes that answer: they may be
+    /// theirs, and have been lost. True where any was.
+    async fn doubt_silence(&mut self) -> Result<bool, Halt> {
+        let links = self.graph.links();
+        let mut asked = Vec::new();
+        for ((from, _), traffic) in links {
+            let ttl = traffic.ttl - 1;
+            let is_doubtful = self.graph.nodes[from].is_silent()
+                && traffic.flows.len() <= FEW_FLOWS
+                && self.graph.nodes_at(ttl).len() > 1;
+            let flows = traffic.flows.into_iter().map(|flow| (flow, ttl));
+            asked.extend(flows.filter(|flow| is_doubtful && self.doubted.insert(*flow)));
+        }
+        let left = TRIES_FOR_SILENCE.saturating_sub(self.prober.params.tries());
+        let answers = self.prober.ask_all(&asked, left).await;
+        let learned = self.learn_all(&asked, answers)?;
+        for (flow, ttl) in asked.into_iter().zip(&learned).filter(|(_, it)| it.1).map(|it| it.0) {
+            self.trace_back(flow, ttl).await?;
+        }
+        Ok(learned.iter().any(|(_, _, is_answered)| *is_answered))
     }
 
     /// Looks for everything behind these nodes at this TTL.
@@ -173,10 +205,40 @@ impl Explorer {
         let asked: Vec<(u32, u8)> = flows.iter().map(|flow| (*flow, ttl + 1)).collect();
         let tries = self.prober.params.tries();
         let answers = self.prober.ask_all(&asked, tries).await;
-        for (flow, is_new, _) in self.learn_all(&asked, answers)? {
-            if is_new && !self.graph.is_certain(ttl, flow) {
-                self.trace_back(flow, ttl + 1).await?;
-            }
+        self.trace_new_back(asked, answers).await
+    }
+
+    /// Looks up those flows that met something new without having been seen before it.
+    async fn trace_new_back(
+        &mut self,
+        asked: Vec<(u32, u8)>,
+        answers: Vec<Result<Option<Answer>, Halt>>,
+    ) -> Result<(), Halt> {
+        let learned = self.learn_all(&asked, answers)?;
+        let new = asked.into_iter().zip(learned).filter(|(_, (_, is_new, _))| *is_new);
+        let new: Vec<(u32, u8)> = new
+            .map(|(asked, _)| asked)
+            .filter(|(flow, ttl)| !self.graph.is_certain(ttl - 1, *flow))
+            .collect();
+        self.ask_the_silent(&new).await?;
+        for (flow, ttl) in new {
+            self.trace_back(flow, ttl).await?;
+        }
+        Ok(())
+    }
+
+    /// Where flows meet something new behind silence, one that answers may share the hop with the silent node.
+    async fn ask_the_silent(&mut self, new: &[(u32, u8)]) -> Result<(), Halt> {
+        let mut asked = Vec::new();
+        for &(flow, ttl) in new {
+            let silent = (self.graph.first_hop()..ttl).rev();
+            let silent = silent.take_while(|before| self.is_silent_alone(*before));
+            asked.extend(silent.map(|before| (flow, before)));
+        }
+        let answers = self.prober.ask_all(&asked, 1).await;
+        let learned = self.learn_all(&asked, answers)?;
+        for ((flow, before), _) in asked.into_iter().zip(learned).filter(|(_, learned)| learned.1) {
+            self.trace_back(flow, before).await?;
         }
         Ok(())
     }
@@ -225,8 +287,8 @@ impl Explorer {
             if self.graph.is_certain(before, flow) {
                 break;
             }
-            if self.is_silent_alone(before) {
-                // Nobody would answer; who is before it will.
+            if self.graph.seen(before, flow) == Some(Seen::Silence) {
+                // Who is before it will answer.
                 continue;
             }
             let answer = self.prober.ask(flow, before, self.prober.params.tries()).await?;
@@ -234,8 +296,7 @@ impl Explorer {
                 break;
             }
         }
-        self.name_silences(flow, ttl);
-        Ok(())
+        self.name_silences(flow, ttl).await
     }
 
     fn is_silent_alone(&self, ttl: u8) -> bool {
@@ -244,8 +305,9 @@ impl Explorer {
             .is_some_and(|node| node != VANTAGE && self.graph.nodes[node].is_silent())
     }
 
-    /// Silence behind a node that is known to have a silent next hop is that hop.
-    fn name_silences(&mut self, flow: u32, up_to: u8) {
+    /// Silence behind a node that is known to have a silent next hop is that hop. Where it has none, and somebody
+    /// further on answered, the flow is asked again: a branch that no flow showed before, or no more than a few losses.
+    async fn name_silences(&mut self, flow: u32, up_to: u8) -> Result<(), Halt> {
         for ttl in self.graph.first_hop()..=up_to {
             let Some(before) = self.graph.at(ttl - 1, flow) else { continue };
             let is_silence = match self.graph.seen(ttl, flow) {
@@ -253,21 +315,29 @@ impl Explorer {
                 None => self.is_silent_alone(ttl),
                 Some(Seen::Node { .. }) => false,
             };
-            if is_silence && self.graph.silence_behind(before, ttl).is_some() {
-                self.graph.name_silence(ttl, flow, before);
+            if !is_silence {
+                continue;
             }
+            if self.graph.silence_behind(before, ttl).is_none() {
+                if ttl == up_to {
+                    continue;
+                }
+                let left = TRIES_FOR_SILENCE.saturating_sub(self.prober.params.tries());
+                let answer = self.prober.ask(flow, ttl, left).await?;
+                self.learn(ttl, flow, answer.as_ref());
+                if answer.is_some() {
+                    continue;
+                }
+            }
+            self.graph.name_silence(ttl, flow, before);
         }
+        Ok(())
     }
 
     /// Looks flows up at a TTL.
     pub(crate) async fn place(&mut self, flows: &[(u32, u8)]) -> Result<(), Halt> {
         let answers = self.prober.ask_all(flows, self.prober.params.tries()).await;
-        for (&(flow, ttl), (_, is_new, _)) in flows.iter().zip(self.learn_all(flows, answers)?) {
-            if is_new {
-                self.trace_back(flow, ttl).await?;
-            }
-        }
-        Ok(())
+        self.trace_new_back(flows.to_vec(), answers).await
     }
 
     /// Makes flows and looks where they come by, for those nodes that too few are known of.
@@ -285,7 +355,11 @@ impl Explorer {
         }
         let asked: Vec<(u32, u8)> = flows.into_iter().map(|flow| (flow, ttl)).collect();
         let answers = self.prober.ask_all(&asked, self.prober.params.tries()).await;
-        for (flow, is_new, is_answered) in self.learn_all(&asked, answers)? {
+        let learned = self.learn_all(&asked, answers)?;
+        let new = learned.iter().filter(|(_, is_new, is_answered)| *is_new || !is_answered);
+        let new: Vec<(u32, u8)> = new.map(|(flow, ..)| (*flow, ttl)).collect();
+        self.ask_the_silent(&new).await?;
+        for (flow, is_new, is_answered) in learned {
             if is_new || !is_answered {
                 self.trace_back(flow, ttl).await?;
             } else if let Some(before) = self.graph.only(ttl - 1) {
@@ -372,11 +446,7 @@ impl Explorer {
         if !self.graph.next_hops(node, ttl).is_empty() && tried < TRIES_FOR_SILENCE {
             let again: Vec<(u32, u8)> = silent.iter().map(|flow| (*flow, ttl + 1)).collect();
             let answers = self.prober.ask_all(&again, TRIES_FOR_SILENCE - tried).await;
-            for (flow, is_new, _) in self.learn_all(&again, answers)? {
-                if is_new && !self.graph.is_certain(ttl, flow) {
-                    self.trace_back(flow, ttl + 1).await?;
-                }
-            }
+            self.trace_new_back(again, answers).await?;
         }
         let limit = self.prober.params.gaplimit;
         for flow in silent {

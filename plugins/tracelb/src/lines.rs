@@ -48,9 +48,7 @@ fn follow(
         links.range((last, 0)..=(last, NodeId::MAX)).map(|((_, to), _)| *to).collect();
     let next: Vec<NodeId> = next.into_iter().filter(|to| !way.contains(to)).collect();
     if next.is_empty() {
-        // Silence at the end of a way is no hop that anybody knows of.
-        let end = way.iter().rposition(|node| !graph.nodes[*node].is_silent()).unwrap_or(0);
-        ways.push(way[..=end].to_vec());
+        ways.push(way.clone());
     }
     for to in next {
         way.push(to);

@@ -1,6 +1,6 @@
 //! The graph as rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sonde_plugin_api::prelude::*;
 
@@ -35,19 +35,21 @@ const FEWEST_FLOWS: usize = 5;
 pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     let (graph, prober) = (&explorer.graph, &explorer.prober);
     let ctx = &prober.ctx;
-    let links = graph.links();
-    let nodes: Vec<NodeId> = graph.roots().filter(|node| is_shown(graph, &links, *node)).collect();
+    let all = graph.links();
+    let ends = dead_ends(graph, &all);
+    let nodes: Vec<NodeId> = graph.roots().filter(|node| ends.is_shown(*node)).collect();
+    let mut links = all;
+    links.retain(|(from, to), _| ends.is_shown(*from) && ends.is_shown(*to));
     // As they are read on a terminal: ways, where they end, what they are made of.
     for line in lines(graph, &links) {
         ctx.emit(LineRow { line });
     }
     for &node in &nodes {
-        for row in node_rows(graph, &links, node) {
+        for row in node_rows(graph, &links, &ends, node) {
             ctx.emit(row);
         }
     }
-    let shown = links.iter().filter(|((from, to), _)| nodes.contains(from) && nodes.contains(to));
-    for (&(from, to), traffic) in shown.clone() {
+    for (&(from, to), traffic) in &links {
         ctx.emit(LinkRow {
             from: name(graph, from),
             to: name(graph, to),
@@ -58,6 +60,8 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
             to_id: to as u32,
         });
     }
+    let links_shown = links.len() as u32;
+    links.retain(|(_, to), _| !ends.silent.contains(to));
     let first: Vec<NodeId> = graph.nodes_at(graph.first_hop()).into_iter().collect();
     let found = diamonds(&links, &first);
     for diamond in &found {
@@ -78,7 +82,7 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
         probes: prober.sent(),
         flows: explorer.flows(),
         nodes: answering as u32,
-        links: shown.count() as u32,
+        links: links_shown,
         diamonds: found.len() as u32,
         reached: graph.is_reached,
         budget_exhausted: end == End::Budget,
@@ -89,27 +93,63 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     ctx.stop(stop);
 }
 
-/// Silence with nothing behind it is no hop that anybody knows of.
-fn is_shown(graph: &Graph, links: &BTreeMap<(NodeId, NodeId), Traffic>, node: NodeId) -> bool {
-    let mut seen = vec![node];
-    let mut at = 0;
-    while let Some(&next) = seen.get(at) {
-        if !graph.nodes[next].is_silent() {
-            return true;
-        }
-        for (_, to) in links.range((next, 0)..=(next, NodeId::MAX)).map(|(link, _)| *link) {
-            if !seen.contains(&to) {
-                seen.push(to);
-            }
-        }
-        at += 1;
+/// Silence up to the end of a way.
+struct DeadEnds {
+    /// Silent nodes with nobody behind them that answers.
+    silent: BTreeSet<NodeId>,
+    /// Those that are told all the same: the first on a way beside others that go on.
+    told: BTreeSet<NodeId>,
+    /// Why a way ended there, by the last node that is told.
+    stops: BTreeMap<NodeId, Stop>,
+}
+
+impl DeadEnds {
+    /// Silence with nothing behind it is no hop that anybody knows of.
+    fn is_shown(&self, node: NodeId) -> bool {
+        !self.silent.contains(&node) || self.told.contains(&node)
     }
-    false
+}
+
+fn dead_ends(graph: &Graph, links: &BTreeMap<(NodeId, NodeId), Traffic>) -> DeadEnds {
+    let behind =
+        |node: NodeId| links.range((node, 0)..=(node, NodeId::MAX)).map(|(link, _)| link.1);
+    let mut silent: BTreeSet<NodeId> =
+        graph.roots().filter(|node| graph.nodes[*node].is_silent()).collect();
+    // Whoever has somebody behind that answers is none, and so on backwards.
+    while let Some(&alive) = silent.iter().find(|it| behind(**it).any(|to| !silent.contains(&to))) {
+        silent.remove(&alive);
+    }
+    let stop_behind = |node: NodeId| {
+        let mut way = vec![node];
+        let mut at = 0;
+        while let Some(&next) = way.get(at) {
+            if let Some(stop) = graph.nodes[next].stop {
+                return Some(stop);
+            }
+            let more: Vec<NodeId> = behind(next).filter(|to| !way.contains(to)).collect();
+            way.extend(more);
+            at += 1;
+        }
+        None
+    };
+    let (mut told, mut stops) = (BTreeSet::new(), BTreeMap::new());
+    for &(from, to) in
+        links.keys().filter(|(from, to)| !silent.contains(from) && silent.contains(to))
+    {
+        let Some(stop) = stop_behind(to) else { continue };
+        let goes_on = behind(from).any(|other| !silent.contains(&other));
+        if goes_on {
+            told.insert(to);
+        }
+        stops.insert(if goes_on { to } else { from }, stop);
+    }
+    DeadEnds { silent, told, stops }
 }
 
 fn node_rows(
     graph: &Graph,
     links: &BTreeMap<(NodeId, NodeId), Traffic>,
+    ends: &DeadEnds,
     id: NodeId,
 ) -> Vec<NodeRow> {
     let node = &graph.nodes[id];
@@ -131,7 +171,7 @@ fn node_rows(
         quoted_ttl: None,
         mpls: Vec::new(),
         weighted: is_weighted(&out),
-        stop: node.stop.map(|stop| stop.name().to_owned()),
+        stop: node.stop.or(ends.stops.get(&id).copied()).map(|stop| stop.name().to_owned()),
     };
     let mut rows: Vec<NodeRow> = node
         .interfaces

@@ -260,6 +260,26 @@ fn a_silent_branch_stands_in_the_line_between_its_neighbours() {
 }
 
 #[test]
+fn a_silent_branch_that_comes_up_late_leaves_no_node_without_one_before_it() {
+    let text = "vantage - 1 - 2 - { 3 - { 5 6 } 4 - { 7 8 } } - 10 - target\n 3 silent";
+    let truth = set("1-2 2-* 2-4 *-5 *-6 4-7 4-8 5-10 6-10 7-10 8-10 10-9");
+    for (loss, seeds) in [("", 200), ("\n links loss 2%", 60)] {
+        let text = format!("{text}{loss}");
+        let whole = (0..seeds).filter(|seed| {
+            let run = explore(&text, TARGET4, *seed, towards(TARGET4));
+            let nodes = run.typed::<NodeRow>("nodes");
+            let is_reached_from_somewhere = |node: &NodeRow| node.ttl == 1 || node.in_degree > 0;
+            run.expect(nodes.iter().all(is_reached_from_somewhere), "a node hangs in the air");
+            run.expect(short(&run).is_subset(&truth), "there is a false link");
+            short(&run) == truth
+        });
+        // At each of five nodes one way may be missed with 5 %.
+        let whole = whole.count() as f64;
+        assert!(whole >= 0.95_f64.powi(5) * seeds as f64 * 0.9, "{whole} of {seeds}{loss}");
+    }
+}
+
+#[test]
 fn a_silent_first_hop_and_silence_in_the_middle_are_bridged() {
     for (silent, line) in
         [("1", "* -> 10.0.0.2"), ("2 silent\n 3", "10.0.0.1 -> * -> * -> 10.0.0.4")]
@@ -281,7 +301,29 @@ fn a_branch_ends_after_as_many_silent_hops_as_are_allowed() {
     );
     let most = run.exchange().sent().map(|packet| packet[8]).max();
     assert_eq!(most, Some(5), "{run}");
-    assert_eq!(run.typed::<NodeRow>("nodes").len(), 2, "{run}");
+    let nodes = run.typed::<NodeRow>("nodes");
+    let stops: Vec<Option<&str>> = nodes.iter().map(|node| node.stop.as_deref()).collect();
+    assert_eq!(stops, [None, Some("gap_limit")], "{run}");
+    assert_eq!((nodes[1].out_degree, summary(&run).links), (0, 1), "{run}");
+}
+
+#[test]
+fn a_branch_into_silence_beside_one_that_goes_on_is_told() {
+    let text =
+        "vantage - 1 - 2 - { 3 4 } - 5 - { 6 7 } - 8 - target\n 4 silent refuse 198.51.100.0/24";
+    let run = explore(text, TARGET4, 1, TracelbParams { gaplimit: 2, ..towards(TARGET4) });
+    let truth = set("1-2 2-3 2-* 3-5 5-6 5-7 6-8 7-8 8-9");
+    run.expect(short(&run) == truth, "not every link, or too many");
+    let silent = run.typed::<NodeRow>("nodes").into_iter().find(|node| node.addr.is_none());
+    assert_eq!(silent.and_then(|node| node.stop).as_deref(), Some("gap_limit"), "{run}");
+    let diamonds = run.typed::<DiamondRow>("diamonds");
+    assert_eq!(diamonds.len(), 1, "{run}");
+    assert_eq!(diamonds[0].convergence.as_deref(), Some("10.0.0.8"), "{run}");
+    let form = Tracelb::text();
+    let texts = run.table("nodes");
+    let texts: Vec<String> =
+        texts.iter().filter_map(|row| form.row("nodes", row, None)).map(|line| line.text).collect();
+    assert!(texts.contains(&"end at hop 3, *: gap_limit".to_owned()), "{texts:?}");
 }
 
 #[test]
