@@ -17,6 +17,13 @@ use crate::{
 /// Flows with one probe each that are kept for answers that come again, or late.
 const MAX_KEPT_FLOWS: usize = 256;
 
+/// How long answers that come twice are listened for at least, where there were any.
+const SHORTEST_REST: Duration = Duration::from_millis(10);
+
+/// Why a run is over.
+const COMPLETE: &str = "complete";
+const INTERRUPTED: &str = "interrupted";
+
 /// What all parts of a run share.
 struct Session {
     ctx: Ctx<PingRow>,
@@ -98,7 +105,7 @@ impl Session {
         let mut interrupted = pin!(ctx.interrupted());
         // Mostly one for all.
         let mut flows: VecDeque<Open> = VecDeque::with_capacity(1);
-        loop {
+        let stop = loop {
             self.close_settled(&mut flows);
             if self.is_due() {
                 if flows.is_empty() || self.params.method.has_flow_each() {
@@ -120,24 +127,48 @@ impl Session {
                 continue;
             }
             if let Some(stop) = self.is_over() {
-                return Ok(stop);
+                break stop;
             }
             let due = self.next_due();
             let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
             match next_turn(&ctx, heard, due, interrupted.as_mut()).await {
                 Turn::Heard(reply) => send(&flows, reply),
                 Turn::Due => {}
-                Turn::Interrupted => break,
+                Turn::Interrupted => break INTERRUPTED,
+            }
+        };
+        let Some(rest) = self.rest(stop) else { return Ok(stop) };
+        let mut end = ctx.now() + rest;
+        loop {
+            let gone = async {
+                match stop {
+                    INTERRUPTED => pending().await,
+                    _ => interrupted.as_mut().await,
+                }
+            };
+            if stop == INTERRUPTED {
+                // Several come at once: it is over when the host answers and nothing came with it.
+                end = ctx.now() + rest;
+            }
+            let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
+            match next_turn(&ctx, heard, Some(end), gone).await {
+                Turn::Heard(reply) => send(&flows, reply),
+                Turn::Due | Turn::Interrupted => return Ok(stop),
             }
         }
-        // What is there already is heard, above all which probes did not leave any more.
-        let end = Some(ctx.now() + Duration::from_nanos(1));
-        loop {
-            let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
-            match next_turn(&ctx, heard, end, pending()).await {
-                Turn::Heard(reply) => send(&flows, reply),
-                Turn::Due | Turn::Interrupted => return Ok("interrupted"),
+    }
+
+    /// How long it still listens at the end.
+    fn rest(&self, stop: &str) -> Option<Duration> {
+        match stop {
+            // What is there already, above all which probes did not leave any more.
+            INTERRUPTED => Some(Duration::from_nanos(1)),
+            // An answer of the last probe may come twice, like those before.
+            COMPLETE if self.launched > 1 => {
+                let rtt = self.statistics.longest_us().map(Duration::from_micros)?;
+                Some(rtt.max(SHORTEST_REST).min(self.params.timeout()))
             }
+            _ => None,
         }
     }
 
@@ -200,7 +231,7 @@ impl Session {
         if self.is_useless {
             return Some("no echo reply");
         }
-        (self.is_all_sent() && self.pending.is_empty()).then_some("complete")
+        (self.is_all_sent() && self.pending.is_empty()).then_some(COMPLETE)
     }
 
     fn launch(&mut self, flow: &Flow) {

@@ -43,6 +43,11 @@ impl Statistics {
         self.samples.len() as u32
     }
 
+    /// Longest round-trip time.
+    pub(crate) fn longest_us(&self) -> Option<u64> {
+        self.samples.iter().map(|(_, rtt_us)| u64::from(*rtt_us)).max()
+    }
+
     /// Probes of which it is known what became of them.
     fn known(&self) -> u32 {
         self.answered() + self.lost

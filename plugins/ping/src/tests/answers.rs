@@ -39,6 +39,27 @@ fn a_second_answer_is_a_duplicate_and_no_answer() {
 }
 
 #[test]
+fn answers_of_the_last_probe_that_come_twice_are_told_and_nothing_else_waits_for_them() {
+    let far = || net().and("link r1 target delay 150ms");
+    for (net, took) in [(net(), ms(2014)), (far(), ms(2604))] {
+        let run = run_in(net.duplicate_back("target", [3]), ping(TARGET4, 3));
+        let SummaryRow { answered, duplicates, .. } = summary(&run);
+        assert_eq!((answered, duplicates, run.took()), (3, 1, took), "{run}");
+    }
+    let once = run_in(net(), ping(TARGET4, 1));
+    assert_eq!(once.took(), ms(4), "one answer is all that is wanted of one probe");
+    let interrupted = {
+        let mut sim = Sim::new(far(), SEED);
+        let measurement = sim.start::<Ping>(ping(TARGET4, 2));
+        sim.run_until(ms(1500));
+        sim.interrupt(measurement);
+        sim.finish(measurement)
+    };
+    let stopped = (interrupted.stop.as_str(), interrupted.took());
+    assert_eq!(stopped, ("complete", ms(1500)), "{interrupted}");
+}
+
+#[test]
 fn an_answer_after_the_timeout_is_late_and_its_probe_lost() {
     let net = || net().and("link r1 <- target reorder 2 by 1500ms");
     let patient = PingParams { wait: ms(1600), ..ping(TARGET4, 4) };

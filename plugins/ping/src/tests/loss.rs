@@ -54,6 +54,21 @@ fn an_interrupt_ends_it_with_a_summary_that_calls_no_pending_probe_lost() {
 }
 
 #[test]
+fn probes_that_wait_for_their_turn_at_an_interrupt_are_not_sent_and_none_is_pending() {
+    for method in [IcmpEcho, TcpAckSport] {
+        let mut sim = Sim::new(net(), SEED).pacing(10.0);
+        let params = PingParams { period: ms(10), ..ping_by(method, 100) };
+        let measurement = sim.start::<Ping>(params);
+        sim.run_until(ms(250));
+        sim.interrupt(measurement);
+        let run = sim.finish(measurement);
+        let SummaryRow { answered, lost, pending, not_sent, .. } = summary(&run);
+        assert_eq!((answered, lost, pending, not_sent), (3, 0, 0, 23), "{run}");
+        assert_eq!(run.counters.not_sent, 23);
+    }
+}
+
+#[test]
 fn probes_that_do_not_leave_are_rows_but_not_lost() {
     for method in answered_kinds(TARGET4) {
         let run = Sim::new(net(), SEED).unsent(105, [2]).run::<Ping>(ping_by(method, 3));
