@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::{Family, IpHeader, extension, word};
+use crate::{Family, IpHeader, extension, protocol, word};
 
 /// Where a padded quote ends and extensions begin in the form older than RFC 4884.
 const LEGACY_OCTETS: usize = 128;
@@ -14,6 +14,8 @@ const LEGACY_OCTETS: usize = 128;
 pub struct Quote {
     /// The quoted packet inside the whole, without padding.
     pub range: Range<usize>,
+    /// As `range`, with its padding.
+    pub padded: Range<usize>,
     /// Where an extension structure begins, if there is one.
     pub extensions: Option<Range<usize>>,
     /// How much of the packet came back.
@@ -46,8 +48,48 @@ impl Quote {
         let (quoted, extensions) = split(packet, icmp, octets, family);
         let at = |range: Range<usize>| body.start + range.start..body.start + range.end;
         let (useful, depth) = measure(&octets[..quoted]);
-        Self { range: at(0..useful), extensions: extensions.map(at), depth }
+        let (range, padded) = (at(0..useful), at(0..quoted));
+        Self { range, padded, extensions: extensions.map(at), depth }
     }
+
+    /// The same about a packet that is known: a quoted length that is less by the IP header than that of the packet
+    /// is one that lacks it where more of the packet is there, or its transport header says so.
+    #[must_use]
+    pub fn about(self, sent: &[u8], packet: &[u8]) -> Self {
+        let octets = packet.get(self.padded.clone()).unwrap_or_default();
+        let Some(claimed) = reduced(octets, sent).filter(|_| self.depth == Depth::Full) else {
+            return self;
+        };
+        let mut there = octets.len().min(sent.len());
+        let more = &octets[claimed.min(there)..there];
+        let is_padding = more.iter().all(|octet| *octet == 0);
+        let is_of_it = !is_padding && sent[..there].ends_with(more);
+        if !is_of_it && transport_end(octets) <= Some(claimed) {
+            return self;
+        }
+        if is_padding {
+            there = there.min(claimed);
+        }
+        let depth = if there == sent.len() { Depth::Full } else { Depth::Partial };
+        Self { range: self.padded.start..self.padded.start + there, depth, ..self }
+    }
+}
+
+/// The length that is quoted, where it is that of the packet without its IP header.
+fn reduced(quoted: &[u8], sent: &[u8]) -> Option<usize> {
+    let header = IpHeader::parse(quoted).ok().filter(|header| header.family() == Family::V4)?;
+    (header.total_octets + header.header_octets == sent.len()).then_some(header.total_octets)
+}
+
+/// Where the TCP header or the UDP datagram ends, by what it says itself.
+fn transport_end(quoted: &[u8]) -> Option<usize> {
+    let header = IpHeader::parse(quoted).ok()?;
+    let octets = match header.protocol {
+        protocol::TCP => usize::from(quoted.get(header.header_octets + 12)? >> 4) * 4,
+        protocol::UDP => usize::from(word(quoted, header.header_octets + 4)?),
+        _ => 0,
+    };
+    Some(header.header_octets + octets)
 }
 
 /// Length of the quote with its padding, and where the extensions are.

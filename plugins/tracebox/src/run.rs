@@ -452,6 +452,7 @@ impl Session {
             return self.ctx.emit(row);
         }
         let Some(quote) = reply.quote(packet) else { return self.ctx.emit(row) };
+        let quote = quote.about(probe, packet);
         let quoted = packet.get(quote.range).unwrap_or_default();
         let comparison = compare(probe, quoted);
         row.icmp_type = Some(reply.icmp_type());

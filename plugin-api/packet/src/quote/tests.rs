@@ -53,6 +53,30 @@ fn eight_octets_behind_the_header_are_told_from_more_and_from_all() {
 }
 
 #[test]
+fn a_length_without_the_header_is_known_by_the_packet_that_was_sent() {
+    // A SYN with 20 octets of options.
+    let mut sent = probe(40);
+    sent[9] = protocol::TCP;
+    sent[32] = 10 << 4;
+    let whole = |claimed: usize, octets: usize, of: &[u8]| {
+        let mut quoted = of.to_vec();
+        quoted[2..4].copy_from_slice(&(claimed as u16).to_be_bytes());
+        let packet = error(&quoted, &[label()], octets);
+        let quote = quote(&packet).about(&sent, &packet);
+        (quote.range.len(), quote.depth)
+    };
+    assert_eq!(sent.len(), 68);
+    assert_eq!(whole(48, 68, &sent), (68, Depth::Full));
+    assert_eq!(whole(48, 48, &sent), (68 - 20, Depth::Partial), "no more than is there");
+    assert_eq!(whole(68, 68, &sent), (68, Depth::Full));
+    // Somebody took all options out, and said so.
+    let mut without = sent.clone();
+    without[32] = 5 << 4;
+    without.truncate(48);
+    assert_eq!(whole(48, 48, &without), (48, Depth::Full));
+}
+
+#[test]
 fn padding_before_the_extensions_is_not_part_of_the_quote() {
     let packet = error(&probe(12), &[label()], 40);
     let quote = quote(&packet);
