@@ -75,7 +75,8 @@ open_enum!(
         Send = 2,
         /// Wake `token` at `arg`, an absolute time in ns.
         Timer = 3,
-        /// Forget the timer or probe `token`.
+        /// Forget the timer or probe `token`; with [`NO_TOKEN`] every probe of `flow` whose turn has
+        /// not come, each answered by `SendError`.
         Cancel = 4,
         /// The payload is one row of the table `code`, its values in the order of the columns.
         Row = 5,

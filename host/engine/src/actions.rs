@@ -132,7 +132,11 @@ impl<L: Link> Core<L> {
         if !state.owns(task, flow) {
             return;
         }
-        if let Some(probe) = state.demux.waiting(flow, action.token) {
+        if action.token == NO_TOKEN {
+            for send in state.unqueue(task, Some(flow), |send| send.token != NO_TOKEN) {
+                state.not_sent(task, send, libc::ECANCELED, false);
+            }
+        } else if let Some(probe) = state.demux.waiting(flow, action.token) {
             state.demux.cancel(probe);
         } else {
             state.unqueue(task, Some(flow), |send| send.token == action.token);

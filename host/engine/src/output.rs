@@ -158,6 +158,9 @@ pub enum Output {
     },
 }
 
+/// Number of the reason of packets that waited for their turn when nobody wanted them any more.
+pub const CANCELED: i32 = libc::ECANCELED;
+
 /// The end of a measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
@@ -167,7 +170,7 @@ pub struct Ended {
     pub end: End,
     /// Of packets.
     pub counters: Counters,
-    /// Packets that were not sent, by errno.
+    /// Packets that were not sent, by errno, [`CANCELED`] where nobody wanted them any more.
     pub not_sent_errno: Vec<(i32, u64)>,
     /// Who stamped departures and arrivals.
     pub stamps: (&'static str, &'static str),

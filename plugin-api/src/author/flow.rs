@@ -234,6 +234,12 @@ impl Flow {
         }
     }
 
+    /// Keeps probes from leaving whose turn has not come; each is heard of as not sent, ECANCELED.
+    pub fn withdraw(&self) {
+        let (token, flow) = (NO_TOKEN, self.id);
+        self.head.act(Action { kind: ActionKind::Cancel, token, flow, ..Action::ZERO });
+    }
+
     /// Launched probes of which it was not heard yet what became of them.
     #[must_use]
     pub fn outstanding(&self) -> u32 {

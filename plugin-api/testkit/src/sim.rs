@@ -270,6 +270,7 @@ impl Sim {
         interrupted.parting_packets = Some(interrupted.method.parting_packets);
         self.note(format!("measurement {task} is interrupted"));
         self.push(Event { kind: EventKind::Interrupt, task, ..Event::ZERO }, &[]);
+        self.report_unqueued(task, None);
         self.at(self.now_ns.saturating_add(grace_ns), Due::Grace { task });
         self.settle();
     }

@@ -12,12 +12,27 @@ pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
         Some(stop) => stop?,
         None => Stop::Interrupted,
     };
+    if session.flow.outstanding() > 0 {
+        Box::pin(session.hear_rest(stop)).await;
+    }
     session.emit_pending();
     session.summarise(stop);
     Ok(())
 }
 
 impl Session {
+    /// What is there already. Probes of a window that wait for their turn behind the end of the path do not leave.
+    async fn hear_rest(&mut self, stop: Stop) {
+        self.flow.withdraw();
+        let soon = Duration::from_nanos(1);
+        // Several come at once: it is over when the host answers and nothing came with it.
+        while let Ok(Some(news)) = self.hear(Some(self.ctx.now() + soon)).await {
+            if stop == Stop::Interrupted {
+                self.note(news);
+            }
+        }
+    }
+
     async fn rounds(&mut self) -> Result<Stop, Fail> {
         let begin = self.ctx.now();
         loop {

@@ -16,6 +16,8 @@ use crate::{
 const MOST_UNSENT: u8 = 3;
 /// The operator's or the method's budget of packets is used up.
 const EDQUOT: i32 = 122;
+/// The probe was withdrawn.
+const ECANCELED: i32 = 125;
 /// The TTL that gets everywhere.
 pub(crate) const LARGEST_TTL: u8 = 255;
 
@@ -231,7 +233,7 @@ impl Session {
             }
             Fate::Unsent(reason) => {
                 self.not_sent += 1;
-                self.unsent_in_a_row += 1;
+                self.unsent_in_a_row += u8::from(reason.errno != ECANCELED);
                 if reason.errno == EDQUOT {
                     What::NoBudget
                 } else if reason.refused_by_policy || self.unsent_in_a_row >= MOST_UNSENT {

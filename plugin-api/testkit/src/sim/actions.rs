@@ -30,6 +30,7 @@ const EADDRNOTAVAIL: u8 = 99;
 const ENETUNREACH: u8 = 101;
 const EHOSTUNREACH: u8 = 113;
 const EDQUOT: u8 = 122;
+const ECANCELED: u8 = 125;
 
 /// Local identifiers that are handed out, as Linux does.
 const FIRST_LOCAL: u16 = 32_768;
@@ -137,6 +138,10 @@ impl Sim {
     }
 
     fn forget(&mut self, action: &Action) {
+        let owns = self.flows.get(&action.flow).is_some_and(|flow| flow.task == action.task);
+        if action.token == NO_TOKEN && owns {
+            return self.report_unqueued(action.task, Some(action.flow));
+        }
         if let Some(key) = self.timers.remove(&(action.task, action.token)) {
             self.due.remove(&key);
         }
@@ -256,9 +261,29 @@ impl Sim {
         for (_, key) in timers {
             self.due.remove(&key);
         }
-        for waiting in self.paced.iter_mut().filter(|waiting| waiting.action.task == number) {
-            waiting.packet.clear();
+        let unsent = self.unqueue(number, None).len() as u64;
+        self.tasks[number as usize].counters.not_sent += unsent;
+    }
+
+    /// Nothing that waits leaves any more, and the task hears that.
+    pub(super) fn report_unqueued(&mut self, task: u32, flow: Option<u32>) {
+        for Departing { action, packet } in self.unqueue(task, flow) {
+            self.refuse(&action, &packet, ECANCELED, 0, "nobody wants it any more");
         }
+    }
+
+    /// Packets of a task, or on one flow of it, whose turn has not come; it passes.
+    fn unqueue(&mut self, task: u32, flow: Option<u32>) -> Vec<Departing> {
+        let is_its = |it: &&mut Departing| {
+            it.action.task == task
+                && flow.is_none_or(|flow| it.action.flow == flow)
+                && !it.packet.is_empty()
+        };
+        let take = |it: &mut Departing| Departing {
+            action: it.action,
+            packet: std::mem::take(&mut it.packet),
+        };
+        self.paced.iter_mut().filter(is_its).map(take).collect()
     }
 
     // ---- packets ----

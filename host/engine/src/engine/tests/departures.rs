@@ -1,6 +1,6 @@
 //! What leaves, what does not, and from when on an answer is waited for.
 
-use sonde_plugin_api::abi::{Action, ActionKind, EventKind, flags, stamp};
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, flags, stamp};
 
 use super::world::{Bench, EPOCH, LOCAL, MS, OPEN, REMOTE, SECOND, echo, packet, ping};
 use crate::{
@@ -256,6 +256,27 @@ fn what_waits_when_an_interrupt_comes_is_reported_as_not_sent() {
     let seen: Vec<_> = told.iter().map(|(it, _)| (it.kind, i32::from(it.code))).collect();
     let unsent = (EventKind::SendError, libc::ECANCELED);
     assert_eq!(seen, [(EventKind::Interrupt, 0), unsent, unsent]);
+}
+
+#[test]
+fn probes_that_are_withdrawn_are_reported_and_others_leave() {
+    let mut bench = Bench::with(1.0, Stamps::Interpolated);
+    let (plugin, task, flow) = measuring(&mut bench);
+    let (other, _) = bench.opened(&plugin, task, ping(8));
+    (0..3).for_each(|token| plugin.sends(task, flow, token, SECOND, &echo(7, token as u16)));
+    bench.turn();
+    let withdraw =
+        Action { kind: ActionKind::Cancel, task, flow: other, token: NO_TOKEN, ..Action::ZERO };
+    plugin.wants(withdraw, b"");
+    bench.turn();
+    assert!(plugin.told_of(EventKind::SendError).is_empty(), "nothing waits on that flow");
+    plugin.wants(Action { flow, ..withdraw }, b"");
+    bench.turn();
+    let told = plugin.told_of(EventKind::SendError);
+    let told: Vec<_> = told.iter().map(|event| (event.token, i32::from(event.code))).collect();
+    assert_eq!(told, [(1, libc::ECANCELED), (2, libc::ECANCELED)]);
+    bench.pass(5 * SECOND);
+    assert_eq!(bench.core.link.left.len(), 1);
 }
 
 #[test]
