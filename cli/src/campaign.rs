@@ -69,6 +69,7 @@ struct Tally {
     answered: u64,
     done: u64,
     failed: u64,
+    unfit: u64,
     refused: u64,
     not_resolved: u64,
 }
@@ -173,7 +174,7 @@ pub(crate) fn run(
         if let Some(error) = printer.lost() {
             return console::unwritten(error);
         }
-        progress.done = tally.done + tally.failed + tally.refused + tally.not_resolved;
+        progress.done = tally.total();
         progress.answered = tally.answered;
         printer.progress(&progress, &host.statistics());
     }
@@ -197,19 +198,25 @@ impl Tally {
         match status {
             Status::Done | Status::Interrupted => self.done += 1,
             Status::Failed => self.failed += 1,
+            Status::Unfit => self.unfit += 1,
             Status::Refused => self.refused += 1,
         }
     }
 
     fn is_nothing(&self) -> bool {
-        self.done + self.failed + self.refused + self.not_resolved == 0
+        self.total() == 0
+    }
+
+    fn total(&self) -> u64 {
+        let Self { answered: _, done, failed, unfit, refused, not_resolved } = self;
+        done + failed + unfit + refused + not_resolved
     }
 
     fn exit(&self) -> Exit {
         match self {
             Self { failed: 1.., .. } => Exit::Failed,
             Self { done: 0, refused: 1.., .. } => Exit::Refused,
-            Self { done: 0, not_resolved: 1.., .. } => Exit::Usage,
+            Self { unfit: 1.., .. } | Self { done: 0, not_resolved: 1.., .. } => Exit::Usage,
             Self { answered: 0, .. } => Exit::NoAnswer,
             _ => Exit::Done,
         }

@@ -1,14 +1,21 @@
 //! What a person or a program sees of the measurements.
 
 use std::{
+    cmp::Reverse,
     io::{self, IsTerminal},
     time::Instant,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json};
-use sonde_host::{Offer, Statistics, record::Record};
-use sonde_plugin_api::text_form::{RowText, TextForm, fill};
+use sonde_host::{
+    Offer, Statistics,
+    record::{Record, WITHDRAWN},
+};
+use sonde_plugin_api::{
+    descriptor::Parameter,
+    text_form::{RowText, TextForm, fill},
+};
 
 use crate::{console::complain, names::Names, sink::Sink, targets::Target};
 
@@ -47,6 +54,8 @@ pub(crate) struct Printer {
     bar: ProgressBar,
     begin: Instant,
     sink: Sink,
+    /// Elements of the method and the flags that stand for them, the longest first.
+    flags: Vec<(String, String)>,
     /// The record being written; kept for its memory.
     line: Vec<u8>,
 }
@@ -63,6 +72,12 @@ impl Printer {
             bar.set_style(style);
         }
         let text = offer.method().text.clone();
+        let elements = offer.method().parameters.iter().map(|parameter| &parameter.element);
+        let mut flags: Vec<(String, String)> = elements
+            .filter(|element| element.contains('.'))
+            .map(|element| (element.clone(), format!("--{}", Parameter::flag_of(element))))
+            .collect();
+        flags.sort_by_key(|(element, _)| Reverse(element.len()));
         Self {
             form,
             live: !many,
@@ -73,6 +88,7 @@ impl Printer {
             bar,
             begin: Instant::now(),
             sink: Sink::new(names),
+            flags,
             line: Vec::new(),
         }
     }
@@ -143,9 +159,13 @@ impl Printer {
         let mut lines = Vec::new();
         if let Some(error) = &record.error {
             let name = target.map_or("", |target| target.name.as_str());
-            lines.push(format!("{name}: {}: {error}", record.status));
+            let said = self
+                .flags
+                .iter()
+                .fold(error.clone(), |text, (element, flag)| text.replace(element.as_str(), flag));
+            lines.push(format!("{name}: {}: {said}", record.status));
         }
-        for (reason, count) in &record.not_sent {
+        for (reason, count) in record.not_sent.iter().filter(|(reason, _)| reason != WITHDRAWN) {
             lines.push(format!("{count} probes not sent: {reason}"));
         }
         if !self.live {

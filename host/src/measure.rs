@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
-    Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, Rate, RunId,
-    Start, Statistics, Tap,
+    CANCELED, Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, Rate,
+    RunId, Start, Statistics, Tap,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -21,7 +21,7 @@ use crate::{
     config::Method,
     lists::Watch,
     prepared::{Plan, Prepared},
-    record::{Record, Rows},
+    record::{Record, Rows, WITHDRAWN},
 };
 
 /// Why something cannot be measured.
@@ -55,6 +55,8 @@ pub enum Status {
     Interrupted,
     /// It could not measure.
     Failed,
+    /// Its parameters contradict each other, or do not go with the target.
+    Unfit,
     /// Policy forbade it.
     Refused,
 }
@@ -403,10 +405,15 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
             (Status::Interrupted, Some("interrupted".to_owned()), None)
         }
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
+        End::Failed { kind: FailKind::BadParams, text, .. } => (Status::Unfit, None, Some(text)),
         End::Failed { text, .. } => (Status::Failed, None, Some(text)),
     };
     let reason = |(errno, count): &(i32, u64)| {
-        (std::io::Error::from_raw_os_error(*errno).to_string(), *count)
+        let reason = match *errno {
+            CANCELED => WITHDRAWN.to_owned(),
+            errno => std::io::Error::from_raw_os_error(errno).to_string(),
+        };
+        (reason, *count)
     };
     let record = Record {
         plan: running.plan,
@@ -418,7 +425,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         status: match status {
             Status::Done => "done",
             Status::Interrupted => "interrupted",
-            Status::Failed => "failed",
+            Status::Failed | Status::Unfit => "failed",
             Status::Refused => "refused",
         },
         stop,

@@ -50,6 +50,9 @@ pub struct Record {
     pub(crate) rows: Rows,
 }
 
+/// Reason of packets that waited for their turn when nobody wanted them any more.
+pub const WITHDRAWN: &str = "withdrawn";
+
 /// Rows as they came, each checked: its head, then its octets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows(Vec<u8>);

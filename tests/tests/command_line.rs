@@ -21,6 +21,22 @@ fn a_wrong_value_is_answered_with_the_parameter_and_what_is_accepted() {
 }
 
 #[test]
+fn parameters_that_do_not_go_together_are_a_mistake_of_usage_and_named_as_they_were_typed() {
+    for (arguments, said) in [
+        (&["trace", "-N", "9"][..], "--window is 9, accepted: 1 ... 5, which is --gaplimit"),
+        (&["trace", "-f", "9", "-m", "3"], "--firsthop is 9, accepted: 0 ... 3, which is --maxttl"),
+        (&["tracelb", "-c", "97"], "--confidence is 97, accepted: 95 or 99"),
+    ] {
+        let all = [&["run"], arguments, &["127.0.0.1"]].concat();
+        let text = sonde_with(&[&all[..], &["--format", "text"]].concat());
+        assert_eq!(text.code, 2, "{arguments:?}: {}", text.output);
+        assert!(text.output.contains(&format!("127.0.0.1: failed: {said}")), "{}", text.output);
+        let json = sonde_with(&[&all[..], &["--format", "json"]].concat());
+        assert_eq!((json.code, &json.records()[0]["status"]), (2, &"failed".into()));
+    }
+}
+
+#[test]
 fn an_unknown_method_or_option_is_a_mistake_of_usage() {
     assert_eq!(sonde_with(&["run", "pinng", "127.0.0.1"]).code, 2);
     assert_eq!(sonde_with(&["run", "ping", "--no-such", "1", "127.0.0.1"]).code, 2);

@@ -63,7 +63,7 @@ impl Measurer for Measuring {
                             let rows = answer::rows(&offered, &record);
                             Outcome::Measured { from, to, rows }
                         }
-                        Status::Failed | Status::Refused => Outcome::Failed(
+                        Status::Failed | Status::Unfit | Status::Refused => Outcome::Failed(
                             record.error.unwrap_or_else(|| "the measurement failed".to_owned()),
                         ),
                     };
