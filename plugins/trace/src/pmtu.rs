@@ -133,7 +133,8 @@ impl Session {
         }
     }
 
-    /// The largest size that is answered, when a larger one was not.
+    /// The largest size that is answered, when a larger one was not. A router that finds it too big is behind the
+    /// hole: one in front would have said so of the larger one.
     async fn search_silence(&mut self, size: u32) -> Result<Option<u32>, Fail> {
         let mut search = SizeSearch::below(size, self.least());
         loop {
@@ -143,9 +144,9 @@ impl Session {
                 Step::Hopeless => return Ok(None),
             };
             match self.ask(LARGEST_TTL, size).await? {
-                Fate::Silence | Fate::TooBig { .. } => search.failed(size),
+                Fate::Silence => search.failed(size),
                 Fate::NoBudget => return Ok(None),
-                Fate::Passed(_) | Fate::Expired(_) => search.passed(size),
+                Fate::Passed(_) | Fate::Expired(_) | Fate::TooBig { .. } => search.passed(size),
             }
         }
     }
@@ -165,7 +166,7 @@ impl Session {
             let Some(ttl) = between.nth(count / 2) else { break };
             match self.ask(ttl, found + 1).await? {
                 Fate::Expired(addr) => (lower, last) = (ttl, Some(addr)),
-                Fate::TooBig { addr, ttl, .. } => return Ok((ttl, Some(addr))),
+                Fate::TooBig { addr, .. } => (lower, last) = (ttl, Some(addr)),
                 Fate::Silence => upper = ttl,
                 Fate::Passed(_) | Fate::NoBudget => break,
             }

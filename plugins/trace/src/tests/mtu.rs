@@ -69,6 +69,22 @@ fn a_black_hole_is_measured_and_placed() {
 }
 
 #[test]
+fn a_hole_in_front_of_a_router_that_names_its_size_is_told_beside_it() {
+    for target in TARGETS {
+        let hole = net().link_there("r3", "mtu 1400 black-hole");
+        let run = find(hole.link_there("target", "mtu 1300"), Kind::UdpParis, target);
+        let [_, second, third, last] = addresses(target);
+        let expected = [
+            json!({"kind": "interface", "pmtu": 1500, "ttl": null, "addr": null}),
+            json!({"kind": "silence", "pmtu": 1400, "ttl": 2, "addr": second}),
+            json!({"kind": "too-big", "pmtu": 1300, "ttl": 3, "addr": third}),
+            json!({"kind": "path", "pmtu": 1300, "ttl": 4, "addr": last}),
+        ];
+        assert_eq!(findings(&run), expected, "{run}");
+    }
+}
+
+#[test]
 fn a_hole_in_front_of_the_first_router_has_no_router() {
     let net = Net::draw(
         "vantage - tunnel - r1 - r2 - target
