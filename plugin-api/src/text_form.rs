@@ -10,7 +10,7 @@
 //! | `hex` | a natural number | hexadecimal |
 //! | a number, such as `3` | anything | at least so many characters, filled up in front |
 //!
-//! Lists are joined by spaces, what is there of a row in a row by `=`; what is missing reads `*`.
+//! Lists are joined by spaces, each item in the form, what is there of a row in a row by `=`; what is missing reads `*`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -143,6 +143,10 @@ pub fn fill(text: &str, values: &Map<String, Value>) -> String {
 }
 
 fn formed(value: &Value, form: &str) -> String {
+    if let (Value::Array(items), "ms" | "%" | "hex") = (value, form) {
+        let items: Vec<String> = items.iter().map(|item| formed(item, form)).collect();
+        return items.join(" ");
+    }
     match (form, value.as_f64()) {
         ("ms", Some(us)) => format!("{:.3}", us / 1000.0),
         ("%", Some(ratio)) => {
@@ -226,6 +230,8 @@ mod tests {
     fn a_ratio_is_not_truncated_to_a_whole_number() {
         let values = row(json!({"loss": 0.3333, "none": 0.0, "all": 1.0}));
         assert_eq!(fill("{loss|%} {none|%} {all|%}", &values), "33.33% 0% 100%");
+        let interval = row(json!({"ci95": [0.0, 0.0741]}));
+        assert_eq!(fill("{ci95|%}", &interval), "0% 7.41%");
     }
 
     #[test]

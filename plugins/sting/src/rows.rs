@@ -129,9 +129,9 @@ tables! {
 
 /// How the rows read on a terminal.
 pub(crate) fn text() -> TextForm {
-    let there = "there {holes} of {samples} lost ({forward_loss|%}, 95% interval {forward_ci95})";
+    let there = "there {holes} of {samples} lost ({forward_loss|%}, 95% interval {forward_ci95|%})";
     let back =
-        "back {reverse_lost} of {arrived} lost ({reverse_loss|%}, 95% interval {reverse_ci95})";
+        "back {reverse_lost} of {arrived} lost ({reverse_loss|%}, 95% interval {reverse_ci95|%})";
     let counts = format!("--- {{result}} ---\n{there}\n{back}");
     TextForm::new("STING {target} ({destination})")
         .line("samples", "arrived=false", "sample {seq} was lost on the way there")

@@ -180,11 +180,16 @@ pub(crate) fn log(ctx: &Ctx<TbitRow>, first: (u32, Option<u32>), passage: &Passa
             ack: if segment.has(flags::ACK) { ours(segment.acknowledgement) } else { 0 },
             sack: ranges(&segment.options.sack, &ours),
             ecn: segment.tos & 3,
-            df: Some(segment.dont_fragment),
+            df: is_v4(&segment.quote).then_some(segment.dont_fragment),
             size: Some(segment.octets as u32),
             merged: segment.is_merged,
         },
     });
+}
+
+/// IPv6 has no such flag.
+fn is_v4(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 4)
 }
 
 /// Letters of the flags, as tcpdump has them in words.

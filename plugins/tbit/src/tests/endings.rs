@@ -36,6 +36,12 @@ fn every_packet_has_a_row_that_says_what_it_acknowledged() {
     assert_eq!(wrong.count(), 3, "the blind segments: {run}");
     assert!(rows.iter().next().is_some_and(|row| row["flags"] == "SYN"), "{run}");
     assert!(rows.iter().any(|row| row["way"] == "rx" && row["df"] == true), "{run}");
+    let net = Net::draw("vantage - target\n target 2001:db8:9::9 open-tcp");
+    let params = TbitParams::with("2001:db8:9::9".parse().unwrap());
+    let run = Sim::new(net, 1).run::<Tbit>(params);
+    let received = run.table("packets").iter().filter(|row| row["way"] == "rx").count();
+    let without = run.table("packets").iter().filter(|row| row["df"].is_null()).count();
+    assert!(received > 0 && without == run.table("packets").len(), "IPv6 has no such flag: {run}");
 }
 
 #[test]
