@@ -27,7 +27,7 @@ use crate::{
     output::{Form, Printer, Progress},
     pcap,
     resume::Journal,
-    targets::{self, Targets, Wanted},
+    targets::{self, TargetError, Targets, Wanted},
 };
 
 /// Most measurements at the same time where nothing is said.
@@ -135,6 +135,12 @@ pub(crate) fn run(
             let is_done = |number| journal.as_ref().is_some_and(|journal| journal.is_done(number));
             let target = match targets.next(is_done) {
                 Some((_, Ok(target))) => target,
+                Some((_, Err(error @ TargetError::List { .. }))) => {
+                    // The rest is not measured, whatever there was of it.
+                    printer.complain(&error);
+                    tally.failed += 1;
+                    continue;
+                }
                 Some((number, Err(error))) => {
                     printer.complain(&error);
                     printer.is_over(number);

@@ -32,6 +32,22 @@ pub(crate) enum TargetError {
         /// Why not.
         cause: io::Error,
     },
+    /// A line of the list is no text.
+    #[error("{file}:{line}: {text} is no name or address: it is not UTF-8")]
+    Text {
+        /// As given.
+        file: String,
+        /// From 1.
+        line: u64,
+        /// What can be read of it.
+        text: String,
+    },
+    /// An address of one link of this machine.
+    #[error("{name} names a network interface, accepted: no %; the routing table chooses it")]
+    Zone {
+        /// As given.
+        name: String,
+    },
     /// The name is not known.
     #[error("{name}: {cause}")]
     Name {
@@ -68,8 +84,10 @@ pub(crate) struct Targets {
     wanted: Wanted,
     /// Of the next target.
     number: u64,
+    /// Lines of the list so far.
+    lines: u64,
     /// The line being read; kept for its memory.
-    line: String,
+    line: Vec<u8>,
 }
 
 impl Targets {
@@ -94,7 +112,11 @@ impl Targets {
                 Some((name, reader))
             }
         };
-        Ok(Self { named: named.into_iter(), list, wanted, number: 0, line: String::new() })
+        Ok(Self::new(named, list, wanted))
+    }
+
+    fn new(named: Vec<String>, list: Option<(String, Box<dyn BufRead>)>, wanted: Wanted) -> Self {
+        Self { named: named.into_iter(), list, wanted, number: 0, lines: 0, line: Vec::new() }
     }
 
     /// The next line of the list that holds a target; `#` begins a comment.
@@ -103,18 +125,23 @@ impl Targets {
         let line = &mut self.line;
         loop {
             line.clear();
-            match reader.read_line(line) {
+            match reader.read_until(b'\n', line) {
                 Ok(0) => return None,
-                Ok(_) => {}
+                Ok(_) => self.lines += 1,
                 Err(cause) => {
                     let file = file.clone();
                     self.list = None;
                     return Some(Err(TargetError::List { file, cause }));
                 }
             }
-            let target = line.split('#').next().unwrap_or_default().trim();
+            let target = target_of(line);
             if !target.is_empty() {
-                return Some(Ok(target.to_owned()));
+                let (file, line) = (file.clone(), self.lines);
+                return Some(String::from_utf8(target.to_vec()).map_err(|_| TargetError::Text {
+                    file,
+                    line,
+                    text: target.escape_ascii().to_string(),
+                }));
             }
         }
     }
@@ -144,6 +171,11 @@ impl Targets {
     }
 }
 
+/// What a line names; `#` begins a comment, in whatever encoding.
+fn target_of(line: &[u8]) -> &[u8] {
+    line.split(|octet| *octet == b'#').next().unwrap_or_default().trim_ascii()
+}
+
 /// How many targets a list has, and a number that another list is unlikely to have: FNV-1a, 64 bits.
 /// `None` where it can be read only once, as standard input.
 pub(crate) fn survey(list: &std::path::Path) -> Option<(u64, u64)> {
@@ -160,8 +192,7 @@ pub(crate) fn survey(list: &std::path::Path) -> Option<(u64, u64)> {
         for octet in &line {
             print = (print ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
         }
-        let target = line.split(|octet| *octet == b'#').next().unwrap_or_default();
-        count += u64::from(!target.trim_ascii().is_empty());
+        count += u64::from(!target_of(&line).is_empty());
     }
 }
 
@@ -174,15 +205,17 @@ fn resolve(name: String, number: u64, wanted: Wanted) -> Result<Target, TargetEr
     // Brackets as in URLs are what people paste.
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<IpAddr> = match bare.parse() {
-        Ok(address) if fits(&address) => return Ok(Target { name, address, number }),
-        Ok(_) => Vec::new(),
+        Ok(address) => vec![address],
+        Err(_) if bare.contains('%') => return Err(TargetError::Zone { name }),
         Err(_) => (bare, 0)
             .to_socket_addrs()
             .map_err(|cause| TargetError::Name { name: name.clone(), cause })?
             .map(|address| address.ip())
             .collect(),
     };
-    match addresses.into_iter().find(fits) {
+    // An IPv4 address in the form of one of IPv6 is one of IPv4.
+    let mut addresses = addresses.into_iter().map(|address| address.to_canonical());
+    match addresses.find(fits) {
         Some(address) => Ok(Target { name, address, number }),
         None => {
             let family = if wanted == Wanted::V4 { "IPv4" } else { "IPv6" };
@@ -195,11 +228,10 @@ fn resolve(name: String, number: u64, wanted: Wanted) -> Result<Target, TargetEr
 mod tests {
     use super::*;
 
-    fn all(lines: &str, wanted: Wanted) -> Vec<Result<String, String>> {
-        let reader: Box<dyn BufRead> = Box::new(io::Cursor::new(lines.to_owned()));
+    fn all(lines: impl AsRef<[u8]>, wanted: Wanted) -> Vec<Result<String, String>> {
+        let reader: Box<dyn BufRead> = Box::new(io::Cursor::new(lines.as_ref().to_owned()));
         let list = Some(("list".to_owned(), reader));
-        let named = vec!["127.0.0.1".to_owned()].into_iter();
-        let mut targets = Targets { named, list, wanted, number: 0, line: String::new() };
+        let mut targets = Targets::new(vec!["127.0.0.1".to_owned()], list, wanted);
         let text = |target: Result<Target, TargetError>| {
             target.map(|target| target.address.to_string()).map_err(|error| error.to_string())
         };
@@ -222,6 +254,24 @@ mod tests {
         let lines = "# routers\n\n192.0.2.1 # first\n[2001:db8::1]\n";
         let addresses: Vec<_> = all(lines, Wanted::Any).into_iter().flatten().collect();
         assert_eq!(addresses, ["127.0.0.1", "192.0.2.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn comments_are_in_any_encoding_and_a_name_that_is_none_costs_no_other_target() {
+        let found = all(b"192.0.2.1 # caf\xe9\nm\xfcnchen\n192.0.2.2\n", Wanted::Any);
+        let wrong = "list:2: m\\xfcnchen is no name or address: it is not UTF-8";
+        let expected = [Ok("127.0.0.1"), Ok("192.0.2.1"), Err(wrong), Ok("192.0.2.2")];
+        let found: Vec<_> = found.iter().map(|it| it.as_deref().map_err(String::as_str)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_mapped_address_is_of_ipv4_and_one_of_a_link_is_refused() {
+        let found = all("::ffff:192.0.2.1\n[fe80::1%lo]\n", Wanted::V4);
+        assert_eq!(found[1].as_deref(), Ok("192.0.2.1"));
+        let zone = "[fe80::1%lo] names a network interface, accepted: no %; the routing table \
+                    chooses it";
+        assert_eq!(found[2], Err(zone.to_owned()));
     }
 
     #[test]

@@ -203,6 +203,8 @@ impl Host {
         prepared: &mut Prepared,
         destination: IpAddr,
     ) -> Result<RunId, HostError> {
+        // Packets to it are of IPv4.
+        let destination = destination.to_canonical();
         let plan = Arc::clone(prepared.plan(destination)?);
         let method = plan.offer.method();
         let run = RunId(self.next_run);
