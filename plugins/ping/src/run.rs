@@ -20,8 +20,7 @@ const MAX_KEPT_FLOWS: usize = 256;
 /// How long answers that come twice are listened for at least, where there were any.
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 
-/// Why a run is over.
-const COMPLETE: &str = "complete";
+/// Why a run is over: the host wanted it.
 const INTERRUPTED: &str = "interrupted";
 
 /// What all parts of a run share.
@@ -105,9 +104,11 @@ impl Session {
         let mut interrupted = pin!(ctx.interrupted());
         // Mostly one for all.
         let mut flows: VecDeque<Open> = VecDeque::with_capacity(1);
-        let stop = loop {
+        // Why it is over and until when it still listens.
+        let mut end: Option<(&'static str, Time)> = None;
+        loop {
             self.close_settled(&mut flows);
-            if self.is_due() {
+            if end.is_none() && self.is_due() {
                 if flows.is_empty() || self.params.method.has_flow_each() {
                     let number = self.launched;
                     match ctx.open(self.flow_of(number)).await {
@@ -126,50 +127,37 @@ impl Session {
                 }
                 continue;
             }
-            if let Some(stop) = self.is_over() {
-                break stop;
+            if end.is_none()
+                && let Some(stop) = self.is_over()
+            {
+                let Some(rest) = self.rest() else { return Ok(stop) };
+                end = Some((stop, ctx.now() + rest));
             }
-            let due = self.next_due();
-            let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
-            match next_turn(&ctx, heard, due, interrupted.as_mut()).await {
-                Turn::Heard(reply) => send(&flows, reply),
-                Turn::Due => {}
-                Turn::Interrupted => break INTERRUPTED,
-            }
-        };
-        let Some(rest) = self.rest(stop) else { return Ok(stop) };
-        let mut end = ctx.now() + rest;
-        loop {
-            let gone = async {
-                match stop {
-                    INTERRUPTED => pending().await,
-                    _ => interrupted.as_mut().await,
-                }
+            let due = match end {
+                // What is there already, above all which probes did not leave any more. Several come at once: it
+                // is over when the host answers and nothing came with it.
+                Some((INTERRUPTED, _)) => Some(ctx.now() + Duration::from_nanos(1)),
+                Some((_, until)) => Some(until),
+                None => self.next_due(),
             };
-            if stop == INTERRUPTED {
-                // Several come at once: it is over when the host answers and nothing came with it.
-                end = ctx.now() + rest;
-            }
             let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
-            match next_turn(&ctx, heard, Some(end), gone).await {
-                Turn::Heard(reply) => send(&flows, reply),
-                Turn::Due | Turn::Interrupted => return Ok(stop),
+            let is_told = matches!(end, Some((INTERRUPTED, _)));
+            let told = async { if is_told { pending().await } else { interrupted.as_mut().await } };
+            match (next_turn(&ctx, heard, due, told).await, end) {
+                (Turn::Heard(reply), _) => send(&flows, reply),
+                (Turn::Due, None) => {}
+                (Turn::Interrupted, None) => end = Some((INTERRUPTED, ctx.now())),
+                (Turn::Due | Turn::Interrupted, Some((stop, _))) => return Ok(stop),
             }
         }
     }
 
-    /// How long it still listens at the end.
-    fn rest(&self, stop: &str) -> Option<Duration> {
-        match stop {
-            // What is there already, above all which probes did not leave any more.
-            INTERRUPTED => Some(Duration::from_nanos(1)),
-            // An answer of the last probe may come twice, like those before.
-            COMPLETE if self.launched > 1 => {
-                let rtt = self.statistics.longest_us().map(Duration::from_micros)?;
-                Some(rtt.max(SHORTEST_REST).min(self.params.timeout()))
-            }
-            _ => None,
-        }
+    /// How long it still listens when all is known: an answer of the last probe may come twice, like those before.
+    fn rest(&self) -> Option<Duration> {
+        let rtt = self.statistics.longest_us().map(Duration::from_micros)?;
+        let is_complete = self.is_all_sent() && self.pending.is_empty();
+        (is_complete && self.launched > 1)
+            .then(|| rtt.max(SHORTEST_REST).min(self.params.timeout()))
     }
 
     /// The flow of a probe; those with one each count their ports up where the first was chosen.
@@ -231,7 +219,7 @@ impl Session {
         if self.is_useless {
             return Some("no echo reply");
         }
-        (self.is_all_sent() && self.pending.is_empty()).then_some(COMPLETE)
+        (self.is_all_sent() && self.pending.is_empty()).then_some("complete")
     }
 
     fn launch(&mut self, flow: &Flow) {

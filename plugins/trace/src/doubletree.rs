@@ -71,6 +71,7 @@ impl Session {
         let goes_back = self.plan.doubletree.as_ref().is_some_and(|plan| plan.goes_back);
         let hops = self.path.hops;
         if goes_back && stop != Stop::Budget {
+            self.begin_phase();
             self.probe_back(first).await?;
         }
         self.path.hops = hops;

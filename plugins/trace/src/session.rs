@@ -152,8 +152,11 @@ impl Session {
         self.begin_phase();
     }
 
-    /// Answers to probes before this moment are of the past.
+    /// Answers to probes before this moment are of the past; what has not left stays here.
     pub(crate) fn begin_phase(&mut self) {
+        if self.flow.outstanding() > 0 {
+            self.flow.withdraw();
+        }
         self.phase = self.launched;
     }
 

@@ -46,7 +46,9 @@ fn follow(
     }
     let next: Vec<NodeId> =
         links.range((last, 0)..=(last, NodeId::MAX)).map(|((_, to), _)| *to).collect();
-    let next: Vec<NodeId> = next.into_iter().filter(|to| !way.contains(to)).collect();
+    // A router that answers at two TTLs in a row has a link to itself.
+    let is_shown = |to: &NodeId| !way.contains(to) || (way.len() == 1 && !is_inline(graph, last));
+    let next: Vec<NodeId> = next.into_iter().filter(is_shown).collect();
     if next.is_empty() {
         ways.push(way.clone());
     }

@@ -342,6 +342,10 @@ fn every_branch_says_why_it_ends() {
     let round = explore(round, TARGET4, 1, towards(TARGET4));
     assert_eq!(round.stop, "loop", "{round}");
     assert!(short(&round).contains("3-2"), "{round}");
+    let twice = "vantage - 1 - 2 - 3 - target\n 3 reply-from 10.0.0.2";
+    let twice = explore(twice, TARGET4, 1, towards(TARGET4));
+    assert_eq!(lines(&twice), ["10.0.0.1 -> 10.0.0.2", "10.0.0.2 -> 10.0.0.2"], "{twice}");
+    assert_eq!((twice.stop.as_str(), summary(&twice).links), ("loop", 2), "{twice}");
 }
 
 #[test]

@@ -216,6 +216,11 @@ fn doubletree_goes_forward_to_what_is_known_elsewhere_and_back_to_what_is_known_
         };
         assert_eq!(hops(&one), rows(&[(3, third), (4, last), (2, second), (1, first)]), "{one}");
         assert_eq!((one.stop.as_str(), summary(&one).lss_stop), ("reached", None));
+        for window in [3, 5] {
+            let lssname = Some(format!("window {window} {target}"));
+            let window = run_in(net(), TraceParams { window, lssname, ..start() });
+            assert_eq!(hops(&window), hops(&one), "{window}");
+        }
         // The next one finds on its way back what the first has seen.
         let two = sim.start::<Trace>(TraceParams { sport: 0, gssentry: known, ..start() });
         sim.run_to_end();
