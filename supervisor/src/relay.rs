@@ -18,7 +18,7 @@ use crate::{
     store::{Change, Progress, StoredJob},
 };
 
-/// How long a host may take to acknowledge a specification before it gets it again.
+/// How long a host may take to acknowledge a specification, or to end an interrupted job, before it is told again.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Text for a token that stands for nothing, as the RI has it.
@@ -38,6 +38,7 @@ struct Job {
     told: Option<Time>,
     is_interrupted: bool,
     since: Time,
+    ended: Option<Time>,
     is_exception: bool,
 }
 
@@ -96,7 +97,8 @@ impl Relay {
                 progress: stored.progress,
                 told: None,
                 is_interrupted: stored.is_interrupted,
-                since: Time::from_unix_us(stored.since_ms as i64 * 1000),
+                since: of_ms(stored.since_ms),
+                ended: stored.ended_ms.map(of_ms),
                 is_exception: false,
             };
             relay.insert(stored.number, job);
@@ -170,7 +172,8 @@ impl Relay {
             host_specification: Message::from(forwarded.clone()).to_json(),
             progress: Progress::Waiting,
             is_interrupted: false,
-            since_ms: (now.unix_us() / 1000) as u64,
+            since_ms: ms(now),
+            ended_ms: None,
         };
         let receipt = specification.receipt();
         let job = Job {
@@ -182,6 +185,7 @@ impl Relay {
             told: None,
             is_interrupted: false,
             since: now,
+            ended: None,
             is_exception: false,
         };
         self.insert(number, job);
@@ -190,27 +194,27 @@ impl Relay {
 
     /// Messages for a host that polls: specifications, then interrupts.
     ///
-    /// One that the host does not acknowledge comes again after a while: the reply may have been lost.
-    /// Hosts start a job once, whatever the number of specifications with its token.
+    /// One that the host does not acknowledge comes again after a while, and so does an interrupt of a job that goes
+    /// on: the reply may have been lost. Hosts start a job once, whatever the number of specifications with its token.
     pub fn poll(&mut self, host: &str, now: Time) -> Vec<Message> {
         let Some(numbers) = self.waiting.get_mut(host) else { return Vec::new() };
         let (mut specifications, mut interrupts) = (Vec::new(), Vec::new());
         numbers.retain(|number| {
             let Some(job) = self.jobs.get_mut(number) else { return false };
+            let is_due = job.told.is_none_or(|told| now.since(told) >= AGAIN);
             match job.progress {
-                Progress::Waiting => {
-                    if job.told.is_none_or(|told| now.since(told) >= AGAIN) {
-                        job.told = Some(now);
-                        specifications.push(Message::from(job.forwarded.clone()));
-                    }
-                    true
+                Progress::Waiting if is_due => {
+                    specifications.push(Message::from(job.forwarded.clone()));
                 }
-                Progress::Accepted if job.is_interrupted => {
+                Progress::Accepted if job.is_interrupted && is_due => {
                     interrupts.push(job.forwarded.reference().interrupt());
-                    false
                 }
-                _ => false,
+                Progress::Waiting => return true,
+                Progress::Accepted => return job.is_interrupted,
+                Progress::Ended => return false,
             }
+            job.told = Some(now);
+            true
         });
         specifications.append(&mut interrupts);
         specifications
@@ -237,10 +241,11 @@ impl Relay {
                     return Vec::new();
                 }
                 job.progress = Progress::Accepted;
+                job.told = None;
                 if job.is_interrupted {
                     self.waiting.entry(job.host.clone()).or_default().insert(number);
                 }
-                return vec![moved(number, job)];
+                return vec![Change::Accepted { number }];
             }
             Message::Result(_) | Message::Exception(_) | Message::Envelope(_) => {
                 as_client_knows_it(message, &job.specification)
@@ -252,8 +257,8 @@ impl Relay {
             self.ended.entry(job.client.clone()).or_default().insert(number);
         }
         job.is_exception = outcome.kind() == Kind::Exception;
-        let at_ms = (now.unix_us() / 1000) as u64;
-        vec![Change::Ended { number, outcome: outcome.to_json(), at_ms }]
+        job.ended = Some(now);
+        vec![Change::Ended { number, outcome: outcome.to_json(), at_ms: ms(now) }]
     }
 
     /// A client asks for the result.
@@ -278,9 +283,10 @@ impl Relay {
         if !job.is_interrupted {
             job.is_interrupted = true;
             if job.progress == Progress::Accepted {
+                job.told = None;
                 self.waiting.entry(job.host.clone()).or_default().insert(number);
             }
-            changes.push(moved(number, job));
+            changes.push(Change::Interrupted { number });
         }
         (self.answer(number), changes)
     }
@@ -296,15 +302,39 @@ impl Relay {
         for change in changes {
             match change {
                 Change::Started(stored) => self.remove(stored.number),
+                Change::Accepted { number } => {
+                    if let Some(job) = self.jobs.get_mut(number) {
+                        job.progress = Progress::Waiting;
+                        self.waiting.entry(job.host.clone()).or_default().insert(*number);
+                    }
+                }
+                Change::Interrupted { number } => {
+                    if let Some(job) = self.jobs.get_mut(number) {
+                        job.is_interrupted = false;
+                    }
+                }
                 Change::Ended { number, .. } => {
                     if let Some(job) = self.jobs.get_mut(number) {
                         job.progress = Progress::Accepted;
+                        job.ended = None;
+                        if job.is_interrupted {
+                            self.waiting.entry(job.host.clone()).or_default().insert(*number);
+                        }
                         if let Some(ended) = self.ended.get_mut(&job.client) {
                             ended.remove(number);
                         }
                     }
                 }
-                _ => {}
+                Change::Offered(_) | Change::Withdrawn { .. } | Change::Redeemed { .. } => {}
+            }
+        }
+    }
+
+    /// Changes are durable: jobs that were redeemed are over.
+    pub fn settle(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Redeemed { number } = change {
+                self.remove(*number);
             }
         }
     }
@@ -319,13 +349,11 @@ impl Relay {
         }
     }
 
-    /// The outcome is on its way to the client: the job is over. That of a failed one may be asked for again.
-    pub fn forget(&mut self, number: u64) -> Vec<Change> {
-        if self.jobs.get(&number).is_none_or(|job| job.is_exception) {
-            return Vec::new();
-        }
-        self.remove(number);
-        vec![Change::Redeemed { number }]
+    /// The outcome goes to the client: then the job is over. That of a failed one may be asked for again.
+    #[must_use]
+    pub fn forget(&self, number: u64) -> Vec<Change> {
+        let is_over = self.jobs.get(&number).is_some_and(|job| !job.is_exception);
+        is_over.then_some(Change::Redeemed { number }).into_iter().collect()
     }
 
     /// Jobs of a supervisor above whose outcome it has to be brought: numbers and tokens, oldest first, `most` at most.
@@ -342,19 +370,14 @@ impl Relay {
         vec![Change::Redeemed { number }]
     }
 
-    /// Outcomes that nobody asked for in `most` are let go; they stay in the archive.
-    pub fn sweep(&mut self, now: Time, most: Duration) -> Vec<Change> {
-        let is_old = |job: &Job| job.progress == Progress::Ended && now.since(job.since) > most;
-        let old: Vec<u64> =
-            self.jobs.iter().filter(|(_, job)| is_old(job)).map(|(number, _)| *number).collect();
-        let mut changes = Vec::new();
-        for number in old {
-            if let Some(job) = self.jobs.get_mut(&number) {
-                job.is_exception = false;
-            }
-            changes.extend(self.forget(number));
-        }
-        changes
+    /// Outcomes that nobody asked for in `most` after the end are let go; they stay in the archive.
+    #[must_use]
+    pub fn sweep(&self, now: Time, most: Duration) -> Vec<Change> {
+        let is_old = |job: &Job| {
+            job.progress == Progress::Ended && now.since(job.ended.unwrap_or(job.since)) > most
+        };
+        let old = self.jobs.iter().filter(|(_, job)| is_old(job));
+        old.map(|(number, _)| Change::Redeemed { number: *number }).collect()
     }
 
     fn answer(&self, number: u64) -> Answer {
@@ -366,8 +389,12 @@ impl Relay {
     }
 }
 
-fn moved(number: u64, job: &Job) -> Change {
-    Change::Moved { number, progress: job.progress, is_interrupted: job.is_interrupted }
+fn ms(time: Time) -> u64 {
+    (time.unix_us() / 1000) as u64
+}
+
+fn of_ms(ms: u64) -> Time {
+    Time::from_unix_us(ms as i64 * 1000)
 }
 
 fn unknown_job(token: &str) -> Answer {

@@ -260,8 +260,10 @@ impl Service {
         // Nobody waits where the connection has gone in the meantime.
         self.writer.commit(changes, Box::new(move |done| drop(told.send(done))));
         let done = tells.await.unwrap_or(Err(StoreError::Gone));
-        if done.is_err() {
-            self.state().relay.revert(&copy);
+        let relay = &mut self.state().relay;
+        match done {
+            Ok(()) => relay.settle(&copy),
+            Err(_) => relay.revert(&copy),
         }
         done
     }

@@ -240,6 +240,7 @@ impl Component {
             offers: self.offers.subscribe(),
             access: Arc::clone(&self.access),
             registries: Arc::clone(&self.registries),
+            folder: self.said.spool.clone(),
         });
         for supervisor in &self.said.supervisors {
             let attendance = Attendance {

@@ -6,7 +6,7 @@
 //! everything again, and so is one from time to time: a restart of it may go unnoticed. In between it is told
 //! what has changed. What is offered and measured is decided by the [`Registrant`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +103,14 @@ pub trait Registrant: Send + Sync + 'static {
 
     /// The supervisor has taken an end, or never will.
     fn delivered(&self, supervisor: &Arc<str>, sequence: u64);
+
+    /// What the supervisor may know of us from an earlier process.
+    fn registered(&self, _supervisor: &Arc<str>) -> Vec<Capability> {
+        Vec::new()
+    }
+
+    /// To be remembered for the next process: what the supervisor may know of us from now on.
+    fn note_registered(&self, _supervisor: &Arc<str>, _capabilities: Vec<Capability>) {}
 }
 
 /// Works for one supervisor.
@@ -129,7 +137,6 @@ pub struct Attendance<R> {
 struct Registration {
     /// Number of the change.
     change: u64,
-    capabilities: Vec<Capability>,
     /// Of the capabilities: what this supervisor may use.
     labels: Arc<HashSet<String>>,
     /// When everything was registered.
@@ -140,6 +147,17 @@ impl Registration {
     fn is_due(&self) -> bool {
         self.at.elapsed() >= REGISTER_AGAIN
     }
+}
+
+/// What is known of the supervisor.
+#[derive(Default)]
+struct Standing {
+    /// What it may know of us, by token: also what it has forgotten, or was told in vain.
+    known: BTreeMap<String, Capability>,
+    /// None where it may have forgotten us.
+    registration: Option<Registration>,
+    /// The end that it failed over last, and how often.
+    failures: (u64, u32),
 }
 
 /// What the supervisor wants to be done next.
@@ -153,16 +171,17 @@ impl<R: Registrant> Attendance<R> {
     /// Until it is told to stop; then what there is is brought once more.
     pub async fn run(mut self) {
         let mut back_off = BackOff::default();
-        let mut registration = None;
-        let mut failures = (0, 0);
+        let mut standing = Standing::default();
+        let known = self.registrant.registered(&self.supervisor.name).into_iter();
+        standing.known.extend(known.map(|capability| (capability.token(), capability)));
         while !*self.stop.borrow() {
-            let idle = match self.round(&mut registration, &mut failures).await {
+            let idle = match self.round(&mut standing).await {
                 Ok(wishes) => {
                     if back_off.succeeded() {
                         tracing::info!(supervisor = &*self.supervisor.name, "reached again");
                     }
                     if wishes.register {
-                        registration = None;
+                        standing = Standing { failures: standing.failures, ..<_>::default() };
                     }
                     wishes.idle.unwrap_or(self.supervisor.poll)
                 }
@@ -170,25 +189,26 @@ impl<R: Registrant> Attendance<R> {
                     let wait = back_off.failed();
                     tracing::warn!(supervisor = &*self.supervisor.name, %error, ?wait, "not reached");
                     // It may have forgotten us while it was away.
-                    registration = None;
+                    standing.registration = None;
                     wait
                 }
             };
-            self.rest(idle, registration.is_some(), &mut failures).await;
+            self.rest(idle, &mut standing).await;
         }
-        let _ = self.bring(&mut failures).await;
+        let _ = self.bring(&mut standing.failures).await;
     }
 
     /// Waits for the next poll, and brings what ends meanwhile.
-    async fn rest(&mut self, idle: Duration, reached: bool, failures: &mut (u64, u32)) {
+    async fn rest(&mut self, idle: Duration, standing: &mut Standing) {
         let end = Instant::now() + idle;
+        let reached = standing.registration.is_some();
         loop {
             tokio::select! {
                 () = sleep_until(end) => return,
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { return },
                 Ok(()) = self.changes.changed() => return,
                 () = self.ends.notified(), if reached => {
-                    if self.bring(failures).await.is_err() {
+                    if self.bring(&mut standing.failures).await.is_err() {
                         return;
                     }
                 }
@@ -196,19 +216,15 @@ impl<R: Registrant> Attendance<R> {
         }
     }
 
-    async fn round(
-        &mut self,
-        registration: &mut Option<Registration>,
-        failures: &mut (u64, u32),
-    ) -> Result<Wishes, ClientError> {
+    async fn round(&mut self, standing: &mut Standing) -> Result<Wishes, ClientError> {
         let change = *self.changes.borrow_and_update();
         let is_current = |it: &Registration| !it.is_due() && it.change == change;
-        if !registration.as_ref().is_some_and(is_current) {
-            let before = registration.take();
-            *registration = Some(self.register(change, before).await?);
+        if !standing.registration.as_ref().is_some_and(is_current) {
+            self.register(change, standing).await?;
         }
-        let labels = registration.as_ref().map(|it| Arc::clone(&it.labels)).unwrap_or_default();
-        self.bring(failures).await?;
+        let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
+        let labels = labels.unwrap_or_default();
+        self.bring(&mut standing.failures).await?;
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
             Polled::Register => {
@@ -216,17 +232,20 @@ impl<R: Registrant> Attendance<R> {
             }
         };
         let mut wishes = Wishes::default();
+        // All work is taken on before anything is answered: a supervisor that cannot be reached any more may never
+        // say it again.
+        let mut answers = Vec::new();
         for message in messages {
             match message {
                 Message::Specification(specification) if specification.head.is_callback() => {
                     wishes.idle = Some(idle_time(&specification, (self.clock)()));
                 }
                 Message::Specification(specification) => {
-                    self.specify(specification, &labels).await?;
+                    answers.extend(self.specify(specification, &labels).await);
                 }
                 Message::Interrupt(interrupt) => {
                     if let Some(token) = interrupt.head.token {
-                        self.interrupt(&token).await?;
+                        answers.extend(self.interrupt(&token).await);
                     }
                 }
                 other => tracing::warn!(
@@ -236,47 +255,74 @@ impl<R: Registrant> Attendance<R> {
                 ),
             }
         }
-        self.bring(failures).await?;
+        for answer in answers {
+            self.answer(&answer).await?;
+        }
+        self.bring(&mut standing.failures).await?;
         Ok(wishes)
     }
 
     /// Registers what the supervisor may use and does not know, and takes back what it knows and is gone.
-    async fn register(
-        &self,
-        change: u64,
-        before: Option<Registration>,
-    ) -> Result<Registration, ClientError> {
-        let url = &self.supervisor.registration;
+    async fn register(&self, change: u64, standing: &mut Standing) -> Result<(), ClientError> {
+        let (supervisor, url) = (&self.supervisor.name, &self.supervisor.registration);
         let identity = self.client.identify(url).await?;
         let capabilities = self.registrant.capabilities(&identity);
         let tokens: HashSet<String> = capabilities.iter().map(Capability::token).collect();
-        let known = before.iter().flat_map(|before| &before.capabilities);
-        let known: HashMap<String, &Capability> = known.map(|it| (it.token(), it)).collect();
-        let is_gone = |(token, _): &(&String, &&Capability)| !tokens.contains(*token);
-        let mut messages: Vec<Message> =
-            known.iter().filter(is_gone).map(|(_, old)| old.withdrawal()).collect();
-        let withdrawn = messages.len();
         // Everything, if it was not for a while.
-        let at = before.as_ref().filter(|before| !before.is_due()).map(|before| before.at);
-        let is_new = |it: &&Capability| at.is_none() || known.get(&it.token()) != Some(it);
-        messages.extend(capabilities.iter().filter(is_new).cloned().map(Message::from));
+        let at = standing.registration.as_ref().filter(|it| !it.is_due()).map(|it| it.at);
+        let gone = standing.known.iter().filter(|(token, _)| !tokens.contains(*token));
+        let gone: Vec<Message> = gone.map(|(_, old)| old.withdrawal()).collect();
+        let withdrawn = gone.len();
+        let is_new = |it: &&Capability| at.is_none() || standing.known.get(&it.token()) != Some(it);
+        let mut messages: Vec<Message> =
+            capabilities.iter().filter(is_new).cloned().map(Message::from).collect();
         if at.is_none() {
             messages.extend(self.callback(&capabilities).map(Message::from));
         }
-        let supervisor = &*self.supervisor.name;
+        // From here on it may know them, even if we never hear of it.
+        let all = capabilities.iter().map(|it| (it.token(), it.clone()));
+        if tokens.iter().any(|token| !standing.known.contains_key(token)) {
+            standing.known.extend(all.clone());
+            let known = standing.known.values().cloned().collect();
+            self.registrant.note_registered(supervisor, known);
+        }
+        if withdrawn > 0 {
+            self.withdraw(gone).await?;
+        }
+        let is_told = withdrawn > 0 || !messages.is_empty();
         if !messages.is_empty() {
             let outcomes = self.client.register(url, messages).await?;
             for capability in &capabilities {
                 let label = capability.head.label();
                 if let Some(Outcome::Refused { reason }) = outcomes.get(label) {
+                    let supervisor = &**supervisor;
                     tracing::warn!(supervisor, label, reason, "a capability was not registered");
                 }
             }
-            tracing::info!(supervisor, count = capabilities.len(), withdrawn, "registered");
+        }
+        if is_told {
+            let (supervisor, count) = (&**supervisor, capabilities.len());
+            tracing::info!(supervisor, count, withdrawn, "registered");
+        }
+        standing.known = all.collect();
+        if withdrawn > 0 {
+            self.registrant.note_registered(supervisor, capabilities.clone());
         }
         let labels = capabilities.iter().map(|it| it.head.label().to_owned()).collect();
         let at = at.unwrap_or_else(Instant::now);
-        Ok(Registration { change, capabilities, labels: Arc::new(labels), at })
+        standing.registration = Some(Registration { change, labels: Arc::new(labels), at });
+        Ok(())
+    }
+
+    /// Takes capabilities back. A supervisor that knows nothing of them any more may refuse.
+    async fn withdraw(&self, gone: Vec<Message>) -> Result<(), ClientError> {
+        match self.client.register(&self.supervisor.registration, gone).await {
+            Err(error) if is_final(&error, PATIENCE) => {
+                tracing::warn!(supervisor = &*self.supervisor.name, %error, "not withdrawn");
+                Ok(())
+            }
+            other => other.map(drop),
+        }
     }
 
     /// The capability by which a supervisor says when to poll next; the last one, as of the RI.
@@ -290,20 +336,18 @@ impl<R: Registrant> Attendance<R> {
         &self,
         specification: Specification,
         labels: &Arc<HashSet<String>>,
-    ) -> Result<(), ClientError> {
-        let answer = self.registrant.specify(&self.supervisor.name, specification, labels).await;
-        self.answer(answer).await
+    ) -> Option<Message> {
+        self.registrant.specify(&self.supervisor.name, specification, labels).await
     }
 
-    async fn interrupt(&self, token: &str) -> Result<(), ClientError> {
+    /// An interrupt that comes after the end was brought is no mistake.
+    async fn interrupt(&self, token: &str) -> Option<Message> {
         let answer = self.registrant.interrupt(&self.supervisor.name, token).await;
-        // An interrupt that comes after the end was brought is no mistake.
-        self.answer(answer.filter(|answer| !matches!(answer, Message::Exception(_)))).await
+        answer.filter(|answer| !matches!(answer, Message::Exception(_)))
     }
 
-    async fn answer(&self, message: Option<Message>) -> Result<(), ClientError> {
-        let Some(message) = message else { return Ok(()) };
-        match self.client.deliver(&self.supervisor.result, &message).await {
+    async fn answer(&self, message: &Message) -> Result<(), ClientError> {
+        match self.client.deliver(&self.supervisor.result, message).await {
             Err(ClientError::Status { status, reason, .. }) => {
                 tracing::warn!(supervisor = &*self.supervisor.name, status, reason, "refused");
                 Ok(())
@@ -357,7 +401,7 @@ impl<R: Registrant> Attendance<R> {
     }
 }
 
-/// Whether it makes no sense to bring a result again.
+/// Whether it makes no sense to say it again.
 fn is_final(error: &ClientError, failures: u32) -> bool {
     match error {
         // Time-out, not registered, too many requests: these pass.

@@ -95,7 +95,12 @@ fn a_result_comes_back_under_the_label_and_token_of_the_client() {
         (outcomes[0].token(), outcomes[0].label()),
         (Some("mine"), Some("ping-average-ip4-0"))
     );
-    assert_eq!(scene.relay.forget(0), [Change::Redeemed { number: 0 }]);
+    let redeemed = scene.relay.forget(0);
+    assert_eq!(redeemed, [Change::Redeemed { number: 0 }]);
+    // Where that does not reach the disk the outcome is there for the next time.
+    scene.relay.revert(&redeemed);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
+    scene.relay.settle(&redeemed);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), UNKNOWN_JOB);
 }
 
@@ -158,6 +163,29 @@ fn an_interrupt_waits_for_the_receipt_of_the_host() {
     assert_eq!(interrupts[0].kind(), Kind::Interrupt);
     assert_eq!(interrupts[0].token(), polled[0].token());
     assert_eq!(scene.poll(), []);
+    // The reply to the poll may have been lost: until the job ends the host is told again.
+    assert_eq!(scene.relay.poll(HOST, at(31)), []);
+    assert_eq!(scene.relay.poll(HOST, at(32)), interrupts);
+    assert_eq!(scene.relay.poll(HOST, at(61)), []);
+    scene.deliver(measured(specification(&polled[0])));
+    assert_eq!(scene.relay.poll(HOST, at(99)), []);
+}
+
+#[test]
+fn an_interrupt_or_a_receipt_that_could_not_be_stored_may_be_tried_again() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    let receipt = specification(&polled[0]).receipt();
+    let accepted = scene.relay.deliver(HOST, receipt.clone(), at(3));
+    scene.relay.revert(&accepted);
+    assert_eq!(scene.relay.deliver(HOST, receipt, at(4)), [Change::Accepted { number: 0 }]);
+    let (_, interrupted) = scene.relay.interrupt(CLIENT, "mine");
+    scene.relay.revert(&interrupted);
+    assert_eq!(scene.poll(), []);
+    let (_, again) = scene.relay.interrupt(CLIENT, "mine");
+    assert_eq!(again, [Change::Interrupted { number: 0 }]);
+    assert_eq!(scene.poll()[0].kind(), Kind::Interrupt);
 }
 
 #[test]
@@ -173,11 +201,26 @@ fn a_failure_is_told_again_each_time_it_is_asked_for() {
     );
     assert_eq!(scene.relay.forget(0), []);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
-    assert_eq!(scene.relay.sweep(at(10), Duration::from_secs(3600)), []);
-    assert_eq!(
-        scene.relay.sweep(at(4000), Duration::from_secs(3600)),
-        [Change::Redeemed { number: 0 }]
-    );
+}
+
+#[test]
+fn an_outcome_is_kept_for_as_long_after_the_end_however_long_it_took() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    let hour = Duration::from_secs(3600);
+    assert_eq!(scene.relay.sweep(at(9999), hour), [], "not ended");
+    let ended = scene.relay.deliver(HOST, measured(specification(&polled[0])), at(9999));
+    let swept = [Change::Redeemed { number: 0 }];
+    assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
+    assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
+    // As it is known after a restart.
+    let Some(Change::Ended { at_ms, .. }) = ended.first() else { panic!("{ended:?}") };
+    let Some(Change::Started(job)) = scene.changes.first() else { panic!("not started") };
+    let stored = StoredJob { progress: Progress::Ended, ended_ms: Some(*at_ms), ..(**job).clone() };
+    scene.relay = Relay::restore(vec![stored], 1, &registries()).unwrap();
+    assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
+    assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
 }
 
 #[test]
@@ -224,7 +267,7 @@ fn every_receipt_is_worth_the_same_after_a_restart() {
     for change in std::mem::take(&mut scene.changes) {
         match change {
             Change::Started(job) => stored.push(*job),
-            Change::Moved { number, progress, .. } => stored[number as usize].progress = progress,
+            Change::Accepted { number } => stored[number as usize].progress = Progress::Accepted,
             Change::Ended { number, .. } => stored[number as usize].progress = Progress::Ended,
             _ => {}
         }

@@ -90,10 +90,12 @@ pub struct StoredJob {
     pub host_specification: String,
     /// How far it is.
     pub progress: Progress,
-    /// The client wants it to end, and the host has not been told yet.
+    /// The client wants it to end.
     pub is_interrupted: bool,
     /// Wall time at which it was taken on, milliseconds since 1970.
     pub since_ms: u64,
+    /// As `since_ms`, of its end.
+    pub ended_ms: Option<u64>,
 }
 
 /// Something to be remembered.
@@ -110,14 +112,15 @@ pub enum Change {
     },
     /// A job was taken on.
     Started(Box<StoredJob>),
-    /// A job got further.
-    Moved {
+    /// The host has acknowledged a job.
+    Accepted {
         /// Which job.
         number: u64,
-        /// How far it is.
-        progress: Progress,
-        /// The client wants it to end, and the host has not been told yet.
-        is_interrupted: bool,
+    },
+    /// The client wants a job to end.
+    Interrupted {
+        /// Which job.
+        number: u64,
     },
     /// A job has come to its end.
     Ended {

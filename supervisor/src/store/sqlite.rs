@@ -118,7 +118,7 @@ impl Store for Sqlite {
                 .collect::<rusqlite::Result<_>>()?;
             let mut jobs = self.connection.prepare(
                 "SELECT number, client, token, specification, host, host_token, \
-                 host_specification, progress, interrupted, since_ms FROM job \
+                 host_specification, progress, interrupted, since_ms, ended_ms FROM job \
                  WHERE redeemed = 0 ORDER BY number",
             )?;
             let jobs = jobs.query_map([], read_job)?.collect::<rusqlite::Result<_>>()?;
@@ -170,10 +170,13 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
                 job.since_ms as i64,
             ],
         ),
-        Change::Moved { number, progress, is_interrupted } => run(
-            "UPDATE job SET progress = ?2, interrupted = ?3 WHERE number = ?1",
-            params![*number as i64, progress.number(), is_interrupted],
+        Change::Accepted { number } => run(
+            "UPDATE job SET progress = ?2 WHERE number = ?1",
+            params![*number as i64, Progress::Accepted.number()],
         ),
+        Change::Interrupted { number } => {
+            run("UPDATE job SET interrupted = 1 WHERE number = ?1", params![*number as i64])
+        }
         Change::Ended { number, outcome, at_ms } => run(
             "UPDATE job SET progress = ?2, outcome = ?3, ended_ms = ?4 WHERE number = ?1",
             params![*number as i64, Progress::Ended.number(), outcome, *at_ms as i64],
@@ -199,6 +202,7 @@ fn read_job(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredJob> {
         progress,
         is_interrupted: row.get(8)?,
         since_ms: row.get::<_, i64>(9)? as u64,
+        ended_ms: row.get::<_, Option<i64>>(10)?.map(|ended| ended as u64),
     })
 }
 
@@ -218,6 +222,7 @@ mod tests {
             progress: Progress::Waiting,
             is_interrupted: false,
             since_ms: 1_767_323_045_678,
+            ended_ms: None,
         }
     }
 
@@ -238,7 +243,8 @@ mod tests {
                 Change::Started(Box::new(job(0))),
                 Change::Started(Box::new(job(1))),
                 Change::Started(Box::new(job(2))),
-                Change::Moved { number: 1, progress: Progress::Accepted, is_interrupted: true },
+                Change::Accepted { number: 1 },
+                Change::Interrupted { number: 1 },
                 Change::Ended { number: 2, outcome: "{\"result\":1}".to_owned(), at_ms: 5 },
                 Change::Redeemed { number: 0 },
             ])
@@ -248,7 +254,7 @@ mod tests {
         let stored = store.load().unwrap();
         assert_eq!(stored.capabilities, [offered("b"), offered("a")]);
         let moved = StoredJob { progress: Progress::Accepted, is_interrupted: true, ..job(1) };
-        let ended = StoredJob { progress: Progress::Ended, ..job(2) };
+        let ended = StoredJob { progress: Progress::Ended, ended_ms: Some(5), ..job(2) };
         assert_eq!(stored.jobs, [moved, ended]);
         assert_eq!(stored.next_number, 3);
         assert_eq!(store.outcome(2).unwrap().as_deref(), Some("{\"result\":1}"));

@@ -115,7 +115,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::store::{Progress, Stored};
+    use crate::store::Stored;
 
     /// Notes the sizes of its commits; refuses job 13; the first commit waits to be let through.
     struct Slow {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn moved(number: u64) -> Vec<Change> {
-        vec![Change::Moved { number, progress: Progress::Accepted, is_interrupted: false }]
+        vec![Change::Accepted { number }]
     }
 
     #[test]

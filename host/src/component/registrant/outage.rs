@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering, mpsc},
     time::Duration,
 };
@@ -25,7 +26,7 @@ use crate::{
         jobs::Outcome as Measured,
         offered::Offered,
         reception::{self, now},
-        settings::Limits,
+        settings::{Limits, Override},
     },
 };
 
@@ -63,6 +64,9 @@ struct Supervisor {
     registrations: AtomicUsize,
     /// Registrations that it wants before it answers a poll.
     wanted: usize,
+    /// Registrations that fail.
+    failing: usize,
+    withdrawn: Mutex<Vec<String>>,
     delivered: Mutex<Vec<Message>>,
     /// Told when everything is there, or at the first poll that is answered.
     all: Mutex<Option<oneshot::Sender<()>>>,
@@ -78,7 +82,12 @@ impl Supervisor {
 
 impl ComponentPort for Supervisor {
     async fn register(&self, _: &Peer, messages: Vec<Message>) -> Result<Outcomes, Refusal> {
-        self.registrations.fetch_add(1, Ordering::Relaxed);
+        if self.registrations.fetch_add(1, Ordering::Relaxed) < self.failing {
+            return Err(Refusal::Later("away".to_owned()));
+        }
+        let withdrawals = messages.iter().filter(|message| message.kind() == Kind::Withdrawal);
+        let labels = withdrawals.map(|message| message.label().unwrap_or_default().to_owned());
+        self.withdrawn.lock().unwrap().extend(labels);
         let label = |message: &Message| message.label().unwrap_or_default().to_owned();
         Ok(Outcomes(messages.iter().map(|it| (label(it), Outcome::Registered)).collect()))
     }
@@ -110,23 +119,21 @@ struct World {
     stop: watch::Sender<bool>,
     attends: tokio::task::JoinHandle<()>,
     worker: std::thread::JoinHandle<()>,
-    _folder: tempfile::TempDir,
 }
 
 const TOP: &str = "top";
 
 impl World {
-    fn new(base: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    fn new(base: &str, folder: &Path, offering: &Offering) -> Self {
         let limits = Limits { specifications: 2 * RESULTS, ..Limits::default() };
         let names = [TOP.into()];
         let (measurer, options) = (Instantly::default(), Options::default());
         let on_end = Box::new(|_: &str| {});
         let mut desk =
-            Desk::open(measurer, limits, folder.path(), options, &names, now(), on_end).unwrap();
+            Desk::open(measurer, limits, folder, options, &names, now(), on_end).unwrap();
         let (reception, requests) = Reception::new();
         let worker = std::thread::spawn(move || reception::serve(&mut desk, &requests));
-        let offers = Arc::new(offers(&Offering::default()));
+        let offers = Arc::new(offers(offering));
         reception.tell(Request::Offer(Arc::clone(&offers)));
         let registries = Shared::new(Registries::built_in());
         let client = Client::new(None, Arc::clone(&registries), Timeouts::default()).unwrap();
@@ -144,6 +151,7 @@ impl World {
                 offers: watch::channel(Arc::clone(&offers)).1,
                 access: Shared::new(Access::open()),
                 registries: Arc::clone(&registries),
+                folder: folder.to_owned(),
             }),
             registries,
             changes: watch::channel(0).1,
@@ -152,7 +160,7 @@ impl World {
             stop: stopped,
         };
         let attends = tokio::spawn(attendance.run());
-        Self { reception, offers, stop, attends, worker, _folder: folder }
+        Self { reception, offers, stop, attends, worker }
     }
 
     async fn stop(self) {
@@ -179,7 +187,9 @@ fn begin(listener: std::net::TcpListener, supervisor: &Arc<Supervisor>) {
 async fn ten_thousand_results_wait_for_a_supervisor_that_is_away_and_come_once_and_in_order() {
     // Nobody takes its connections yet.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let world = World::new(&format!("http://{}", listener.local_addr().unwrap()));
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(&base, folder.path(), &Offering::default());
     let (told, receipts) = mpsc::channel();
     let given = Arc::new(AtomicUsize::new(0));
     for number in 0..RESULTS {
@@ -216,7 +226,9 @@ async fn ten_thousand_results_wait_for_a_supervisor_that_is_away_and_come_once_a
 #[tokio::test]
 async fn a_host_that_its_supervisor_does_not_know_registers_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let world = World::new(&format!("http://{}", listener.local_addr().unwrap()));
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(&base, folder.path(), &Offering::default());
     let (all, over) = oneshot::channel();
     let all = Mutex::new(Some(all));
     let supervisor = Arc::new(Supervisor { wanted: 3, all, ..Supervisor::default() });
@@ -224,4 +236,37 @@ async fn a_host_that_its_supervisor_does_not_know_registers_again() {
     over.await.unwrap();
     assert_eq!(supervisor.registrations.load(Ordering::Relaxed), 3);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn capabilities_that_go_while_the_host_is_down_or_the_supervisor_away_are_taken_back_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Arc::new(Supervisor { failing: 3, ..Supervisor::default() });
+    begin(listener, &supervisor);
+    // Another constraint makes another capability.
+    let limited = |most: u8| {
+        let constraint = Some(format!("0 ... {most}"));
+        let ttl = ("scamper.ping.ttl".to_owned(), Override { constraint, ..<_>::default() });
+        let overrides = [("knock".to_owned(), [ttl].into())].into();
+        Offering { overrides, ..<_>::default() }
+    };
+    let withdrawn = || std::mem::take(&mut *supervisor.withdrawn.lock().unwrap());
+    for (most, is_gone) in [(255, false), (64, true), (32, true), (32, false)] {
+        let before = supervisor.registrations.load(Ordering::Relaxed);
+        let wanted = supervisor.failing.max(before) + 1 + usize::from(is_gone);
+        let world = World::new(&base, folder.path(), &limited(most));
+        while supervisor.registrations.load(Ordering::Relaxed) < wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let offers = Arc::clone(&world.offers);
+        world.stop().await;
+        let labels = offers.offered.iter().map(|it| it.capability.head.label().to_owned());
+        let mut expected: Vec<String> = labels.filter(|_| is_gone).collect();
+        let mut seen = withdrawn();
+        expected.sort();
+        seen.sort();
+        assert_eq!(seen, expected, "{most}");
+    }
 }
