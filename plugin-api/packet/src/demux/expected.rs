@@ -1,6 +1,9 @@
 //! What of a probe can come back, taken from the probe itself.
 
-use crate::{Class, IpHeader, Key, Protocol, Received, long, tcp::TcpView, word};
+use crate::{
+    Class, Family, FlowKey, IpHeader, Key, Protocol, Received, checksum, long, mapped,
+    tcp::TcpView, word,
+};
 
 /// The fields of one probe that identify its answers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -43,7 +46,7 @@ impl Expected {
                 _ => begin(transport.get(8..).unwrap_or_default()),
             },
             identification: header.identification.unwrap_or_default() as u16,
-            checksum: checksum(protocol, transport).unwrap_or_default(),
+            checksum: shown_checksum(protocol, transport).unwrap_or_default(),
             remote_port: if is_icmp { 0 } else { word(transport, 2).unwrap_or_default() },
         })
     }
@@ -87,16 +90,24 @@ impl Expected {
     /// Whether a quote is of this probe: by the field. A port is no secret, so with it the
     /// identification or octets 4 to 7 of the transport header must be right too; where the quote ends
     /// before the acknowledgement number, the sequence number and the identification stand for it.
-    pub(super) fn is_quoted(&self, key: Key, quoted: &[u8], header: &IpHeader) -> bool {
+    pub(super) fn is_quoted(
+        &self,
+        ends: &FlowKey,
+        key: Key,
+        quoted: &[u8],
+        header: &IpHeader,
+    ) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
         let by_word = || long(transport, 4) == Some(self.word);
         let is_field = |shown| shown == self.field;
         match (key, key.of_probe(quoted)) {
             (Key::None | Key::IpId, _) => false,
             (Key::RemotePort, Some(shown)) => {
-                is_field(shown) && (by_word() || self.is_identified(quoted))
+                let by_sum = || self.is_summed(ends, transport, header);
+                is_field(shown) && (by_word() || by_sum() || self.is_identified(quoted))
             }
             (Key::TcpAcknowledgement, None) => by_word() && self.is_identified(quoted),
+            (Key::UdpChecksum, Some(_)) => self.is_summed(ends, transport, header),
             (_, shown) => shown.is_some_and(is_field),
         }
     }
@@ -109,14 +120,36 @@ impl Expected {
 
     /// Whether a quote shows, beside the local port or identifier, something else that only who saw
     /// the probe can know: the sequence number in TCP, else the checksum, or the IPv4 identification.
-    pub(super) fn is_evident(&self, quoted: &[u8], header: &IpHeader) -> bool {
+    pub(super) fn is_evident(&self, ends: &FlowKey, quoted: &[u8], header: &IpHeader) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        let protocol = Protocol::from_number(header.protocol);
-        let shown = match protocol {
-            Some(Protocol::Tcp) => long(transport, 4) == Some(self.word),
-            _ => checksum(protocol, transport).is_some_and(|seen| seen == self.checksum),
+        let shown = match ends.protocol {
+            Protocol::Tcp => long(transport, 4) == Some(self.word),
+            Protocol::Icmp | Protocol::Udp => self.is_summed(ends, transport, header),
         };
         shown || self.is_identified(quoted)
+    }
+
+    /// Whether a quote of UDP or ICMP shows the checksum as it was sent. In IPv6, where no identification says as much,
+    /// also as it must be where addresses, ports or the identifier were translated: the sum of all that it covers
+    /// stays the same (RFC 1071).
+    fn is_summed(&self, ends: &FlowKey, transport: &[u8], header: &IpHeader) -> bool {
+        let Some(seen) = shown_checksum(Some(ends.protocol), transport) else { return false };
+        if seen == self.checksum || header.family() == Family::V4 {
+            return seen == self.checksum;
+        }
+        let total = |addresses: [[u8; 16]; 2], words: [u16; 3]| {
+            let sum = addresses.iter().fold(0, |sum, address| checksum::sum(address, sum));
+            (sum + words.into_iter().map(u32::from).sum::<u32>()) % 0xffff
+        };
+        let at = |offset: usize| word(transport, offset).unwrap_or_default();
+        let shown = match ends.protocol {
+            Protocol::Icmp => [seen, at(4), 0],
+            Protocol::Tcp | Protocol::Udp => [seen, at(0), at(2)],
+        };
+        total(
+            [ends.local_address, ends.remote_address],
+            [self.checksum, ends.local, self.remote_port],
+        ) == total([mapped(header.source), mapped(header.destination)], shown)
     }
 
     /// Whether the IPv4 identification of a quote is that of this probe.
@@ -137,7 +170,7 @@ impl Expected {
 }
 
 /// The checksum where it is among the first eight octets of the transport header.
-fn checksum(protocol: Option<Protocol>, transport: &[u8]) -> Option<u16> {
+fn shown_checksum(protocol: Option<Protocol>, transport: &[u8]) -> Option<u16> {
     match protocol? {
         Protocol::Icmp => word(transport, 2),
         Protocol::Udp => word(transport, 6),

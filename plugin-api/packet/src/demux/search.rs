@@ -75,8 +75,8 @@ impl Demux {
             return Found::Nothing;
         }
         let by_field = |slot: &Slot| {
-            slot.expected.is_quoted(flow.field, quoted, &header)
-                && slot.expected.is_evident(quoted, &header)
+            slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
+                && slot.expected.is_evident(&flow.key, quoted, &header)
         };
         let identified = |slot: &Slot| slot.expected.is_identified(quoted);
         let is_v4 = header.identification.is_some();
@@ -103,7 +103,7 @@ impl Demux {
         };
         let may_guess = is_v4 && self.bare_misses < MAX_BARE_MISSES;
         let weak = if may_guess { self.find(flow, identified) } else { None };
-        let evident = |slot: &Slot| slot.expected.is_evident(quoted, &header);
+        let evident = |slot: &Slot| slot.expected.is_evident(&flow.key, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
             self.bare_misses += u32::from(may_guess);
             return Found::Flow(id);
@@ -144,8 +144,8 @@ impl Demux {
             },
             |slot, flow| {
                 slot.expected.has_identification(quoted)
-                    || slot.expected.is_quoted(flow.field, quoted, &header)
-                        && slot.expected.is_evident(quoted, &header)
+                    || slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
+                        && slot.expected.is_evident(&flow.key, quoted, &header)
             },
         )
     }

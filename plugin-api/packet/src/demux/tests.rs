@@ -290,6 +290,43 @@ fn probes_that_are_over_do_not_pile_up() {
 }
 
 #[test]
+fn of_ipv6_a_translated_probe_is_known_by_its_checksum_and_by_no_other() {
+    let (ours, target, other) = ("2001:db8::1", "2001:db8::99", "2001:db8:77::5");
+    let icmp =
+        |to: &str, sequence| packet(ours, to, 0, Transport::Echo { identifier: 7, sequence });
+    let udp = |to: &str, destination_port| {
+        packet(ours, to, 0, Transport::Udp { source_port: 40_000, destination_port })
+    };
+    let quoted = |probe: &[u8]| {
+        let message = ErrorMessage {
+            source: "2001:db8:5::1".parse().unwrap(),
+            destination: ours.parse().unwrap(),
+            ttl: 60,
+            kind: ErrorKind::TimeExceeded,
+            quoted: probe,
+            quoted_octets: 48,
+            extensions: &[],
+        };
+        message.to_vec().unwrap()
+    };
+    for (field, first, second, shown) in [
+        (Key::IcmpSequence, icmp(target, 1), icmp(target, 2), icmp(other, 2)),
+        (Key::RemotePort, udp(target, 1001), udp(target, 1002), udp(other, 1002)),
+        (Key::UdpChecksum, udp(target, 1001), udp(target, 1002), udp(other, 1002)),
+    ] {
+        let (mut demux, flow) = opened(&first, field, false);
+        demux.sent(flow, 1, &first, LEFT);
+        demux.sent(flow, 2, &second, LEFT);
+        let found = token(demux.receive(&quoted(&shown))).map(|(token, _)| token);
+        assert_eq!(found, Some(2), "{field:?}");
+        let at = if field == Key::IcmpSequence { 42 } else { 46 };
+        let mut guessed = shown.clone();
+        guessed[at] ^= 1;
+        assert_eq!(token(demux.receive(&quoted(&guessed))), None, "{field:?}");
+    }
+}
+
+#[test]
 fn a_quote_with_a_translated_source_is_credited_to_the_one_probe_with_its_identification() {
     let (mut demux, flow) = opened(&udp(1, 1), Key::UdpChecksum, false);
     demux.sent(flow, 1, &udp(0x1231, 33_435), LEFT);
