@@ -49,7 +49,7 @@ impl Kind {
         };
         let local = match params.sport {
             0 => 0,
-            base => varied(base, flow),
+            base => varied(base, flow % FLOWS_OPEN),
         };
         spec.tos(params.tos).local(local)
     }
@@ -64,6 +64,10 @@ impl Kind {
     ) -> Probe {
         let is_ip4 = params.destination.is_ipv4();
         let dport = if params.dport == 0 { TracelbParams::DPORT } else { params.dport };
+        let dport = match self.has_port_each() {
+            true => varied(dport, flow / FLOWS_OPEN),
+            false => dport,
+        };
         // Far apart, so that the answer to one is never that to the next.
         let spread = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
         match self {
@@ -82,6 +86,10 @@ impl Kind {
         }
     }
 }
+
+/// Ports of ours that are in use at a time, where each flow has one; more flows differ in the other port as well. The
+/// host gives a measurement 1024.
+pub(crate) const FLOWS_OPEN: u32 = 1000;
 
 /// The port of a flow: wraps around, and is never 0.
 fn varied(base: u16, flow: u32) -> u16 {

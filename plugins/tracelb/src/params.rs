@@ -42,7 +42,7 @@ params! {
             alias: "destination-port", short: 'd'
         },
         /// Source port, the first one where they differ, or ICMP identifier; 0 lets the host choose.
-        sport: u16 = 33_436 => "scamper.tracelb.sport" { alias: "source-port", short: 's' },
+        sport: u16 = TracelbParams::SPORT => "scamper.tracelb.sport" { alias: "source-port", short: 's' },
         /// First TTL or hop limit; 0 is 1.
         firsthop: u8 = 1 => "scamper.tracelb.firsthop" {
             range: 0..=254, unit: "hops", short: 'f'
@@ -77,6 +77,8 @@ params! {
 impl TracelbParams {
     /// As traceroute's.
     pub(crate) const DPORT: u16 = 33_435;
+    /// As scamper's.
+    pub(crate) const SPORT: u16 = 33_436;
 
     /// What a range cannot say.
     pub(crate) fn check(&self) -> Result<(), Fail> {

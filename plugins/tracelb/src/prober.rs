@@ -14,7 +14,11 @@ use sonde_plugin_api::{
     prelude::*,
 };
 
-use crate::{kind::Kind, params::TracelbParams, rows::TracelbRow};
+use crate::{
+    kind::{FLOWS_OPEN, Kind},
+    params::TracelbParams,
+    rows::TracelbRow,
+};
 
 /// Probes in flight at a time.
 pub(crate) const WINDOW: usize = 64;
@@ -133,11 +137,20 @@ impl Prober {
     }
 
     async fn open(&self, flow: u32) -> Result<Rc<Flow>, Halt> {
-        let slot = if self.params.method.has_port_each() { flow as usize } else { 0 };
+        let each = self.params.method.has_port_each();
+        let slot = if each { (flow % FLOWS_OPEN) as usize } else { 0 };
         if let Some(Some(open)) = self.flows.borrow().get(slot) {
             return Ok(open.clone());
         }
-        let opened = Rc::new(self.ctx.open(self.params.method.spec(&self.params, flow)).await?);
+        let spec = self.params.method.spec(&self.params, flow);
+        let opened = match self.ctx.open(spec).await {
+            // Nobody asked for this very port: another measurement of the same address may have it.
+            Err(_) if self.params.sport == TracelbParams::SPORT => {
+                self.ctx.open(spec.local(0)).await?
+            }
+            opened => opened?,
+        };
+        let opened = Rc::new(opened);
         let mut flows = self.flows.borrow_mut();
         if flows.len() <= slot {
             flows.resize_with(slot + 1, || None);

@@ -400,6 +400,34 @@ fn a_balancer_with_weights_is_noticed_and_more_flows_find_its_light_branch() {
 }
 
 #[test]
+fn more_flows_than_ports_of_ours_vary_the_other_port_too() {
+    let text = "vantage - 1 - { 2*8 3*4 4 } - 5 - target\n target tcp 443";
+    for method in [Kind::UdpSport, Kind::TcpSport, Kind::TcpAckSport] {
+        let params = TracelbParams { method, factor: 20.0, dport: 443, ..towards(TARGET4) };
+        let run = explore(text, TARGET4, 1, TracelbParams { maxprobec: 6000, ..params });
+        run.expect(short(&run) == set("1-2 1-3 1-4 2-5 3-5 4-5 5-9"), method.name());
+        let sent = run.exchange().sent();
+        let ports: BTreeSet<&[u8]> = sent.map(|packet| &packet[20..22]).collect();
+        let flows = summary(&run).flows;
+        assert!(ports.len() <= 1000 && flows > 1000, "{method}: {} {flows}", ports.len());
+    }
+}
+
+#[test]
+fn two_measurements_of_one_address_do_not_need_the_same_port() {
+    for method in Kind::ALL.iter().copied() {
+        let mut sim = Sim::new(Net::draw(&drawn(UNIFORM, TARGET4)), 1);
+        let params = || TracelbParams { method, confidence: 99, ..towards(TARGET4) };
+        let both = [sim.start::<Tracelb>(params()), sim.start::<Tracelb>(params())];
+        sim.run_to_end();
+        for one in both {
+            let run = sim.result(one);
+            run.expect(run.stop == "reached" && short(&run) == set(UNIFORM_LINKS), method.name());
+        }
+    }
+}
+
+#[test]
 fn labels_of_tunnels_are_told() {
     let text = "vantage - 1 - { 2 3 } - 4 - target\n 2 mpls 24001,24002:255";
     let run = explore(text, TARGET4, 1, towards(TARGET4));
