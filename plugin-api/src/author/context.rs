@@ -1,7 +1,7 @@
 //! What a method has of the world: time, randomness, results, flows.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
     rc::Rc,
@@ -16,7 +16,7 @@ use super::{
     combinators::{Until, until},
     flow::{Flow, FlowSpec, heard},
     head::{Handle, Head},
-    reply::{Heard, Reply},
+    reply::{Heard, NotSent, Reply},
     wall::WallTime,
 };
 use crate::{
@@ -199,6 +199,17 @@ impl<R: Rows> Ctx<R> {
     pub fn is_interrupted(&self) -> bool {
         self.head.ask_for_interrupts();
         self.head.is_interrupted()
+    }
+
+    /// Why a packet that nobody waits for ([`Flow::send`]) did not leave, as soon as the operator or a budget keeps one:
+    /// for conversations, which go wrong without it. Only the future of the measurement itself may wait for it, and
+    /// not one that is joined with others.
+    pub async fn refused(&self) -> NotSent {
+        poll_fn(|_| match self.head.if_rare(|rare| rare.refused) {
+            Some(reason) => Poll::Ready(reason),
+            None => Poll::Pending,
+        })
+        .await
     }
 
     /// Runs `future` to its end, or up to an interrupt: then it is dropped, which cancels its

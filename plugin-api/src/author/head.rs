@@ -18,6 +18,7 @@ use super::{
     Fail,
     interfaces::Interfaces,
     queue::Queue,
+    reply::NotSent,
     slots::{Slot, Slots, unless_root},
 };
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct Rare {
     waiting_for_interrupt: Vec<Waker>,
     stop: Option<Box<str>>,
     doom: Option<Fail>,
+    /// Why the first packet was refused that nobody waits for.
+    pub(super) refused: Option<NotSent>,
 }
 
 /// The event being delivered.

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use super::{
     head::{Aside, Head},
-    reply::Departure,
+    reply::{Departure, NotSent},
     slots::unless_root,
 };
 use crate::abi::{Event, EventKind, LABEL_TOKEN, NO_TOKEN, flags};
@@ -49,7 +49,7 @@ fn settles(event: &Event) -> bool {
 pub(super) enum Arrival {
     /// Somebody waits for it: poll the task with the event in place.
     Awaited,
-    /// Somebody waits for departures: poll the task.
+    /// Somebody waits for departures, or may for refusals: poll the task.
     Departed,
     /// Kept or lost: nobody waits.
     Kept,
@@ -116,6 +116,11 @@ impl Head {
                 waker.into_iter().for_each(Waker::wake);
                 if waits { Arrival::Departed } else { Arrival::Kept }
             });
+        }
+        let is_bare = event.kind == EventKind::SendError && event.token == NO_TOKEN;
+        if is_bare && event.flags & flags::REFUSED != 0 {
+            self.rare(|rare| rare.refused.get_or_insert(NotSent::of(event)).errno);
+            return Arrival::Departed;
         }
         let woken = self.if_rare(|rare| {
             let queue = rare.queues.iter_mut().find(|queue| queue.flow == event.flow)?;

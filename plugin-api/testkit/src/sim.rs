@@ -76,6 +76,8 @@ pub struct Sim {
     foreign: u64,
     unsent: Vec<(i32, Numbers)>,
     gap_ns: u64,
+    /// Packets of one measurement.
+    budget: u64,
     /// Local identifiers handed out so far.
     next_local: u32,
     next_turn_ns: u64,
@@ -126,6 +128,7 @@ impl Sim {
             foreign: 0,
             unsent: Vec::new(),
             gap_ns: 0,
+            budget: u64::MAX,
             next_local: 0,
             next_turn_ns: 0,
             grace: GRACE,
@@ -181,6 +184,13 @@ impl Sim {
     #[must_use]
     pub fn forbid(mut self, need: Need) -> Self {
         self.forbidden.push(need);
+        self
+    }
+
+    /// An operator who lets a measurement send no more packets than these, or the method's own budget.
+    #[must_use]
+    pub fn budget(mut self, packets: u64) -> Self {
+        self.budget = packets;
         self
     }
 
@@ -344,7 +354,8 @@ impl Sim {
     fn start_encoded(&mut self, plugin: usize, method: u16, parameters: &[u8]) -> Measurement {
         let number = self.tasks.len();
         let described = &self.plugins[plugin].methods[usize::from(method)];
-        let task = Task::new(plugin, Rc::clone(described), self.now_ns);
+        let mut task = Task::new(plugin, Rc::clone(described), self.now_ns);
+        task.budget = task.budget.min(self.budget);
         self.tasks.push(task);
         let start = Event {
             kind: EventKind::Start,

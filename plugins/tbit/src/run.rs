@@ -81,7 +81,16 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         application,
         answer: Vec::new(),
     };
-    let verdict = ctx.until_interrupted(test(&mut session)).await;
+    // A verdict says what the server did about segments: no segment may be missing.
+    let tested = select(test(&mut session), ctx.refused());
+    let verdict = match ctx.until_interrupted(tested).await {
+        None => None,
+        Some(Either::First(verdict)) => Some(verdict),
+        Some(Either::Second(reason)) => {
+            report(&ctx, summary, Verdict::LocalError);
+            return Err(reason.into());
+        }
+    };
     match verdict {
         // What is on its way is of no use to these, or its end is far away.
         None | Some(Verdict::PmtudSuccess | Verdict::PmtudFail | Verdict::PmtudClearDf) => {

@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// The nearest hop, if it is finished.
-    fn take_finished(&mut self) -> Option<Hop> {
+    pub(crate) fn take_finished(&mut self) -> Option<Hop> {
         let is_finished = self.hops.first().is_some_and(|hop| hop.is_finished(&self.plan));
         is_finished.then(|| self.hops.remove(0))
     }

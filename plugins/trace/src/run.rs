@@ -12,18 +12,23 @@ pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
         Some(stop) => stop?,
         None => Stop::Interrupted,
     };
-    if session.flow.outstanding() > 0 {
-        Box::pin(session.hear_rest(stop)).await;
-    }
+    let stop = match session.flow.outstanding() {
+        0 => stop,
+        _ => Box::pin(session.hear_rest(stop)).await,
+    };
     session.emit_pending();
     session.summarise(stop);
     Ok(())
 }
 
 impl Session {
-    /// What is there already. Probes of a window that wait for their turn behind the end of the path do not leave.
-    async fn hear_rest(&mut self, stop: Stop) {
+    /// What is still heard at the end, which may say more than why it ended. Probes of a window that wait for their
+    /// turn behind the end of the path do not leave.
+    async fn hear_rest(&mut self, stop: Stop) -> Stop {
         self.flow.withdraw();
+        if stop == Stop::Budget {
+            return self.hear_sent().await;
+        }
         let soon = Duration::from_nanos(1);
         // Several come at once: it is over when the host answers and nothing came with it.
         while let Ok(Some(news)) = self.hear(Some(self.ctx.now() + soon)).await {
@@ -31,6 +36,27 @@ impl Session {
                 self.note(news);
             }
         }
+        stop
+    }
+
+    /// The answers to all probes that the budget was enough for.
+    async fn hear_sent(&mut self) -> Stop {
+        let ctx = self.ctx.clone();
+        let all = async {
+            while let Ok(Some(news)) = self.hear(None).await {
+                self.note(news);
+            }
+        };
+        if ctx.until_interrupted(all).await.is_none() {
+            return Stop::Interrupted;
+        }
+        let is_straight = !self.plan.is_backward && self.plan.doubletree.is_none();
+        while let Some(hop) = if is_straight { self.take_finished() } else { None } {
+            if let Some(stop) = self.conclude(hop) {
+                return stop;
+            }
+        }
+        Stop::Budget
     }
 
     async fn rounds(&mut self) -> Result<Stop, Fail> {

@@ -349,18 +349,16 @@ impl Sim {
     fn refuse(&mut self, action: &Action, packet: &[u8], code: u8, bits: u8, why: &str) {
         self.record(|| Entry::NotSent(packet.to_vec(), why.to_owned()));
         self.tasks[action.task as usize].counters.not_sent += 1;
-        if action.token != NO_TOKEN {
-            let event = Event {
-                kind: EventKind::SendError,
-                code,
-                flags: bits,
-                task: action.task,
-                token: action.token,
-                flow: action.flow,
-                ..Event::ZERO
-            };
-            self.push(event, &[]);
-        }
+        let event = Event {
+            kind: EventKind::SendError,
+            code,
+            flags: bits,
+            task: action.task,
+            token: action.token,
+            flow: action.flow,
+            ..Event::ZERO
+        };
+        self.push(event, &[]);
     }
 
     pub(super) fn depart(&mut self, departing: Departing) {

@@ -57,6 +57,20 @@ fn a_syn_that_cannot_be_sent_is_our_fault_and_fails_the_measurement() {
 }
 
 #[test]
+fn without_every_segment_there_is_no_verdict() {
+    for test in [Test::Null, Test::Icw, Test::BlindRst, Test::BlindSyn, Test::Ecn, Test::SackRcvr] {
+        let net = Net::draw("vantage - target\n target 198.51.100.9");
+        let net = net.host("target", PageServer::new(LINUX));
+        let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+        let run = Sim::new(net, 1).budget(3).run::<Tbit>(params);
+        assert!(format!("{:?}", run.status).contains("Failed"), "{test:?} {run}");
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!((row.result, row.scope), (Verdict::LocalError, Scope::Local), "{test:?} {run}");
+        assert!(run.took() < Duration::from_secs(5), "at once: {run}");
+    }
+}
+
+#[test]
 fn who_is_interrupted_says_so_and_closes_with_one_reset() {
     // Before the answer to the SYN, and while the server keeps silent.
     for (ports, at_ms, answered) in [("silent-tcp", 1_000, 0), ("", 1_000, 2)] {

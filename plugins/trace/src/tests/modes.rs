@@ -121,6 +121,19 @@ fn probes_that_wait_for_their_turn_when_the_path_has_ended_are_not_sent() {
 }
 
 #[test]
+fn all_that_a_budget_is_enough_for_is_told() {
+    for window in [1, 4] {
+        for budget in 1..=6 {
+            let sim = Sim::new(net(), SEED).budget(budget);
+            let run = sim.run::<Trace>(TraceParams { window, ..trace(TARGET4) });
+            let expected = if budget < 4 { ("budget", budget as usize) } else { ("reached", 4) };
+            assert_eq!((run.stop.as_str(), hops(&run).len()), expected, "{window} {budget}: {run}");
+            assert!(summary(&run).sent <= budget as u32, "{run}");
+        }
+    }
+}
+
+#[test]
 fn from_far_to_near_the_path_ends_where_it_does_from_near_to_far() {
     for target in TARGETS {
         for window in [1, 3] {
