@@ -110,7 +110,10 @@ pub(crate) fn run(
         targets: survey.map(|(count, _)| count + named(matches)),
         ..Progress::default()
     };
-    let tap = matches.get_one::<PathBuf>("pcap").map(|file| pcap::tap(file)).transpose()?;
+    let (tap, recording) = match matches.get_one::<PathBuf>("pcap") {
+        Some(file) => pcap::tap(file).map(|(tap, recording)| (Some(tap), Some(recording)))?,
+        None => (None, None),
+    };
     // First the host: privileges are given up before there is another thread.
     let mut host = Host::open_with(settings, tap).map_err(|error| stop_of(&error))?;
     let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
@@ -190,6 +193,11 @@ pub(crate) fn run(
     }
     if let Some(drawing) = drawing {
         drawing.finish()?;
+    }
+    // What is left of the recording is written when nobody records any more.
+    drop(host);
+    if recording.is_some_and(|recording| recording.is_cut()) {
+        return Ok(Exit::Failed);
     }
     if progress.before > 0 && tally.is_nothing() {
         // All had ended before.
@@ -313,7 +321,7 @@ fn journal(
 /// The results of these targets are written.
 fn note(journal: &mut Option<Journal>, numbers: &[u64]) -> Result<(), Stop> {
     match journal {
-        Some(journal) if !numbers.is_empty() => journal.note(numbers).map_err(Stop::usage),
+        Some(journal) if !numbers.is_empty() => journal.note(numbers).map_err(Stop::lost),
         _ => Ok(()),
     }
 }

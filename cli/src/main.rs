@@ -63,6 +63,12 @@ impl Stop {
         Self { exit: Exit::Usage, text: text.to_string() }
     }
 
+    /// Something that was measured cannot be kept.
+    #[expect(clippy::needless_pass_by_value, reason = "so that it fits `map_err`")]
+    pub(crate) fn lost(text: impl ToString) -> Self {
+        Self { exit: Exit::Failed, text: text.to_string() }
+    }
+
     /// For whoever wrote a file: one mistake a line.
     pub(crate) fn mistakes(mistakes: &[sonde_host::Mistake]) -> Self {
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();

@@ -6,6 +6,10 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sonde_host::Tap;
@@ -18,32 +22,47 @@ const MAGIC: u32 = 0xa1b2_3c4d;
 const SNAPSHOT: u32 = 262_144;
 const LINKTYPE_RAW: u32 = 101;
 
-/// Begins a file and gives what writes to it; the rest is written when that is dropped.
-pub(crate) fn tap(path: &Path) -> Result<Tap, Stop> {
+/// Begins a file and gives what writes to it, and what tells how that went; the rest is written when the first is
+/// dropped.
+pub(crate) fn tap(path: &Path) -> Result<(Tap, Outcome), Stop> {
     let name = path.display().to_string();
     let fail = |cause: io::Error| Stop::usage(format!("{name}: {cause}"));
     let mut out = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
-    begin(&mut out).and_then(|()| out.flush()).map_err(fail)?;
-    let mut recording = Recording { out, name, is_broken: false };
-    Ok(Box::new(move |wall_ns, packet| {
+    let begun = begin(&mut out).and_then(|()| out.flush());
+    begun.map_err(|cause| Stop::lost(format!("{name}: {cause}")))?;
+    let outcome = Outcome::default();
+    let mut recording = Recording { out, name, outcome: outcome.clone() };
+    let tap = Box::new(move |wall_ns, packet: &[u8]| {
         recording.put(|out| record(out, wall_ns, packet));
-    }))
+    });
+    Ok((tap, outcome))
+}
+
+/// How a recording went.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome(Arc<AtomicBool>);
+
+impl Outcome {
+    /// Its end could not be written.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A file that packets are written to.
 struct Recording {
     out: BufWriter<File>,
     name: String,
-    is_broken: bool,
+    outcome: Outcome,
 }
 
 impl Recording {
     fn put(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
-        if self.is_broken {
+        if self.outcome.is_cut() {
             return;
         }
         if let Err(cause) = write(&mut self.out) {
-            self.is_broken = true;
+            self.outcome.0.store(true, Ordering::Relaxed);
             complain!("{}: {cause}; the end of the recording is missing", self.name);
         }
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use sonde_tests::{Finished, sonde};
-use std::process::Command;
+use std::{io::Read, process::Command};
 
 fn sonde_with(arguments: &[&str]) -> Finished {
     Finished::of(Command::new(sonde()).args(arguments))
@@ -178,4 +178,37 @@ fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
     assert_eq!(without_room(&resumed).code, 5);
     assert_eq!(sonde_with(&resumed).records().len(), 3);
     assert_eq!(sonde_with(&resumed).records().len(), 0);
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn drawings_and_recordings_that_cannot_be_written_are_a_failure() {
+    let lost = |arguments: &[&str]| {
+        let run = sonde_with(&[arguments, &["--format", "json", "127.0.0.1"]].concat());
+        (run.code, run.errors)
+    };
+    for drawing in ["--svg", "--dot"] {
+        let (code, errors) = lost(&["run", "tracelb", drawing, "/dev/full"]);
+        assert_eq!((code, errors.contains("/dev/full: No space left")), (5, true), "{errors}");
+    }
+    let (code, errors) = lost(&["run", "ping", "-c", "1", "--pcap", "/dev/full"]);
+    assert_eq!((code, errors.contains("/dev/full: No space left")), (5, true), "{errors}");
+    // Whoever reads goes away after the head of the file.
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || {
+            let mut head = [0; 24];
+            std::fs::File::open(pipe).unwrap().read_exact(&mut head).unwrap();
+        }
+    });
+    let (code, errors) = lost(&["run", "ping", "-c", "2", "--pcap", pipe.to_str().unwrap()]);
+    reader.join().unwrap();
+    assert_eq!(
+        (code, errors.contains("the end of the recording is missing")),
+        (5, true),
+        "{errors}"
+    );
 }

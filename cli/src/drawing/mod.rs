@@ -120,7 +120,7 @@ impl Drawing {
     pub(crate) fn finish(mut self) -> Result<(), Stop> {
         for (path, file, text) in &mut self.files {
             let written = file.write_all(text(&self.graph).as_bytes());
-            written.map_err(|cause| Stop::usage(format!("{}: {cause}", path.display())))?;
+            written.map_err(|cause| Stop::lost(format!("{}: {cause}", path.display())))?;
         }
         if self.graph.nodes.len() >= MOST_NODES {
             complain!("the drawing holds the first {MOST_NODES} nodes");
