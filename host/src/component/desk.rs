@@ -112,6 +112,9 @@ pub fn client(identity: &str) -> Arc<str> {
     format!("client:{identity}").into()
 }
 
+/// From one word about a disk that takes nothing to the next.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
+
 /// See the head of this file.
 pub struct Desk<M> {
     measurer: M,
@@ -122,6 +125,8 @@ pub struct Desk<M> {
     by_measurement: HashMap<u64, RunId>,
     /// Ends that found no room in the ledger.
     owed: VecDeque<End>,
+    /// When it was said last that the disk takes nothing.
+    complained: Option<Time>,
     /// Given when their ledger is on disk.
     receipts: Vec<(Arc<str>, Reply<String>, String)>,
     waiters: HashMap<JobId, Vec<Reply<String>>>,
@@ -156,6 +161,7 @@ impl<M: Measurer> Desk<M> {
             runs: HashMap::new(),
             by_measurement: HashMap::new(),
             owed: VecDeque::new(),
+            complained: None,
             receipts: Vec::new(),
             waiters: HashMap::new(),
             changed: HashSet::new(),
@@ -178,8 +184,8 @@ impl<M: Measurer> Desk<M> {
                 End { job, link: None, message: Exception { token, message }.into() }
             }));
         }
-        desk.keep_owed();
-        desk.commit();
+        desk.keep_owed(now);
+        desk.commit(now);
         Ok(desk)
     }
 
@@ -266,8 +272,8 @@ impl<M: Measurer> Desk<M> {
             }
         }
         self.obey(now, orders);
-        self.keep_owed();
-        self.commit();
+        self.keep_owed(now);
+        self.commit(now);
         if self.is_over() {
             for reply in std::mem::take(&mut self.when_over) {
                 reply(());
@@ -389,8 +395,13 @@ impl<M: Measurer> Desk<M> {
     }
 
     /// Writes ends to their ledgers, in their order, as far as there is room.
-    fn keep_owed(&mut self) {
+    fn keep_owed(&mut self, now: Time) {
+        let mut full: HashMap<Arc<str>, String> = HashMap::new();
         for end in std::mem::take(&mut self.owed) {
+            if full.contains_key(&end.job.peer) {
+                self.owed.push_back(end);
+                continue;
+            }
             let mut body = end.message.to_json();
             let Some(ledger) = self.ledger(&end.job.peer) else { continue };
             if body.len() + (1 << 16) > sonde_spool::RECORD_LIMIT_OCTETS {
@@ -401,14 +412,30 @@ impl<M: Measurer> Desk<M> {
             match ledger.end(&end.job, end.link.as_deref(), &body) {
                 Ok(()) => drop(self.changed.insert(Arc::clone(&end.job.peer))),
                 Err(error) => {
-                    tracing::error!(peer = &*end.job.peer, %error, "a result waits in memory");
+                    full.insert(Arc::clone(&end.job.peer), error.to_string());
                     self.owed.push_back(end);
                 }
             }
         }
+        if !full.is_empty() && self.may_complain(now) {
+            for (peer, error) in full {
+                let waiting = self.owed.iter().filter(|end| end.job.peer == peer).count();
+                tracing::error!(peer = &*peer, error, waiting, "results wait in memory");
+            }
+        }
     }
 
-    fn commit(&mut self) {
+    /// It is tried again at every step, and not always said.
+    fn may_complain(&mut self, now: Time) -> bool {
+        let silent = self.complained.map(|before| now.since(before).max(before.since(now)));
+        let may = silent.is_none_or(|silent| silent >= COMPLAIN_AGAIN || silent.is_zero());
+        if may {
+            self.complained = Some(now);
+        }
+        may
+    }
+
+    fn commit(&mut self, now: Time) {
         let mut committed = HashSet::new();
         for peer in std::mem::take(&mut self.changed) {
             let Some(ledger) = self.ledger(&peer) else { continue };
@@ -420,7 +447,9 @@ impl<M: Measurer> Desk<M> {
                     committed.insert(peer);
                 }
                 Err(error) => {
-                    tracing::error!(peer = &*peer, %error, "results are not on disk yet");
+                    if self.may_complain(now) {
+                        tracing::error!(peer = &*peer, %error, "results are not on disk yet");
+                    }
                     self.changed.insert(peer);
                 }
             }
