@@ -67,6 +67,9 @@ pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result
     Session::open(ctx, params, spec).await?.walk().await
 }
 
+/// Why it stopped: the host wanted it.
+const INTERRUPTED: &str = "interrupted";
+
 /// What differs between segments of a run that are no probe of the user's.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -113,13 +116,17 @@ impl Session {
     }
 
     async fn walk(&mut self) -> Result<(), Fail> {
-        let last = self.last();
+        let (ctx, last) = (self.ctx.clone(), self.last());
         let mut answered = None;
         let (mut stop, mut silent, mut hops, mut tcp_flags) = ("max_ttl", 0, 0, None);
         let mut acknowledged = None;
         for ttl in 1..=last {
             let probe = self.packet(ttl)?;
-            let (answer, attempts) = self.ask(ttl, &probe).await?;
+            let Some(asked) = ctx.until_interrupted(self.ask(ttl, &probe)).await else {
+                stop = INTERRUPTED;
+                break;
+            };
+            let (answer, attempts) = asked?;
             hops = ttl;
             let Some(answer) = answer else {
                 self.ctx.emit(blank(ttl, attempts));
@@ -140,7 +147,6 @@ impl Session {
                     stop = "reached";
                     answered = Some(ttl);
                     if self.params.stateful {
-                        let ctx = self.ctx.clone();
                         let work = Box::pin(devices::stateful(self, &answer, ttl));
                         if let Some(row) = ctx.until_interrupted(work).await {
                             self.ctx.emit(row?);
@@ -158,15 +164,13 @@ impl Session {
             self.before = answer.packet;
         }
         self.before = Box::default();
-        if self.params.proxy {
-            let ctx = self.ctx.clone();
+        if self.params.proxy && stop != INTERRUPTED {
             let work = Box::pin(devices::proxy(self, answered));
             if let Some(row) = ctx.until_interrupted(work).await {
                 self.ctx.emit(row?);
             }
         }
-        if self.params.fragments {
-            let ctx = self.ctx.clone();
+        if self.params.fragments && stop != INTERRUPTED {
             let work = Box::pin(fragments::look(self, answered));
             for row in ctx.until_interrupted(work).await.transpose()?.into_iter().flatten() {
                 self.ctx.emit(row);

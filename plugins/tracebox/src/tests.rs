@@ -425,3 +425,17 @@ fn a_field_that_is_set_twice_is_told_twice() {
     let checksum = ("TCP::Checksum".to_owned(), 1, 2);
     assert_eq!(intervals(&run), [checksum, mss(1, 2), mss(2, 3)], "{run}");
 }
+
+#[test]
+fn an_interrupt_keeps_what_was_found_and_says_so() {
+    let net = net().attributes("r2", "rewrite mss 1400").silent("r3");
+    let mut sim = Sim::new(net, 1);
+    let measurement = sim.start::<Tracebox>(tracebox(TARGET4));
+    sim.run_until(Duration::from_millis(300));
+    sim.interrupt(measurement);
+    let run = sim.finish(measurement);
+    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("interrupted", 2), "{run}");
+    let summary = &run.table("summary");
+    assert_eq!(summary.column("stop"), [json!("interrupted")], "{run}");
+    assert_eq!(summary.column("hop_count"), [json!(2)], "{run}");
+}

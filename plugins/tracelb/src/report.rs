@@ -84,6 +84,7 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
         nodes: answering as u32,
         links: links_shown,
         diamonds: found.len() as u32,
+        stop: stop.to_owned(),
         reached: graph.is_reached,
         budget_exhausted: end == End::Budget,
         algorithm: prober.params.algorithm.name().to_owned(),

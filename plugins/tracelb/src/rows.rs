@@ -111,6 +111,8 @@ row! {
         links: u32,
         /// Diamonds found.
         diamonds: u32,
+        /// Why it stopped.
+        stop: String,
         /// The target answered.
         reached: bool,
         /// As many probes as were allowed were not enough.
@@ -146,6 +148,7 @@ pub(crate) fn text() -> TextForm {
             "diamond from {divergence} to {convergence}: {max_width} wide, {max_length} long",
         )
         .line("diamonds", "", "diamond from {divergence} without an end: {max_width} wide")
+        .line("summary", "stop=interrupted", &format!("--- interrupted; {COUNTS} ---"))
         .line("summary", "budget_exhausted", &format!("--- all probes used up; {COUNTS} ---"))
         .line("summary", "reached", &format!("--- reached; {COUNTS} ---"))
         .line("summary", "", &format!("--- not reached; {COUNTS} ---"))

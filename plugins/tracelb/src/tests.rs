@@ -365,6 +365,10 @@ fn an_interrupted_run_tells_what_it_knows() {
     let run = sim.finish(started);
     assert_eq!(run.stop, "interrupted", "{run}");
     run.expect(!lines(&run).is_empty() && summary(&run).probes <= 41, "too much or too little");
+    let text = Tracelb::text();
+    let rows = run.table("summary");
+    let said = rows.iter().find_map(|row| text.row("summary", row, None)).unwrap().text;
+    assert!(said.starts_with("--- interrupted; nodes: "), "{said}");
 }
 
 #[test]
