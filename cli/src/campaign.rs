@@ -27,7 +27,7 @@ use crate::{
     output::{Form, Printer, Progress},
     pcap,
     resume::Journal,
-    targets::{self, TargetError, Targets, Wanted},
+    targets::{self, Next, TargetError, Targets, Wanted},
 };
 
 /// Most measurements at the same time where nothing is said.
@@ -38,7 +38,7 @@ const DESTINATION_BURST: f64 = 20.0;
 
 /// How long to wait for news before looking whether the user wants something.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// As [`PATIENCE`], where measurements wait for others to leave.
+/// As [`PATIENCE`], where measurements wait for others to leave, or for their addresses.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(4);
 
 /// What the user said since it was last looked at.
@@ -137,30 +137,38 @@ pub(crate) fn run(
         while interrupts == 0 && host.running() < window && host.has_room() {
             let is_done = |number| journal.as_ref().is_some_and(|journal| journal.is_done(number));
             let target = match targets.next(is_done) {
-                Some((_, Ok(target))) => target,
-                Some((_, Err(error @ TargetError::List { .. }))) => {
+                Next::Found((_, Ok(target))) => target,
+                Next::Found((_, Err(error @ TargetError::List { .. }))) => {
                     // The rest is not measured, whatever there was of it.
                     printer.complain(&error);
                     tally.failed += 1;
                     continue;
                 }
-                Some((number, Err(error))) => {
+                Next::Found((number, Err(error))) => {
                     printer.complain(&error);
                     printer.is_over(number);
                     tally.not_resolved += 1;
                     continue;
                 }
-                None => break,
+                Next::Later | Next::End => break,
             };
             let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
             if printer.names_targets() || journal.is_some() {
                 running.insert(run, target);
             }
         }
-        if host.running() == 0 {
+        let is_looking = interrupts == 0 && targets.is_looking();
+        if host.running() == 0 && !is_looking {
             break;
         }
-        let limit = if host.has_room() { PATIENCE } else { LITTLE_PATIENCE };
+        if host.running() == 0 {
+            targets.wait(PATIENCE);
+        }
+        let limit = match host.running() {
+            0 => Duration::ZERO,
+            _ if is_looking || !host.has_room() => LITTLE_PATIENCE,
+            _ => PATIENCE,
+        };
         for notice in host.notices(limit) {
             match notice {
                 Notice::Row { run, table, row } => printer.row(running.get(&run), &table, &row),

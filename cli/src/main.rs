@@ -18,6 +18,7 @@ mod names;
 mod output;
 mod pages;
 mod pcap;
+mod pool;
 mod resume;
 mod scaffold;
 mod shell;

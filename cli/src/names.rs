@@ -6,15 +6,11 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{
-        Arc, Mutex,
-        mpsc::{Receiver, Sender, channel},
-    },
     time::{Duration, Instant},
 };
 
-/// Lookups at the same time.
-const THREADS: usize = 16;
+use crate::pool::Pool;
+
 /// Addresses that are kept in mind; then all are forgotten.
 const MOST_KNOWN: usize = 65_536;
 /// How long a line waits for the names in it.
@@ -24,8 +20,7 @@ const LONGEST: usize = 253;
 
 /// Names that are known, and those that are asked for.
 pub(crate) struct Names {
-    asked: Sender<IpAddr>,
-    answers: Receiver<(IpAddr, Option<String>)>,
+    pool: Pool<IpAddr, (IpAddr, Option<String>)>,
     known: HashMap<IpAddr, State>,
 }
 
@@ -37,25 +32,8 @@ enum State {
 
 impl Names {
     /// Begins to look up with `lookup`.
-    pub(crate) fn new(lookup: fn(IpAddr) -> Option<String>) -> Self {
-        let (asked, questions) = channel::<IpAddr>();
-        let (answer, answers) = channel();
-        let questions = Arc::new(Mutex::new(questions));
-        for _ in 0..THREADS {
-            let (questions, answer) = (Arc::clone(&questions), answer.clone());
-            // Where there is no thread to be had there are fewer lookups at the same time.
-            let _ = std::thread::Builder::new().name("names".into()).spawn(move || {
-                loop {
-                    let next = questions.lock().ok().and_then(|questions| questions.recv().ok());
-                    let Some(address) = next else { return };
-                    if answer.send((address, lookup(address).filter(|name| is_name(name)))).is_err()
-                    {
-                        return;
-                    }
-                }
-            });
-        }
-        Self { asked, answers, known: HashMap::new() }
+    pub(crate) fn new(lookup: fn(IpAddr) -> (IpAddr, Option<String>)) -> Self {
+        Self { pool: Pool::new(lookup), known: HashMap::new() }
     }
 
     /// Asks for the names of all addresses in `text` that are not known.
@@ -66,16 +44,15 @@ impl Names {
             }
             if let std::collections::hash_map::Entry::Vacant(entry) = self.known.entry(address) {
                 entry.insert(State::Asked(Instant::now()));
-                // Without threads no name ever comes.
-                let _ = self.asked.send(address);
+                self.pool.ask(address);
             }
         }
     }
 
     /// Whether nothing in `text` waits for its name any more.
     pub(crate) fn is_ready(&mut self, text: &str) -> bool {
-        for (address, name) in self.answers.try_iter() {
-            self.known.insert(address, State::Known(name));
+        for (address, name) in self.pool.answers() {
+            self.known.insert(address, State::Known(name.filter(|name| is_name(name))));
         }
         addresses(text).all(|(_, address)| match self.known.get(&address) {
             Some(State::Asked(since)) => since.elapsed() >= PATIENCE,
@@ -114,10 +91,10 @@ impl Names {
 }
 
 /// The resolver's word for it, in its own time.
-pub(crate) fn look_up(address: IpAddr) -> Option<String> {
-    let name = dns_lookup::lookup_addr(&address).ok()?;
+pub(crate) fn look_up(address: IpAddr) -> (IpAddr, Option<String>) {
+    let name = dns_lookup::lookup_addr(&address).ok();
     // Without a name the resolver spells the address.
-    name.parse::<IpAddr>().is_err().then_some(name)
+    (address, name.filter(|name| name.parse::<IpAddr>().is_err()))
 }
 
 /// What a terminal and a reader can take for a name.
@@ -156,8 +133,8 @@ mod tests {
     #[test]
     fn a_name_stands_in_front_of_its_address_and_what_is_none_is_left_out() {
         let mut names = Names::new(|address| match address.to_string().as_str() {
-            "192.0.2.1" => Some("r1.example".to_owned()),
-            _ => Some("\u{1b}[2J".to_owned()),
+            "192.0.2.1" => (address, Some("r1.example".to_owned())),
+            _ => (address, Some("\u{1b}[2J".to_owned())),
         });
         let text = " 1  192.0.2.1  0.4 ms, 192.0.2.2";
         names.ask(text);

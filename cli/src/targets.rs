@@ -3,11 +3,21 @@
 //! A list may have millions of lines, so it is read as it is needed.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader},
     net::{IpAddr, ToSocketAddrs},
     path::PathBuf,
+    time::Duration,
 };
+
+use crate::pool::Pool;
+
+/// A target with its place among all of them, or why it cannot be measured.
+type Found = (u64, Result<Target, TargetError>);
+
+/// Names that are looked up at a time, or wait for it.
+const MOST_LOOKED_UP: usize = 64;
 
 /// Which family a name is resolved to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -88,6 +98,21 @@ pub(crate) struct Targets {
     lines: u64,
     /// The line being read; kept for its memory.
     line: Vec<u8>,
+    /// Begun with the first name.
+    resolver: Option<Pool<Question, Found>>,
+    /// Names that are being looked up, and those whose address waits here.
+    looking: usize,
+    found: VecDeque<Found>,
+}
+
+/// What there is of the next target.
+pub(crate) enum Next {
+    /// It.
+    Found(Found),
+    /// Addresses are being looked up.
+    Later,
+    /// There is none.
+    End,
 }
 
 impl Targets {
@@ -116,7 +141,17 @@ impl Targets {
     }
 
     fn new(named: Vec<String>, list: Option<(String, Box<dyn BufRead>)>, wanted: Wanted) -> Self {
-        Self { named: named.into_iter(), list, wanted, number: 0, lines: 0, line: Vec::new() }
+        Self {
+            named: named.into_iter(),
+            list,
+            wanted,
+            number: 0,
+            lines: 0,
+            line: Vec::new(),
+            resolver: None,
+            looking: 0,
+            found: VecDeque::new(),
+        }
     }
 
     /// The next line of the list that holds a target; `#` begins a comment.
@@ -149,25 +184,56 @@ impl Targets {
 
 impl Targets {
     /// The next target for which `is_done` does not hold, with its number; names of others are not
-    /// resolved.
-    pub(crate) fn next(
-        &mut self,
-        is_done: impl Fn(u64) -> bool,
-    ) -> Option<(u64, Result<Target, TargetError>)> {
+    /// resolved. Those with names come when their address is known.
+    pub(crate) fn next(&mut self, is_done: impl Fn(u64) -> bool) -> Next {
         loop {
+            let answers = self.resolver.iter().flat_map(Pool::answers);
+            self.found.extend(answers);
+            if let Some(found) = self.found.pop_front() {
+                self.looking -= 1;
+                return Next::Found(found);
+            }
+            if self.looking >= MOST_LOOKED_UP {
+                return Next::Later;
+            }
             let number = self.number;
-            self.number += 1;
             let name = match self.named.next() {
                 Some(name) => name,
-                None => match self.next_of_list()? {
-                    Ok(name) => name,
-                    Err(error) => return Some((number, Err(error))),
+                None => match self.next_of_list() {
+                    Some(Ok(name)) => name,
+                    Some(Err(error)) => {
+                        self.number += 1;
+                        return Next::Found((number, Err(error)));
+                    }
+                    None if self.looking > 0 => return Next::Later,
+                    None => return Next::End,
                 },
             };
-            if !is_done(number) {
-                return Some((number, resolve(name, number, self.wanted)));
+            self.number += 1;
+            if is_done(number) {
+                continue;
+            }
+            let question = Question { name, number, wanted: self.wanted };
+            match question.literal() {
+                Some(found) => return Next::Found((number, found)),
+                None => {
+                    self.looking += 1;
+                    self.resolver
+                        .get_or_insert_with(|| Pool::new(Question::resolved))
+                        .ask(question);
+                }
             }
         }
+    }
+
+    /// Whether an address is being looked up.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.looking > 0
+    }
+
+    /// Waits for an address that is being looked up.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.found.extend(self.resolver.as_ref().and_then(|resolver| resolver.wait(time)));
     }
 }
 
@@ -196,30 +262,54 @@ pub(crate) fn survey(list: &std::path::Path) -> Option<(u64, u64)> {
     }
 }
 
-fn resolve(name: String, number: u64, wanted: Wanted) -> Result<Target, TargetError> {
-    let fits = |address: &IpAddr| match wanted {
-        Wanted::Any => true,
-        Wanted::V4 => address.is_ipv4(),
-        Wanted::V6 => address.is_ipv6(),
-    };
-    // Brackets as in URLs are what people paste.
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<IpAddr> = match bare.parse() {
-        Ok(address) => vec![address],
-        Err(_) if bare.contains('%') => return Err(TargetError::Zone { name }),
-        Err(_) => (bare, 0)
-            .to_socket_addrs()
-            .map_err(|cause| TargetError::Name { name: name.clone(), cause })?
-            .map(|address| address.ip())
-            .collect(),
-    };
-    // An IPv4 address in the form of one of IPv6 is one of IPv4.
-    let mut addresses = addresses.into_iter().map(|address| address.to_canonical());
-    match addresses.find(fits) {
-        Some(address) => Ok(Target { name, address, number }),
-        None => {
-            let family = if wanted == Wanted::V4 { "IPv4" } else { "IPv6" };
-            Err(TargetError::Family { name, family })
+/// A target whose address is wanted.
+struct Question {
+    name: String,
+    number: u64,
+    wanted: Wanted,
+}
+
+impl Question {
+    /// Brackets as in URLs are what people paste.
+    fn bare(&self) -> &str {
+        self.name.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Of one that is an address, which needs not be looked up.
+    fn literal(&self) -> Option<Result<Target, TargetError>> {
+        match self.bare().parse() {
+            Ok(address) => Some(self.chosen([address])),
+            Err(_) if self.bare().contains('%') => {
+                Some(Err(TargetError::Zone { name: self.name.clone() }))
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// As the resolver knows it, in its own time.
+    fn resolved(self) -> Found {
+        let found = match (self.bare(), 0).to_socket_addrs() {
+            Ok(addresses) => self.chosen(addresses.map(|address| address.ip())),
+            Err(cause) => Err(TargetError::Name { name: self.name.clone(), cause }),
+        };
+        (self.number, found)
+    }
+
+    fn chosen(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<Target, TargetError> {
+        // An IPv4 address in the form of one of IPv6 is one of IPv4.
+        let mut addresses = addresses.into_iter().map(|address| address.to_canonical());
+        let fits = |address: &IpAddr| match self.wanted {
+            Wanted::Any => true,
+            Wanted::V4 => address.is_ipv4(),
+            Wanted::V6 => address.is_ipv6(),
+        };
+        let (name, number) = (self.name.clone(), self.number);
+        match addresses.find(fits) {
+            Some(address) => Ok(Target { name, address, number }),
+            None => {
+                let family = if self.wanted == Wanted::V4 { "IPv4" } else { "IPv6" };
+                Err(TargetError::Family { name, family })
+            }
         }
     }
 }
@@ -235,7 +325,14 @@ mod tests {
         let text = |target: Result<Target, TargetError>| {
             target.map(|target| target.address.to_string()).map_err(|error| error.to_string())
         };
-        std::iter::from_fn(|| targets.next(|number| number == 7)).map(|it| text(it.1)).collect()
+        let mut found = Vec::new();
+        loop {
+            match targets.next(|number| number == 7) {
+                Next::Found((_, target)) => found.push(text(target)),
+                Next::Later => targets.wait(Duration::from_secs(1)),
+                Next::End => return found,
+            }
+        }
     }
 
     #[test]
@@ -272,6 +369,21 @@ mod tests {
         let zone = "[fe80::1%lo] names a network interface, accepted: no %; the routing table \
                     chooses it";
         assert_eq!(found[2], Err(zone.to_owned()));
+    }
+
+    #[test]
+    fn names_are_looked_up_beside_addresses_that_come_first() {
+        let mut found = all("localhost\n192.0.2.1\n192.0.2.2\nlocalhost\n", Wanted::V4);
+        assert_eq!(found.len(), 5);
+        found.sort();
+        let local = || Ok("127.0.0.1".to_owned());
+        let others = ["192.0.2.1", "192.0.2.2"].map(|it| Ok(it.to_owned()));
+        assert_eq!(found, [[local(), local(), local()].as_slice(), &others].concat());
+        let mut targets = Targets::new(vec!["localhost".to_owned()], None, Wanted::Any);
+        assert!(matches!(targets.next(|_| false), Next::Later) && targets.is_looking());
+        targets.wait(Duration::from_secs(10));
+        assert!(matches!(targets.next(|_| false), Next::Found((0, Ok(_)))));
+        assert!(matches!(targets.next(|_| false), Next::End) && !targets.is_looking());
     }
 
     #[test]
