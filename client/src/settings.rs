@@ -75,8 +75,9 @@ impl Settings {
 fn toml(top: &mut Section<'_, '_>) -> Settings {
     top.keys(&["client", "defaults", "tls", "registries"]);
     let usual = Settings::default();
+    let has_tls = top.get("tls").is_some();
     let mut client = top.section("client", &["url", "connect_s", "answer_s", "history"]);
-    let url = client.text("url").unwrap_or(usual.url);
+    let url = client.url("url", has_tls).unwrap_or(usual.url);
     let seconds = |read: Option<u64>, usual| read.map_or(usual, Duration::from_secs);
     let timeouts = Timeouts {
         connect: seconds(client.whole("connect_s", 1..=3600), usual.timeouts.connect),
@@ -198,7 +199,8 @@ mod tests {
             [
                 "client.toml:3: client.conect_s: unknown key, accepted: url, connect_s, answer_s, \
                  history; did you mean connect_s?",
-                "client.toml:2: client.url: is 7, accepted: a text that is not empty",
+                "client.toml:2: client.url: is 7, accepted: https://HOST:PORT, for there is a section \
+                 tls",
                 "client.toml:4: client.answer_s: is 0, accepted: a whole number from 1 to 3600",
                 "client.toml:6: defaults.a: is [1], accepted: a text or a number",
                 "client.toml:8: tls.certificate: is missing, accepted: a PEM file",

@@ -177,6 +177,22 @@ impl<'a> Section<'a, '_> {
         })
     }
 
+    /// The URL of a peer, without a query, that is spoken to with a certificate or without.
+    pub fn url(&mut self, key: &str, has_tls: bool) -> Option<String> {
+        let accepted = match has_tls {
+            true => "https://HOST:PORT, for there is a section tls",
+            false => "http://HOST:PORT, or https://HOST:PORT with a section tls",
+        };
+        self.value(key, accepted, |data| match data {
+            Data::Scalar(Json::String(text)) => {
+                let usable = sonde_mplane_http::usable(text, has_tls).ok();
+                let usable = usable.filter(|url| url.query().is_none() && url.fragment().is_none());
+                usable.map(|_| text.clone())
+            }
+            _ => None,
+        })
+    }
+
     /// A text of another type.
     pub fn parsed<T: std::str::FromStr>(&mut self, key: &str, accepted: &str) -> Option<T> {
         self.value(key, accepted, |data| match data {

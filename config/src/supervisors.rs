@@ -10,18 +10,23 @@ use crate::Section;
 const KEYS: [&str; 6] =
     ["name", "url", "registration_path", "specification_path", "result_path", "poll_s"];
 
+/// Octets of a name, less than a folder's may have.
+const LONGEST_NAME: usize = 200;
+
 /// Of an RI supervisor, where nothing is said.
 const PORT: u64 = 1228;
 
 /// The sections `[[supervisors]]` of a section.
 pub fn supervisors(section: &mut Section<'_, '_>) -> Vec<SupervisorAddress> {
     let mut names: Vec<String> = Vec::new();
+    let has_tls = section.get("tls").is_some();
     section.each("supervisors", &KEYS, |one| {
-        let accepted = "letters, digits, - _ . (the name of a folder), each name once, not clients";
+        let accepted =
+            "at most 200 letters, digits, - _ . (the name of a folder), each name once, not clients";
         let name = one.value("name", accepted, |data| {
             let text = data.to_json()?.as_str()?.to_owned();
             let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-            let is_usable = !text.is_empty()
+            let is_usable = (1..=LONGEST_NAME).contains(&text.len())
                 && text.chars().all(is_plain)
                 && !text.starts_with('.')
                 && text != "clients"
@@ -30,7 +35,7 @@ pub fn supervisors(section: &mut Section<'_, '_>) -> Vec<SupervisorAddress> {
         });
         let name = one.require("name", name, accepted);
         names.extend(name.clone());
-        let url = one.text("url");
+        let url = one.url("url", has_tls);
         let url = one.require("url", url, "http://HOST:PORT or https://HOST:PORT");
         let mut path = |key: &str, usual: String| one.text(key).unwrap_or(usual);
         let usual = ComponentPaths::default();

@@ -91,7 +91,11 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
     let mut listen = top.section("listen", &["clients", "hosts"]);
     let accepted = "ADDRESS:PORT, as 192.0.2.1:8888 or [::]:8888";
     let clients = listen.parsed("clients", accepted);
-    let hosts = listen.parsed("hosts", accepted);
+    let hosts: Option<SocketAddr> = listen.parsed("hosts", accepted);
+    let clients: Option<SocketAddr> = clients;
+    if hosts.is_some_and(|hosts| hosts.port() != 0 && clients == Some(hosts)) {
+        listen.refuse("hosts", "another address or port than that of clients");
+    }
 
     let mut store = top.section("store", &["file", "keep_hours"]);
     let database = store.path("file");
@@ -109,13 +113,14 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         "specification_path",
         "result_path",
     ];
+    let has_tls = top.get("tls").is_some();
     let mut section = top.section("hosts", &known);
     let register = section.texts("register").unwrap_or_default();
     let expiry = section.whole("expiry_s", 0..=31_536_000).map(Duration::from_secs);
     let words = [("idle", false), ("register", true)];
     let paths = paths(&mut section, ["registration_path", "specification_path", "result_path"]);
     let policy = Policy {
-        result_link: section.text("result_link").unwrap_or_default(),
+        result_link: section.url("result_link", has_tls).unwrap_or_default(),
         expiry: expiry.map_or(usual.expiry, |expiry| (!expiry.is_zero()).then_some(expiry)),
         unknown_must_register: section.word("unknown", &words).unwrap_or_default(),
         retention: hours.map_or(usual.retention, |hours| Duration::from_secs(hours * 3600)),

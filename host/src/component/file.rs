@@ -249,6 +249,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_file_line_key_and_what_is_accepted() {
+        let url = |url: &str| {
+            format!("[component]\n[[component.supervisors]]\nname = 'a'\nurl = '{url}'")
+        };
         let two = "[component]\n[[component.supervisors]]\nname = 'a'\nurl = 'http://h'\n\
                    [[component.supervisors]]\nname = 'a'\npoll_s = 0\n";
         for (text, expected) in [
@@ -258,8 +261,15 @@ mod tests {
             ("[host]", "host.toml: component: is missing"),
             (
                 "[component]\n[[component.supervisors]]\nname = '../up'\nurl = 'http://h'",
-                "host.toml:3: component.supervisors.name: is \"../up\", accepted: letters",
+                "host.toml:3: component.supervisors.name: is \"../up\", accepted: at most",
             ),
+            (
+                &url("ftp://x"),
+                "host.toml:4: component.supervisors.url: is \"ftp://x\", accepted: http",
+            ),
+            (&url("https://x"), "http://HOST:PORT, or https://HOST:PORT with a section tls"),
+            (&url("http://h:99999"), "component.supervisors.url: is \"http://h:99999\""),
+            (&url("http://h?x=1"), "component.supervisors.url: is \"http://h?x=1\""),
             (two, "host.toml:6: component.supervisors.name: is \"a\""),
             (two, "host.toml:5: component.supervisors.url: is missing"),
             (two, "host.toml:7: component.supervisors.poll_s: is 0"),

@@ -37,6 +37,25 @@ impl Default for Timeouts {
     }
 }
 
+/// A URL, with a scheme where it has none, of a peer that is spoken to with a certificate or without.
+///
+/// # Errors
+///
+/// Where it is none of http or https with a host, or of the other scheme.
+pub fn usable(url: &str, has_tls: bool) -> Result<Url, ClientError> {
+    let scheme = if has_tls { "https" } else { "http" };
+    let whole = if url.contains("://") { url.to_owned() } else { format!("{scheme}://{url}") };
+    let parsed = Url::parse(&whole).ok().filter(Url::has_host);
+    let parsed = parsed.filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
+    let parsed = parsed.ok_or_else(|| ClientError::Url { url: url.to_owned() })?;
+    let reason = match (parsed.scheme(), has_tls) {
+        ("https", false) => "https needs a certificate, and none is configured",
+        ("http", true) => "a certificate is configured, but the URL is not https",
+        _ => return Ok(parsed),
+    };
+    Err(ClientError::Scheme { url: Box::new(parsed), reason })
+}
+
 /// Why there is no answer that counts.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -178,17 +197,7 @@ impl Client {
     ///
     /// [`ClientError::Url`] or [`ClientError::Scheme`]: nothing is sent in the clear by mistake.
     pub fn url(&self, url: &str) -> Result<Url, ClientError> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let whole = if url.contains("://") { url.to_owned() } else { format!("{scheme}://{url}") };
-        let parsed = Url::parse(&whole).ok().filter(Url::has_host);
-        let parsed = parsed.filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
-        let parsed = parsed.ok_or_else(|| ClientError::Url { url: url.to_owned() })?;
-        let reason = match (parsed.scheme(), self.tls.is_some()) {
-            ("https", false) => "https needs a certificate, and none is configured",
-            ("http", true) => "a certificate is configured, but the URL is not https",
-            _ => return Ok(parsed),
-        };
-        Err(ClientError::Scheme { url: Box::new(parsed), reason })
+        usable(url, self.tls.is_some())
     }
 
     /// Who listens at a URL. Opens a connection for its certificate alone.
