@@ -44,7 +44,8 @@ impl Peers {
         let roles = lists(form, top, roles);
         let authorizations = lists(form, top, authorizations);
         let access = match (&tls, form) {
-            (None, _) => Access::open(),
+            (None, _) if roles.is_empty() && authorizations.is_empty() => Access::open(),
+            (None, _) => Access::void(),
             (Some(_), Form::Ini) => {
                 let pair = |(name, list): &(String, Vec<String>)| (name.clone(), list.join(","));
                 let roles: Vec<_> = roles.iter().map(pair).collect();
@@ -162,6 +163,11 @@ mod tests {
         let (peers, mistakes) = said("a.toml", "[roles]\na = 7\n");
         assert_eq!(mistakes, ["a.toml:2: roles.a: is 7, accepted: a list of texts, [\"…\"]"]);
         assert!(peers.access.allows(&Identity::new("x"), "y"));
+        for (text, is_void) in [("", false), ("[roles]\na = ['b']\n", true)] {
+            let warnings = said("a.toml", text).0.access.warnings(&[]);
+            let expected = "roles and authorizations do not count without tls";
+            assert_eq!(warnings.iter().any(|it| it.starts_with(expected)), is_void, "{warnings:?}");
+        }
         let (peers, mistakes) =
             said("a.toml", "[tls]\ncertificate = 'a.crt'\nkey = 'b.key'\ncert = 1\n");
         assert!(peers.tls.is_none());

@@ -24,6 +24,8 @@ pub enum Pattern {
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     open: bool,
+    /// Rights are said, and do not count.
+    void: bool,
     seed: bool,
     roles: HashMap<Identity, HashSet<String>>,
     authorizations: Vec<(Pattern, HashSet<String>)>,
@@ -86,6 +88,12 @@ impl Access {
         Self { open: true, ..Self::default() }
     }
 
+    /// As [`Access::open`], although rights are said: without TLS nobody can be told from anybody.
+    #[must_use]
+    pub fn void() -> Self {
+        Self { void: true, ..Self::open() }
+    }
+
     /// Nothing is allowed until it is granted.
     #[must_use]
     pub fn closed() -> Self {
@@ -108,6 +116,7 @@ impl Access {
                 .collect(),
             components: vec![Pattern::Glob("*".to_owned())],
             open: false,
+            void: false,
         }
     }
 
@@ -160,6 +169,12 @@ impl Access {
     #[must_use]
     pub fn warnings(&self, labels: &[&str]) -> Vec<String> {
         let mut warnings = Vec::new();
+        if self.void {
+            warnings.push(
+                "roles and authorizations do not count without tls: everybody may do everything"
+                    .to_owned(),
+            );
+        }
         let blank = |roles: &HashSet<String>| {
             let mut odd: Vec<_> =
                 roles.iter().filter(|role| role.trim() != *role).cloned().collect();
