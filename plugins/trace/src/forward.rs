@@ -226,6 +226,9 @@ impl Session {
         hop.waits = true;
         hop.last_sent = now;
         let (ttl, attempt) = (hop.ttl, hop.sent);
+        if let Some(statistics) = &mut self.statistics {
+            statistics.sent(ttl);
+        }
         self.send(ttl, attempt, octets);
     }
 
@@ -256,6 +259,9 @@ impl Session {
             What::Unsent if is_last => {
                 hop.waits = false;
                 hop.sent -= 1;
+                if let Some(statistics) = &mut self.statistics {
+                    statistics.unsent(name.ttl);
+                }
             }
             What::Unsent => {}
             What::NoBudget => return Some(Stop::Budget),

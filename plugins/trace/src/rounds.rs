@@ -42,13 +42,23 @@ impl OfAddress {
 }
 
 impl Statistics {
-    /// One probe of a round. A late answer is not one in time, and its probe was counted before.
+    /// One more probe went to a hop.
+    pub(crate) fn sent(&mut self, ttl: u8) {
+        self.0.entry(ttl).or_default().sent += 1;
+    }
+
+    /// It did not leave.
+    pub(crate) fn unsent(&mut self, ttl: u8) {
+        let hop = self.0.entry(ttl).or_default();
+        hop.sent = hop.sent.saturating_sub(1);
+    }
+
+    /// What became of a probe. A late answer is not one in time.
     pub(crate) fn note(&mut self, row: &HopRow) {
         if row.late {
             return;
         }
         let hop = self.0.entry(row.ttl).or_default();
-        hop.sent += 1;
         if let (Some(addr), Some(rtt_us)) = (row.addr, row.rtt_us) {
             hop.answered += 1;
             hop.addresses.entry(addr).or_default().note(rtt_us);
@@ -59,7 +69,7 @@ impl Statistics {
     pub(crate) fn rows(&self) -> Vec<StatisticsRow> {
         let mut rows = Vec::new();
         for (ttl, hop) in &self.0 {
-            let loss = (hop.sent - hop.answered) as f64 / hop.sent.max(1) as f64;
+            let loss = hop.sent.saturating_sub(hop.answered) as f64 / hop.sent.max(1) as f64;
             let blank = StatisticsRow {
                 ttl: *ttl,
                 addr: None,

@@ -318,7 +318,7 @@ pub(crate) fn text() -> TextForm {
             "{ttl|3}  {addr}  {answered} of {sent}, {loss|%} lost, min/mean/max/stddev \
              {min_us|ms}/{mean_us|ms}/{max_us|ms}/{stddev_us|ms} ms",
         )
-        .line("statistics", "", "{ttl|3}  *  {sent} sent, no answer")
+        .line("statistics", "", "{ttl|3}  *  {sent} sent, no answer in time")
         .line("summary", "pmtu", "--- {stop} after {hop_count} hops, {sent} probes, mtu {pmtu} ---")
         .line("summary", "", "--- {stop} after {hop_count} hops, {sent} probes ---")
 }

@@ -183,6 +183,17 @@ fn rounds_repeat_the_trace_and_sum_it_up_by_hop() {
 }
 
 #[test]
+fn every_probe_of_a_round_counts_where_answers_are_late() {
+    let slow = net().attributes("r2", "slow 1500ms");
+    let params = TraceParams { rounds: 2, period: ms(9000), wait: ms(1000), ..trace(TARGET4) };
+    let run = run_in(slow, params);
+    let sent: u64 =
+        run.table("statistics").column("sent").iter().filter_map(|it| it.as_u64()).sum();
+    assert_eq!(sent, u64::from(summary(&run).sent), "{run}");
+    assert!(summary(&run).late >= 2, "{run}");
+}
+
+#[test]
 fn rounds_take_flows_by_turns() {
     let params = TraceParams { rounds: 4, flows: 2, sport: 40_000, maxttl: 1, ..trace(TARGET4) };
     let run = run_in(net(), params);
