@@ -16,6 +16,8 @@ const RATES: std::ops::RangeInclusive<f64> = 0.001..=100e6;
 const BURSTS: std::ops::RangeInclusive<f64> = 1.0..=1e6;
 /// What may be asked for where nothing is said.
 const MOST: f64 = 1000.0;
+/// Mistakes that are told of one list of prefixes.
+const MOST_OF_A_LIST: usize = 100;
 
 /// Reads the whole document; what is wrong is told and has its default.
 pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Configuration {
@@ -134,7 +136,7 @@ impl HostSection for Section<'_, '_> {
         let files = self.paths(key)?;
         let item = self.get(key)?;
         for file in &files {
-            if let Err(error) = Prefixes::read(&[file]) {
+            for error in Prefixes::mistakes(file, MOST_OF_A_LIST) {
                 self.tell(&item.place, key, error.to_string());
             }
         }

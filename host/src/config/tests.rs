@@ -7,7 +7,7 @@ use super::*;
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Configuration, Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("deny.txt"), "192.0.2.0/24\n").unwrap();
-    fs::write(folder.path().join("bad.txt"), "192.0.2.0/24\n192.0.2.0/99\n").unwrap();
+    fs::write(folder.path().join("bad.txt"), "192.0.2.0/24\n192.0.2.0/99\n::1\nx\n").unwrap();
     let file = folder.path().join("host.toml");
     fs::write(&file, text).unwrap();
     let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -80,6 +80,8 @@ permit = ["ip_option"]
         "host.toml:6: limits.packets_per_second: is -5, accepted: a number from 0.001 to 100000000",
         "host.toml:8: limits.address.burst: is \"many\", accepted: a number from 1 to 1000000",
         "host.toml:11: policy.deny: bad.txt:2: \"192.0.2.0/99\" is no prefix, accepted: an address or \
+         prefix such as 192.0.2.0/24 or 2001:db8::/32, # begins a comment",
+        "host.toml:11: policy.deny: bad.txt:4: \"x\" is no prefix, accepted: an address or \
          prefix such as 192.0.2.0/24 or 2001:db8::/32, # begins a comment",
         "host.toml:12: policy.allow: gone.txt: cannot read the list of prefixes: No such file or \
          directory (os error 2)",

@@ -64,6 +64,15 @@ impl Prefixes {
         Ok(builder.build())
     }
 
+    /// Everything for which `file` cannot be used, `most` lines at most; nothing where it can.
+    #[must_use]
+    pub fn mistakes(file: &Path, most: usize) -> Vec<ListError> {
+        match read(file) {
+            Ok(text) => Builder::default().add_all(file, &text).take(most).collect(),
+            Err(error) => vec![error],
+        }
+    }
+
     /// From text, as if it were read from `file`.
     ///
     /// # Errors
@@ -117,17 +126,24 @@ struct Builder {
 
 impl Builder {
     fn parse(&mut self, file: &Path, text: &str) -> Result<(), ListError> {
-        for (number, line) in text.lines().enumerate() {
+        self.add_all(file, text).next().map_or(Ok(()), Err)
+    }
+
+    /// Adds line after line; those that are not acceptable come out.
+    fn add_all<'a>(
+        &'a mut self,
+        file: &'a Path,
+        text: &'a str,
+    ) -> impl Iterator<Item = ListError> + 'a {
+        text.lines().enumerate().filter_map(move |(number, line)| {
             let entry = line.split('#').next().unwrap_or_default().trim();
-            if !entry.is_empty() && self.add(entry).is_none() {
-                return Err(ListError::Line {
-                    file: file.to_path_buf(),
-                    line: number + 1,
-                    text: entry.chars().filter(|it| !it.is_control()).take(SHOWN).collect(),
-                });
-            }
-        }
-        Ok(())
+            let is_wrong = !entry.is_empty() && self.add(entry).is_none();
+            is_wrong.then(|| ListError::Line {
+                file: file.to_path_buf(),
+                line: number + 1,
+                text: entry.chars().filter(|it| !it.is_control()).take(SHOWN).collect(),
+            })
+        })
     }
 
     fn add(&mut self, entry: &str) -> Option<()> {
