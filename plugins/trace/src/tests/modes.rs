@@ -188,7 +188,7 @@ fn every_probe_of_a_round_counts_where_answers_are_late() {
     let params = TraceParams { rounds: 2, period: ms(9000), wait: ms(1000), ..trace(TARGET4) };
     let run = run_in(slow, params);
     let sent: u64 =
-        run.table("statistics").column("sent").iter().filter_map(|it| it.as_u64()).sum();
+        run.typed::<crate::rows::StatisticsRow>("statistics").iter().map(|row| row.sent).sum();
     assert_eq!(sent, u64::from(summary(&run).sent), "{run}");
     assert!(summary(&run).late >= 2, "{run}");
 }
