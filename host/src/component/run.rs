@@ -180,6 +180,13 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     result
 }
 
+/// What the engine was given when it began, and is not told again.
+fn engine_settings(settings: &Settings) -> String {
+    let Settings { isolation, stamps, packets_per_second, most_per_address, limits, lists, .. } =
+        settings;
+    format!("{isolation:?} {stamps:?} {packets_per_second} {most_per_address} {limits:?} {lists:?}")
+}
+
 struct Component {
     file: PathBuf,
     settings: Settings,
@@ -322,7 +329,13 @@ impl Component {
                 return;
             }
         };
+        let before = engine_settings(&self.settings);
         self.settings.obey(configuration);
+        if engine_settings(&self.settings) != before {
+            tracing::warn!(
+                "host, limits and which lists policy names change with the next start; what the lists hold counts at once"
+            );
+        }
         if said.supervisors != self.said.supervisors
             || said.listen != self.said.listen
             || said.spool != self.said.spool
