@@ -159,6 +159,13 @@ fn the_shell_sees_what_its_role_may_see_and_nobody_else_gets_in() {
     assert_eq!((listed.code, listed.output.trim()), (0, "[]"), "{}", listed.errors);
     let mistyped = shell("client.toml", &["-c", "lstcap"]);
     assert!(mistyped.code == 2 && mistyped.errors.contains("no command lstcap"));
+    let script = folder.path().join("script");
+    fs::write(&script, b"\xff\nlstmeas\nexit\n").unwrap();
+    let mut command = Command::new(sonde());
+    command.args(["shell", "--config", "client.toml", &supervisor.clients]);
+    command.current_dir(folder.path()).stdin(fs::File::open(script).unwrap());
+    let read = Finished::of(&mut command);
+    assert!(read.output.contains("Ciao!"), "{} {}", read.output, read.errors);
     let unknown = shell("client.toml", &["-c", "runcap ping"]);
     assert!(unknown.code == 2 && unknown.errors.contains("no such token or label ping"));
     // A certificate of another authority, and none at all.

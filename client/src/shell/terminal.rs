@@ -141,8 +141,10 @@ impl Terminal {
         let Some(editor) = &mut self.editor else {
             let mut output = std::io::stdout().lock();
             let _ = output.write_all(prompt.as_bytes()).and_then(|()| output.flush());
-            let mut line = String::new();
-            let read = std::io::stdin().lock().read_line(&mut line).ok()?;
+            let mut line = Vec::new();
+            let read = std::io::stdin().lock().read_until(b'\n', &mut line).ok()?;
+            // What is no text is no end either: the command says that it does not know it.
+            let line = String::from_utf8_lossy(&line);
             return (read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned());
         };
         loop {
