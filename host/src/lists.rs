@@ -10,6 +10,7 @@ use std::{
         Arc,
         mpsc::{RecvTimeoutError, Sender, channel},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -30,7 +31,10 @@ pub struct Lists {
 
 /// Ends with this.
 #[derive(Debug)]
-pub(crate) struct Watch(Sender<()>);
+pub(crate) struct Watch {
+    wishes: Sender<()>,
+    thread: JoinHandle<()>,
+}
 
 impl Lists {
     /// Reads them all.
@@ -58,11 +62,11 @@ impl Lists {
     ///
     /// As [`Lists::read`].
     pub(crate) fn enforce(self, engine: PolicySetter) -> Result<Option<Watch>, ListError> {
+        let mut seen = self.state();
+        engine.set(Arc::new(self.read()?));
         if self.deny.is_empty() && self.allow.is_empty() {
             return Ok(None);
         }
-        let mut seen = self.state();
-        engine.set(Arc::new(self.read()?));
         let mut before = seen.clone();
         let (sender, receiver) = channel();
         let watch = move || {
@@ -91,11 +95,11 @@ impl Lists {
             }
         };
         let thread = std::thread::Builder::new().name("lists".into()).spawn(watch);
-        thread.map_err(|error| ListError::Unreadable {
+        let thread = thread.map_err(|error| ListError::Unreadable {
             file: PathBuf::from("lists"),
             reason: format!("no thread to watch them: {error}"),
         })?;
-        Ok(Some(Watch(sender)))
+        Ok(Some(Watch { wishes: sender, thread }))
     }
 }
 
@@ -103,6 +107,13 @@ impl Watch {
     /// Reads them again, changed or not.
     pub(crate) fn reload(&self) {
         // It has ended with the engine; nothing is left to be told.
-        let _ = self.0.send(());
+        let _ = self.wishes.send(());
+    }
+
+    /// Nothing is put in force by this one any more.
+    pub(crate) fn end(self) {
+        drop(self.wishes);
+        // A panic was printed when it happened.
+        let _ = self.thread.join();
     }
 }

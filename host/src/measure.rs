@@ -19,7 +19,7 @@ use crate::{
     Isolation, Offer, Settings,
     catalogue::PluginFile,
     config::Method,
-    lists::Watch,
+    lists::{Lists, Watch},
     prepared::{Plan, Prepared},
     record::{Record, Rows, WITHDRAWN},
 };
@@ -177,6 +177,19 @@ impl Host {
         if let Some(watch) = &self.watch {
             watch.reload();
         }
+    }
+
+    /// Puts these lists in force in place of those before, running measurements included.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot be read; then what was in force stays so, and is not looked at any more.
+    pub fn obey_lists(&mut self, lists: Lists) -> Result<(), ListError> {
+        if let Some(watch) = self.watch.take() {
+            watch.end();
+        }
+        self.watch = lists.enforce(self.engine.policy_setter())?;
+        Ok(())
     }
 
     /// Begins a measurement for nobody in particular.

@@ -50,7 +50,8 @@ pub use self::matching::{Mismatch, Strictness};
 pub use self::merge::MergeError;
 pub use self::message::{
     Capability, CapabilityBuilder, Envelope, Exception, Field, Head, Kind, Measured, Message,
-    MessageError, Outcome, Outcomes, Parameter, Problem, Reference, Specification, VERSION,
+    MessageError, Outcome, Outcomes, Parameter, Problem, Reference, Specification, Unreadable,
+    VERSION,
 };
 pub use self::primitive::Primitive;
 pub use self::registry::{CORE_URI, Element, Registries, Registry, RegistryError, Unknown};

@@ -90,9 +90,8 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
     top.keys(&[&own[..], Peers::sections(Form::Toml), &["registries"]].concat());
     let mut listen = top.section("listen", &["clients", "hosts"]);
     let accepted = "ADDRESS:PORT, as 192.0.2.1:8888 or [::]:8888";
-    let clients = listen.parsed("clients", accepted);
+    let clients: Option<SocketAddr> = listen.parsed("clients", accepted);
     let hosts: Option<SocketAddr> = listen.parsed("hosts", accepted);
-    let clients: Option<SocketAddr> = clients;
     if hosts.is_some_and(|hosts| hosts.port() != 0 && clients == Some(hosts)) {
         listen.refuse("hosts", "another address or port than that of clients");
     }

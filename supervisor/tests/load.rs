@@ -160,7 +160,7 @@ async fn attend(host: Arc<Client>, base: String, polls: Arc<AtomicUsize>, over: 
         polls.fetch_add(1, Ordering::Relaxed);
         let Polled::Messages(messages) = polled else { panic!("not registered") };
         for message in messages {
-            let Message::Specification(specification) = message else { continue };
+            let Message::Specification(specification) = message.unwrap() else { continue };
             host.deliver(&result, &specification.receipt()).await.unwrap();
             let at = clock();
             let measured = specification.result(When::measured(at, at), Vec::new());

@@ -129,6 +129,11 @@ fn serve(stream: TcpStream, books: &(Mutex<Books>, Condvar)) -> std::io::Result<
     }
 }
 
+/// That of an exception has another place.
+fn token(end: &Value) -> &str {
+    end["token"].as_str().or(end["exception"].as_str()).unwrap()
+}
+
 fn handle(books: &mut Books, path: &str, body: &Value) -> Value {
     match path {
         "/register/capability" => {
@@ -152,7 +157,7 @@ fn handle(books: &mut Books, path: &str, body: &Value) -> Value {
             json!({"envelope": "message", "version": 1, "contents": contents})
         }
         _ => {
-            let token = body["token"].as_str().unwrap().to_owned();
+            let token = token(body).to_owned();
             if body.get("receipt").is_some() {
                 books.receipts.insert(token);
             } else {
@@ -273,6 +278,52 @@ fn a_reload_withdraws_and_adds_capabilities_and_a_job_that_runs_goes_on() {
     supervisor.until(|books| books.withdrawn.contains("new-ping-average-ip4").then_some(()));
     let end = supervisor.until(|books| books.ends.first().cloned());
     assert_eq!((&end["token"], &end["resultvalues"][0][3]), (&json!("runs"), &json!("4")));
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_message_that_cannot_be_read_takes_no_other_of_its_poll_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::new();
+    let _host = Host::new(folder.path(), &supervisor, "");
+    supervisor.until(|books| books.capabilities.get("ping-average-ip4").map(drop));
+    supervisor.change(|books| {
+        let nameless = json!({"specification": "measure", "version": 1, "registry": 7});
+        let named =
+            json!({"specification": "measure", "version": 1, "token": "bad", "when": "soon"});
+        books.queue.extend([nameless, named, json!("none")]);
+    });
+    supervisor.ask("ping-average-ip4", "now + 1s / 1s", "good");
+    let ends = supervisor.until(|books| (books.ends.len() > 1).then(|| books.ends.clone()));
+    let bad = ends.iter().find(|end| token(end) == "bad").unwrap();
+    assert_eq!(bad["message"], "contents[1].registry: is missing");
+    assert!(ends.iter().any(|end| token(end) == "good" && end.get("result").is_some()), "{ends:?}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_reload_obeys_other_lists_of_prefixes() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::new();
+    let host = Host::new(folder.path(), &supervisor, "");
+    let measured = |name: &str| {
+        supervisor.ask("ping-average-ip4", "now + 1s / 1s", name);
+        let is_it = |end: &&Value| token(end) == name;
+        let end = supervisor.until(|books| books.ends.iter().find(is_it).cloned());
+        end.get("result").is_some()
+    };
+    assert!(measured("before"));
+    let text = std::fs::read_to_string(&host.file).unwrap();
+    std::fs::write(folder.path().join("deny"), "127.0.0.0/8\n").unwrap();
+    for (round, (policy, may)) in
+        [("\n[policy]\ndeny = ['deny']\n", false), ("", true)].into_iter().enumerate()
+    {
+        std::fs::write(&host.file, format!("{text}{policy}")).unwrap();
+        host.signal("HUP");
+        // Nothing tells a peer when that is done.
+        let mut tried = 0..20;
+        assert!(tried.any(|at| measured(&format!("{round}-{at}")) == may), "{policy}");
+    }
 }
 
 #[test]

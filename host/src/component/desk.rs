@@ -14,6 +14,7 @@ use std::{
 use sonde_mplane::{Exception, Message, Reference, Specification, Time};
 use sonde_plugin_api::schema::Value;
 use sonde_spool::{OpenError, Options};
+use tokio::sync::oneshot;
 
 use super::{
     jobs::{Answer, End, JobId, Jobs, Order, Outcome, State},
@@ -21,7 +22,7 @@ use super::{
     offered::{Offered, Offers},
     settings::Limits,
 };
-use crate::RunId;
+use crate::{Lists, RunId};
 
 /// Peers that are clients share one ledger.
 const CLIENTS: &str = "clients";
@@ -39,6 +40,9 @@ pub trait Measurer {
         offered: &Offered,
         values: BTreeMap<String, Value>,
     ) -> Result<RunId, String>;
+
+    /// From now on these lists say who may be measured.
+    fn obey_lists(&mut self, lists: Lists);
 
     /// Asks one to finish.
     fn interrupt(&mut self, run: RunId);
@@ -81,8 +85,8 @@ pub enum Request {
     Await {
         /// Which job.
         job: JobId,
-        /// Gets the end.
-        reply: Reply<String>,
+        /// Gets the end, unless nobody waits for it any more.
+        reply: oneshot::Sender<String>,
     },
     /// Ends that wait for a supervisor, oldest first.
     Fetch {
@@ -102,6 +106,8 @@ pub enum Request {
     },
     /// Offer these from now on; jobs that are open go on with what they began with.
     Offer(Arc<Offers>),
+    /// These lists say from now on who may be measured.
+    Lists(Lists),
     /// Interrupt everything; called back when every job has ended and is on disk.
     Stop(Reply<()>),
 }
@@ -129,7 +135,7 @@ pub struct Desk<M> {
     complained: Option<Time>,
     /// Given when their ledger is on disk.
     receipts: Vec<(Arc<str>, Reply<String>, String)>,
-    waiters: HashMap<JobId, Vec<Reply<String>>>,
+    waiters: HashMap<JobId, Vec<oneshot::Sender<String>>>,
     changed: HashSet<Arc<str>>,
     /// Called with the name of a supervisor for which there is an end.
     on_end: Box<dyn Fn(&str) + Send>,
@@ -189,13 +195,6 @@ impl<M: Measurer> Desk<M> {
         Ok(desk)
     }
 
-    /// Jobs of clients whose ends wait to be redeemed.
-    #[must_use]
-    pub fn jobs_of_clients(&self) -> Vec<JobId> {
-        let ledger = self.ledgers.get(CLIENTS);
-        ledger.into_iter().flat_map(Ledger::ended).cloned().collect()
-    }
-
     /// Whether everything is over after [`Request::Stop`].
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -235,8 +234,12 @@ impl<M: Measurer> Desk<M> {
             }
             Request::Await { job, reply } => {
                 match self.ledger(&job.peer).and_then(|it| it.of(&job)) {
-                    Some(delivery) => reply(delivery.body),
-                    None => self.waiters.entry(job).or_default().push(reply),
+                    Some(delivery) => drop(reply.send(delivery.body)),
+                    None => {
+                        let waiters = self.waiters.entry(job).or_default();
+                        waiters.retain(|waiter| !waiter.is_closed());
+                        waiters.push(reply);
+                    }
                 }
             }
             Request::Fetch { peer, most, reply } => {
@@ -248,6 +251,7 @@ impl<M: Measurer> Desk<M> {
                 }
             }
             Request::Offer(offers) => self.offers = offers,
+            Request::Lists(lists) => self.measurer.obey_lists(lists),
             Request::Stop(reply) => {
                 self.stopping = true;
                 self.when_over.push(reply);
@@ -345,8 +349,8 @@ impl<M: Measurer> Desk<M> {
         };
         match state {
             State::Open(message) => message.to_json(),
-            State::Unknown => exception("Unknown job"),
-            State::Ended => {
+            // An end that was forgotten, for there are many, may still be on disk.
+            State::Ended | State::Unknown => {
                 let Some(ledger) = self.ledger(&job.peer) else { return exception("Unknown job") };
                 let Some(delivery) = ledger.of(job) else {
                     let is_on_its_way =
@@ -469,7 +473,7 @@ impl<M: Measurer> Desk<M> {
             let end = self.ledger(&job.peer).and_then(|ledger| ledger.of(job));
             for reply in waiters {
                 if let Some(delivery) = &end {
-                    reply(delivery.body.clone());
+                    drop(reply.send(delivery.body.clone()));
                 }
             }
         }

@@ -1,22 +1,15 @@
 //! Client-initiated: clients come to us for capabilities, bring specifications, redeem results.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use sonde_mplane::{Capability, Message, Reference, Registries, Specification};
-use sonde_mplane_http::{ClientPort, Identity, Peer, Shared, exception};
+use sonde_mplane_http::{ClientPort, Peer, Shared, exception};
 
 use super::{
     desk::{Request, client},
     jobs::JobId,
     reception::Reception,
 };
-
-/// Tokens whose owners are remembered, at most.
-const OWNERS: usize = 200_000;
 
 /// Answers clients.
 pub(crate) struct Listener {
@@ -25,34 +18,9 @@ pub(crate) struct Listener {
     pub(crate) registries: Arc<Shared<Registries>>,
     /// How long a specification is held for an immediate answer.
     pub(crate) immediate: Duration,
-    owners: Mutex<HashMap<String, Identity>>,
 }
 
 impl Listener {
-    /// `jobs` are those of an earlier process.
-    pub(crate) fn new(
-        reception: Reception,
-        capabilities: Arc<Shared<Vec<Capability>>>,
-        registries: Arc<Shared<Registries>>,
-        immediate: Duration,
-        jobs: &[JobId],
-    ) -> Self {
-        let owner = |job: &JobId| {
-            let identity = job.peer.strip_prefix("client:")?;
-            Some((job.token.to_string(), Identity::new(identity)))
-        };
-        let owners = Mutex::new(jobs.iter().filter_map(owner).collect());
-        Self { reception, capabilities, registries, immediate, owners }
-    }
-
-    fn own(&self, token: &str, identity: &Identity) {
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if owners.len() >= OWNERS {
-            owners.clear();
-        }
-        owners.entry(token.to_owned()).or_insert_with(|| identity.clone());
-    }
-
     fn read(&self, token: Option<&str>, text: Option<String>) -> Message {
         let Some(text) = text else { return exception(token, "the host is being stopped") };
         Message::from_json(text.as_bytes(), &self.registries.get())
@@ -69,9 +37,9 @@ impl ClientPort for Listener {
         self.capabilities.get()
     }
 
-    fn owns(&self, peer: &Peer, token: &str) -> bool {
-        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        owners.get(token) == Some(&peer.identity)
+    /// The desk keeps jobs by peer and token: another one's is unknown to it.
+    fn owns(&self, _: &Peer, _: &str) -> bool {
+        true
     }
 
     async fn specification(
@@ -94,8 +62,7 @@ impl ClientPort for Listener {
         if !matches!(receipt, Message::Receipt(_)) {
             return receipt;
         }
-        self.own(&token, &peer.identity);
-        let end = self.reception.ask(|reply| Request::Await { job, reply });
+        let end = self.reception.wait(|reply| Request::Await { job, reply });
         match tokio::time::timeout(self.immediate, end).await {
             Ok(Some(end)) => self.read(Some(&token), Some(end)),
             _ => receipt,

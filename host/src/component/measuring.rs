@@ -10,7 +10,7 @@ use std::{
 use sonde_plugin_api::schema::Value;
 
 use super::{answer, desk::Measurer, jobs::Outcome, offered::Offered};
-use crate::{Host, Notice, Prepared, RunId, Status};
+use crate::{Host, Lists, Notice, Prepared, RunId, Status};
 
 /// The host measures.
 pub struct Measuring {
@@ -45,6 +45,13 @@ impl Measurer for Measuring {
         let run = run.map_err(|error| error.to_string())?;
         self.offered.insert(run, Arc::new(offered.clone()));
         Ok(run)
+    }
+
+    fn obey_lists(&mut self, lists: Lists) {
+        match self.host.obey_lists(lists) {
+            Ok(()) => tracing::info!("the lists of prefixes were read"),
+            Err(error) => tracing::error!(%error, "the lists before stay in force"),
+        }
     }
 
     fn interrupt(&mut self, run: RunId) {

@@ -33,9 +33,18 @@ impl Reception {
         &self,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Option<T> {
-        let (sender, receiver) = oneshot::channel();
         // Who asked may be gone: then nobody needs the answer.
-        self.tell(request(Box::new(move |answer| drop(sender.send(answer)))));
+        let reply = |sender: oneshot::Sender<T>| request(Box::new(|it| drop(sender.send(it))));
+        self.wait(reply).await
+    }
+
+    /// As [`Reception::ask`], for what may take long: the desk sees when it is not awaited any more.
+    pub(crate) async fn wait<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(request(sender));
         receiver.await.ok()
     }
 

@@ -164,7 +164,6 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let (measuring, limits) = (Measuring::new(host), said.limits);
     let (spool, options) = (&said.spool, said.spool_options);
     let mut desk = Desk::open(measuring, limits, spool, options, &names, now(), Box::new(on_end))?;
-    let jobs = desk.jobs_of_clients();
     let (reception, requests) = Reception::new();
     reception.tell(Request::Offer(Arc::clone(&offers)));
     let worker = thread::Builder::new()
@@ -172,7 +171,7 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
         .spawn(move || reception::serve(&mut desk, &requests))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let component = Component::new(&file, settings, said, catalogue, offers, reception)?;
-    let result = runtime.block_on(component.work(&jobs, &ends));
+    let result = runtime.block_on(component.work(&ends));
     drop(runtime);
     if worker.join().is_err() {
         tracing::error!("the desk ended unexpectedly");
@@ -182,9 +181,8 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
 
 /// What the engine was given when it began, and is not told again.
 fn engine_settings(settings: &Settings) -> String {
-    let Settings { isolation, stamps, packets_per_second, most_per_address, limits, lists, .. } =
-        settings;
-    format!("{isolation:?} {stamps:?} {packets_per_second} {most_per_address} {limits:?} {lists:?}")
+    let Settings { isolation, stamps, packets_per_second, most_per_address, limits, .. } = settings;
+    format!("{isolation:?} {stamps:?} {packets_per_second} {most_per_address} {limits:?}")
 }
 
 struct Component {
@@ -232,11 +230,7 @@ impl Component {
         })
     }
 
-    async fn work(
-        mut self,
-        jobs: &[super::JobId],
-        ends: &HashMap<Arc<str>, Arc<Notify>>,
-    ) -> Result<(), ComponentError> {
+    async fn work(mut self, ends: &HashMap<Arc<str>, Arc<Notify>>) -> Result<(), ComponentError> {
         let mut reload = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -265,7 +259,7 @@ impl Component {
         if let Some(address) = self.said.listen {
             let listener = TcpListener::bind(address).await;
             let listener = listener.map_err(|cause| ComponentError::Listen { address, cause })?;
-            tasks.spawn(self.listen(listener, jobs, stop.subscribe()));
+            tasks.spawn(self.listen(listener, stop.subscribe()));
         }
         loop {
             tokio::select! {
@@ -290,16 +284,14 @@ impl Component {
     fn listen(
         &self,
         listener: TcpListener,
-        jobs: &[super::JobId],
         mut stop: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let handler = Listener::new(
-            self.reception.clone(),
-            Arc::clone(&self.capabilities),
-            Arc::clone(&self.registries),
-            self.said.immediate,
-            jobs,
-        );
+        let handler = Listener {
+            reception: self.reception.clone(),
+            capabilities: Arc::clone(&self.capabilities),
+            registries: Arc::clone(&self.registries),
+            immediate: self.said.immediate,
+        };
         let router = client_port(Arc::new(handler), Arc::clone(&self.registries));
         let limits = sonde_mplane_http::Limits::default();
         let (tls, access) = (self.server_tls.clone(), Arc::clone(&self.access));
@@ -332,9 +324,7 @@ impl Component {
         let before = engine_settings(&self.settings);
         self.settings.obey(configuration);
         if engine_settings(&self.settings) != before {
-            tracing::warn!(
-                "host, limits and which lists policy names change with the next start; what the lists hold counts at once"
-            );
+            tracing::warn!("host and limits change with the next start");
         }
         if said.supervisors != self.said.supervisors
             || said.listen != self.said.listen
@@ -343,6 +333,7 @@ impl Component {
         {
             tracing::warn!("supervisors, listen, spool and tls change with the next start");
         }
+        self.reception.tell(Request::Lists(self.settings.lists.clone()));
         // Asked again, for the operator may say something else of a plugin that is the same.
         self.catalogue = Catalogue::scan(&self.settings);
         let offers = Arc::new(offers(&said, &self.catalogue, &self.settings));

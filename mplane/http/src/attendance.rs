@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_mplane::{
-    CALLBACK, Capability, Message, Moment, Outcome, Registries, Specification, Time,
+    CALLBACK, Capability, Message, Moment, Outcome, Registries, Specification, Time, Unreadable,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::back_off::BackOff;
 use crate::client::{Client, ClientError, Polled};
 use crate::component_port::ComponentPaths;
+use crate::exception;
 use crate::identity::Identity;
 use crate::serve::Shared;
 
@@ -187,7 +188,13 @@ impl<R: Registrant> Attendance<R> {
                 }
                 Err(error) => {
                     let wait = back_off.failed();
-                    tracing::warn!(supervisor = &*self.supervisor.name, %error, ?wait, "not reached");
+                    let what = match &error {
+                        ClientError::Connection { .. } | ClientError::Timeout { .. } => {
+                            "not reached"
+                        }
+                        _ => "an answer that does not count",
+                    };
+                    tracing::warn!(supervisor = &*self.supervisor.name, %error, ?wait, "{what}");
                     // It may have forgotten us while it was away.
                     standing.registration = None;
                     wait
@@ -236,6 +243,15 @@ impl<R: Registrant> Attendance<R> {
         // say it again.
         let mut answers = Vec::new();
         for message in messages {
+            let message = match message {
+                Ok(message) => message,
+                Err(Unreadable { token, error }) => {
+                    let supervisor = &*self.supervisor.name;
+                    tracing::warn!(supervisor, token, %error, "a message cannot be read");
+                    answers.extend(token.map(|token| exception(Some(&token), error.to_string())));
+                    continue;
+                }
+            };
             match message {
                 Message::Specification(specification) if specification.head.is_callback() => {
                     wishes.idle = Some(idle_time(&specification, (self.clock)()));

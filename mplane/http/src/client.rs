@@ -9,7 +9,9 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode, Url};
 use rustls::pki_types::ServerName;
-use sonde_mplane::{Envelope, MAX_OCTETS, MEDIA_TYPE, Message, MessageError, Outcomes, Registries};
+use sonde_mplane::{
+    Envelope, MAX_OCTETS, MEDIA_TYPE, Message, MessageError, Outcomes, Registries, Unreadable,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -119,16 +121,6 @@ pub enum ClientError {
         /// What is wrong with it.
         error: MessageError,
     },
-    /// A message of another kind.
-    #[error("{url}: the reply is {found}, accepted: {accepted}")]
-    Kind {
-        /// Where to.
-        url: Box<Url>,
-        /// As received.
-        found: sonde_mplane::Kind,
-        /// What can be used.
-        accepted: &'static str,
-    },
     /// A certificate that names nobody.
     #[error("{url}: {error}")]
     Identity {
@@ -149,7 +141,7 @@ pub enum ClientError {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Polled {
     /// To be done in order; mostly nothing.
-    Messages(Vec<Message>),
+    Messages(Vec<Result<Message, Unreadable>>),
     /// It does not know us; register again.
     Register,
 }
@@ -270,14 +262,9 @@ impl Client {
             return Ok(Polled::Register);
         }
         let octets = octets_of(&url, response).await?;
-        match self.read(&url, &octets)? {
-            Message::Envelope(envelope) => Ok(Polled::Messages(envelope.contents)),
-            other => Err(ClientError::Kind {
-                url: Box::new(url),
-                found: other.kind(),
-                accepted: "envelope",
-            }),
-        }
+        Envelope::contents_from_json(&octets, &self.registries.get())
+            .map(Polled::Messages)
+            .map_err(|error| ClientError::Message { url: Box::new(url), error })
     }
 
     /// As a component: sends a receipt, result, exception or envelope of results. It is acknowledged

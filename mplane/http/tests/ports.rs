@@ -214,6 +214,7 @@ async fn a_poll_gets_an_envelope_empty_when_idle() {
         specification(&offered, "a").reference().interrupt(),
     ];
     supervisor.work.lock().unwrap().clone_from(&work);
+    let work = work.into_iter().map(Ok).collect();
     assert_eq!(client.poll(&url).await.unwrap(), Polled::Messages(work));
 }
 

@@ -12,7 +12,7 @@ mod write;
 
 pub use self::build::CapabilityBuilder;
 pub use self::outcome::{Outcome, Outcomes};
-pub use self::problem::{MessageError, Problem};
+pub use self::problem::{MessageError, Problem, Unreadable};
 use crate::constraint::Constraint;
 use crate::registry::Element;
 use crate::value::Value;

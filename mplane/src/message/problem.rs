@@ -17,6 +17,15 @@ pub struct MessageError {
     pub problem: Problem,
 }
 
+/// A message of an envelope that is not acceptable.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unreadable {
+    /// By which its sender knows it.
+    pub token: Option<String>,
+    /// What is wrong with it.
+    pub error: MessageError,
+}
+
 /// What is wrong with a field.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {

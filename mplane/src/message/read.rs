@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Capability, Envelope, Exception, Field, Head, Kind, Measured, Message, MessageError, Parameter,
-    Problem, Reference, Specification, VERSION,
+    Problem, Reference, Specification, Unreadable, VERSION,
 };
 use crate::constraint::Constraint;
 use crate::excerpt;
@@ -45,6 +45,34 @@ impl Message {
     /// As [`Message::from_json`].
     pub fn from_value(json: &Json, registries: &Registries) -> Result<Self, MessageError> {
         Reader::new(json, String::new(), registries)?.message(true)
+    }
+}
+
+impl Envelope {
+    /// Reads what an envelope contains, each by itself: one that cannot be read takes no other with it.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`] where it is no envelope.
+    pub fn contents_from_json(
+        octets: &[u8],
+        registries: &Registries,
+    ) -> Result<Vec<Result<Message, Unreadable>>, MessageError> {
+        let whole = |error| MessageError::new("", error);
+        let is_element = |name: &str| registries.has_element(name);
+        let json = json::check(octets, &KEYS, &is_element).and_then(|it| it.build());
+        let json = json.map_err(|error| MessageError::new("", error))?;
+        let reader = Reader::new(&json, String::new(), registries)?;
+        let found = kind(reader.object).map_err(whole)?;
+        if found != Kind::Envelope {
+            return Err(whole(Problem::Kind { found, accepted: "envelope" }));
+        }
+        reader.version()?;
+        let read = |(json, message): (&Json, Result<Message, MessageError>)| {
+            let token = || json.get("token").and_then(Json::as_str).map(str::to_owned);
+            message.map_err(|error| Unreadable { token: token(), error })
+        };
+        Ok(reader.contents()?.map(read).collect())
     }
 }
 
@@ -213,17 +241,24 @@ impl<'a> Reader<'a> {
 
     fn envelope(&self) -> Result<Envelope, MessageError> {
         let present = |key: &str| self.object.get(key).is_some_and(|json| !json.is_null());
-        let mut contents = Vec::new();
-        for (index, json) in self.array("contents")?.iter().enumerate() {
-            let path = format!("{}contents[{index}].", self.path);
-            contents.push(Reader::new(json, path, self.registries)?.message(false)?);
-        }
         Ok(Envelope {
+            contents: self.contents()?.map(|(_, message)| message).collect::<Result<_, _>>()?,
             token: self.optional_text("token")?,
             label: self.optional_text("label")?,
             when: if present("when") { Some(self.when()?) } else { None },
-            contents,
         })
+    }
+
+    /// What stands in an envelope, and what it means.
+    fn contents(
+        &self,
+    ) -> Result<impl Iterator<Item = (&'a Json, Result<Message, MessageError>)>, MessageError> {
+        let read = |(index, json)| {
+            let path = format!("{}contents[{index}].", self.path);
+            let reader = Reader::new(json, path, self.registries);
+            (json, reader.and_then(|reader| reader.message(false)))
+        };
+        Ok(self.array("contents")?.iter().enumerate().map(read))
     }
 
     fn head(&self, kind: Kind) -> Result<Head, MessageError> {

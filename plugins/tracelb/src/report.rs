@@ -35,10 +35,9 @@ const FEWEST_FLOWS: usize = 5;
 pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     let (graph, prober) = (&explorer.graph, &explorer.prober);
     let ctx = &prober.ctx;
-    let all = graph.links();
-    let ends = dead_ends(graph, &all);
+    let mut links = graph.links();
+    let ends = dead_ends(graph, &links);
     let nodes: Vec<NodeId> = graph.roots().filter(|node| ends.is_shown(*node)).collect();
-    let mut links = all;
     links.retain(|(from, to), _| ends.is_shown(*from) && ends.is_shown(*to));
     // As they are read on a terminal: ways, where they end, what they are made of.
     for line in lines(graph, &links) {

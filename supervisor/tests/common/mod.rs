@@ -104,7 +104,7 @@ pub(crate) fn wanted(token: &str) -> Specification {
 pub(crate) async fn poll(host: &Client, supervisor: &Running) -> Vec<Message> {
     let url = supervisor.component_url("/show/specification");
     match host.poll(&url).await.unwrap() {
-        Polled::Messages(messages) => messages,
+        Polled::Messages(messages) => messages.into_iter().map(Result::unwrap).collect(),
         Polled::Register => panic!("not registered"),
     }
 }

@@ -33,6 +33,8 @@ impl Measurer for Puppet {
         Ok(RunId(self.next))
     }
 
+    fn obey_lists(&mut self, _: Lists) {}
+
     fn interrupt(&mut self, run: RunId) {
         self.over.push(run);
     }
@@ -216,7 +218,14 @@ fn a_client_redeems_an_end_once() {
     assert!(matches!(world.redeem(&peer, "t1"), Message::Receipt(_)));
     assert_eq!(world.fetch(), []);
     let job = JobId::new(&peer, "t1");
-    let immediate = world.ask(|reply| Request::Await { job, reply });
+    let mut waiting = |job| {
+        let (reply, waiting) = oneshot::channel();
+        world.desk.handle(NOW.parse().unwrap(), Request::Await { job, reply });
+        waiting
+    };
+    drop(waiting(job.clone()));
+    let mut immediate = waiting(job.clone());
+    assert_eq!(world.desk.waiters[&job].len(), 1, "one has gone");
     world.finish();
     assert!(matches!(read(&immediate.try_recv().unwrap()), Message::Result(_)));
     let mut world = world.restarted();

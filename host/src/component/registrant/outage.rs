@@ -46,6 +46,8 @@ impl Measurer for Instantly {
         Ok(RunId(self.next))
     }
 
+    fn obey_lists(&mut self, _: crate::Lists) {}
+
     fn interrupt(&mut self, _: RunId) {}
 
     fn ended(&mut self, _: Duration) -> Vec<(RunId, Measured)> {
