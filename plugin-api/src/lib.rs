@@ -31,7 +31,7 @@ pub use self::{
     author::{
         Burst, Ctx, Departure, Either, Fail, Flow, FlowSpec, Heard, Method, NextOfAny, NotSent,
         Outcome, Probe, ProbeFuture, Reply, Select, Sleep, StampSource, WallTime, join, join_all,
-        select,
+        port_behind, select,
     },
     packet::{Class, Family, Key},
     schema::Time,

@@ -17,7 +17,7 @@ pub use crate::{
     graph_form::{GraphForm, GraphParts},
     join, join_all, params,
     params::Params as _,
-    row,
+    port_behind, row,
     schema::Hex,
     select, tables,
     text_form::TextForm,

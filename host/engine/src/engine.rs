@@ -358,6 +358,7 @@ impl<L: Link> Core<L> {
         self.open_flows();
         self.exchange();
         self.send();
+        self.tell();
         self.state.identifiers.tidy(&mut self.link, now);
         self.report();
         goes_on
@@ -461,6 +462,14 @@ impl<L: Link> Core<L> {
             }
         }
         self.drop_ports();
+    }
+
+    /// Departures are told at once: nothing else may happen for a long time.
+    fn tell(&mut self) {
+        let (now, wall_offset_ns) = (self.state.now, self.state.wall_offset_ns);
+        for port in self.state.ports.iter_mut().filter(|port| port.has_events) {
+            port.hand_over(now, now.saturating_add_signed(wall_offset_ns));
+        }
     }
 
     /// Lets plugins go that were replaced, from the end, so that the numbers of the others stay.

@@ -47,9 +47,13 @@ struct Refused {
 }
 
 impl Refused {
-    fn kernel(errno: i32, peer: IpAddr) -> Attempt {
+    fn kernel(errno: i32, query: &Query) -> Attempt {
         let what = std::io::Error::from_raw_os_error(errno);
-        Attempt::Refused(Self { errno, text: format!("{peer}: {what}"), is_policy: false })
+        let text = match query.gateway {
+            Some(gateway) => format!("through {gateway}: {what}"),
+            None => what.to_string(),
+        };
+        Attempt::Refused(Self { errno, text, is_policy: false })
     }
 
     fn because(errno: i32, text: impl Into<String>) -> Attempt {
@@ -193,12 +197,19 @@ impl<L: Link> Core<L> {
                 return Refused::because(libc::EADDRNOTAVAIL, text);
             }
         }
+        // RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3.
+        let inner = [Some(peer), source].into_iter().flatten().find(IpAddr::is_loopback);
+        if let Some(inner) = inner
+            && (gateway.is_some() || !(peer.is_loopback() || self.link.is_local(peer)))
+        {
+            return Refused::because(libc::EINVAL, format!("{inner} does not leave this host"));
+        }
         let query = Query { destination: peer, source, gateway, tos: spec.tos };
         match self.link.lookup(now, &query) {
             Lookup::Ready(route) => self.identify(opening, query, &route, protocol),
             Lookup::Pending if now - opening.asked < RESOLVE_NS => Attempt::Later,
-            Lookup::Pending => Refused::kernel(libc::EHOSTUNREACH, peer),
-            Lookup::Unreachable(errno) => Refused::kernel(errno, peer),
+            Lookup::Pending => Refused::kernel(libc::EHOSTUNREACH, &query),
+            Lookup::Unreachable(errno) => Refused::kernel(errno, &query),
         }
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct PortState {
     pub(crate) numbers: Vec<Option<TaskIndex>>,
     pub(crate) free: Vec<u32>,
     pub(crate) resting: VecDeque<(u64, u32)>,
+    /// There are events that were not handed over.
+    pub(crate) has_events: bool,
     /// Events that found no room.
     pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
     /// Since when they are more than [`MAX_BEHIND`].
@@ -77,6 +79,7 @@ impl PortState {
             numbers: Vec::new(),
             free: Vec::new(),
             resting: VecDeque::new(),
+            has_events: false,
             behind: VecDeque::new(),
             behind_since: 0,
             tasks: 0,
@@ -94,6 +97,7 @@ impl PortState {
     /// Gives an event to the plugin, now or as soon as it has room.
     #[inline]
     pub(crate) fn put(&mut self, now: u64, wall: u64, event: Event, payload: &[u8]) {
+        self.has_events = true;
         if self.behind.is_empty() {
             if self.port.push(&event, payload) {
                 return;
@@ -144,6 +148,7 @@ impl PortState {
             self.behind.pop_front();
         }
         self.port.flush(now, wall);
+        self.has_events = false;
     }
 
     /// The plugin is gone with all its tasks.

@@ -31,6 +31,18 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSpec(FlowSpecRaw);
 
+/// The port `number` behind `first`: behind 65,535 they go on at 1, for 0 is none. 0 stays 0.
+#[must_use]
+pub fn port_behind(first: u16, number: u32) -> u16 {
+    if first == 0 { 0 } else { among(1, first, number) }
+}
+
+/// Counts in a circle from `least` to 65,535.
+fn among(least: u16, first: u16, number: u32) -> u16 {
+    let (least, count) = (u32::from(least), 65_536 - u32::from(least));
+    ((u32::from(first) - least + number % count) % count + least) as u16
+}
+
 impl FlowSpec {
     fn new(proto: Proto, peer: IpAddr, key: Key) -> Self {
         Self(FlowSpecRaw {
@@ -77,6 +89,17 @@ impl FlowSpec {
     pub fn local(mut self, local: u16) -> Self {
         self.0.local = local;
         self
+    }
+
+    /// Local port of one of many flows: `number` behind `first`. Behind 65,535 they go on at 1024, where ports that
+    /// anybody may have begin, or at 1 if the first is below that. The host picks one where `first` is 0.
+    #[must_use]
+    pub fn local_behind(self, first: u16, number: u32) -> Self {
+        self.local(if first < 1024 {
+            port_behind(first, number)
+        } else {
+            among(1024, first, number)
+        })
     }
 
     /// Address to send from; the default is the route's.

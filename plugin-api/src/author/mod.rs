@@ -25,7 +25,7 @@ pub use self::{
     answer::ProbeFuture,
     combinators::{Either, Select, Until, join, join_all, select},
     context::{Ctx, Interrupted, NextOfAny, Sleep},
-    flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped},
+    flow::{Flow, FlowSpec, Listener, Next, NextDeparture, SendStamped, port_behind},
     probe::Probe,
     reply::{Departure, Heard, NotSent, Outcome, Reply, StampSource},
     wall::WallTime,

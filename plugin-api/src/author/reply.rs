@@ -312,7 +312,7 @@ impl fmt::Display for NotSent {
         if self.refused_by_policy {
             formatter.write_str("not sent: refused by the host's policy")
         } else {
-            write!(formatter, "not sent: errno {}", self.errno)
+            write!(formatter, "not sent: {}", std::io::Error::from_raw_os_error(self.errno))
         }
     }
 }

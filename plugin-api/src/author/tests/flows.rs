@@ -40,6 +40,21 @@ fn a_flow_is_asked_for_with_what_the_spec_says() {
 }
 
 #[test]
+fn ports_of_many_flows_count_up_and_go_on_where_there_are_some() {
+    let ports = |first| [0, 1, 2, 65_535].map(|number| crate::port_behind(first, number));
+    assert_eq!(ports(33_435), [33_435, 33_436, 33_437, 33_435]);
+    assert_eq!(ports(65_534), [65_534, 65_535, 1, 65_534]);
+    assert_eq!(ports(0), [0; 4]);
+    let own = |first, number| {
+        let octets = FlowSpec::udp(peer()).local_behind(first, number).to_octets();
+        FlowSpecRaw::from_octets(&octets).unwrap().local
+    };
+    assert_eq!([0, 1, 2].map(|number| own(65_534, number)), [65_534, 65_535, 1024]);
+    assert_eq!([0, 64_511, 64_512].map(|number| own(1024, number)), [1024, 65_535, 1024]);
+    assert_eq!([own(0, 5), own(33, 0), own(33, 1)], [0, 33, 34]);
+}
+
+#[test]
 fn the_answer_of_a_probe_is_its_reply() {
     let (mut driver, did) = Driver::opened::<OneProbe>();
     let send = only(&did, ActionKind::Send);

@@ -104,7 +104,7 @@ fn a_probe_that_cannot_be_built_is_heard_of_like_one_that_was_refused() {
     });
     let (_, did) = Driver::opened::<Unbuilt>();
     assert_eq!(of_kind(&did, ActionKind::Send), Vec::<&Did>::new());
-    assert_eq!(said(&did), ["4 not sent: errno 22", "0 outstanding"]);
+    assert_eq!(said(&did), ["4 not sent: Invalid argument (os error 22)", "0 outstanding"]);
     let text = "a probe to 198.51.100.9 cannot be built: \
                 a packet of 10 octets has no room for its headers of 28";
     assert_eq!(only(&did, ActionKind::Log).text(), text);
