@@ -23,7 +23,7 @@ fn a_wrong_value_is_answered_with_the_parameter_and_what_is_accepted() {
 #[test]
 fn parameters_that_do_not_go_together_are_a_mistake_of_usage_and_named_as_they_were_typed() {
     for (arguments, said) in [
-        (&["trace", "-N", "9"][..], "--window is 9, accepted: 1 ... 5, which is --gaplimit"),
+        (&["trace", "-N", "9"][..], "--hopwindow is 9, accepted: 1 ... 5, which is --gaplimit"),
         (&["trace", "-f", "9", "-m", "3"], "--firsthop is 9, accepted: 0 ... 3, which is --maxttl"),
         (&["tracelb", "-c", "97"], "--confidence is 97, accepted: 95 or 99"),
     ] {

@@ -158,11 +158,18 @@ fn probes_leave_from_the_chosen_address_and_from_no_foreign_one() {
         assert_eq!(record["source"], other, "{record}");
         assert_eq!(record["tables"]["summary"][0]["source"], other);
         assert_eq!(record["counters"]["answered"], 2, "{record}");
-        let mut command = lab.command("src", sonde());
-        command.args(["run", "ping", "--format", "json", "-c", "1", "-I", foreign, target]);
-        let run = Finished::of(&mut command);
-        assert_ne!(run.code, 0, "{}", run.output);
-        let said = format!("{}{}", run.output, run.errors);
-        assert!(said.contains(&format!("{foreign} is no address of this host")), "{said}");
+        let inner = if target == TARGET4 { "127.0.0.1" } else { "::1" };
+        for (options, reason) in [
+            (["-I", foreign, target], format!("{foreign} is no address of this host")),
+            (["-I", inner, target], format!("{inner} does not leave this host")),
+            (["-r", other, inner], format!("{inner} does not leave this host")),
+        ] {
+            let mut command = lab.command("src", sonde());
+            command.args(["run", "ping", "--format", "json", "-c", "1"]).args(options);
+            let run = Finished::of(&mut command);
+            assert_ne!(run.code, 0, "{}", run.output);
+            let said = format!("{}{}", run.output, run.errors);
+            assert!(said.contains(&reason), "{said}");
+        }
     }
 }

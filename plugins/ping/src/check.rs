@@ -14,7 +14,12 @@ pub(crate) struct Shape {
     pub(crate) ip_options: Box<[u8]>,
     /// Of the whole probe, octets.
     pub(crate) octets: usize,
+    /// Probes that have little else to tell them apart have a checksum each.
+    pub(crate) counts_checksums: bool,
 }
+
+/// Octets of a payload that are different enough by themselves.
+const TELLING: usize = 8;
 
 impl PingParams {
     /// The shape of the probes, where all fits together.
@@ -39,6 +44,13 @@ impl PingParams {
                  apart, accepted: method udp-dport, or scamper.ping.pattern",
             );
         }
+        if self.is_udp6() && octets - headers < 2 {
+            return refuse(&format!(
+                "a packet of {octets} octets with method udp leaves nothing to tell probes over IPv6 apart, accepted: \
+                 method udp-dport, or at least {} octets of scamper.ping.size or 2 of sonde.ping.payloadsize",
+                headers + 2
+            ));
+        }
         let checksum = self.wanted_checksum()?;
         if checksum.is_some() && (!self.method.is_icmp() || octets - headers < 2) {
             return refuse(
@@ -51,7 +63,8 @@ impl PingParams {
                 self.mtu
             ));
         }
-        Ok(Shape { checksum, ip_options, octets })
+        let is_alike = self.pattern.is_some() || octets - headers < TELLING;
+        Ok(Shape { checksum, ip_options, octets, counts_checksums: self.is_udp6() && is_alike })
     }
 
     fn check_family(&self, gathering: &Gathering) -> Result<(), Fail> {

@@ -122,7 +122,7 @@ impl Kind {
         if let Some(gateway) = params.gateway {
             spec = spec.gateway(gateway);
         }
-        spec.tos(params.tos).local(params.sport)
+        spec.tos(params.tos)
     }
 
     /// Probe number `number`. In TCP the number that comes back goes up with it, so that an answer
@@ -141,7 +141,7 @@ impl Kind {
             Self::TcpSynSport => Probe::tcp_syn(port, sequence),
             Self::TcpRst => Probe::tcp_rst(port, far_apart(sequence, number)),
             Self::Udp | Self::UdpSport => Probe::udp(port),
-            Self::UdpDport => Probe::udp(port.wrapping_add(number as u16)),
+            Self::UdpDport => Probe::udp(port_behind(port, number)),
         };
         if params.mss != 0 {
             probe =

@@ -163,7 +163,7 @@ impl PingParams {
         )))
     }
 
-    /// Probes that only their checksum tells apart.
+    /// Probes that have to differ behind their ports, over IPv6.
     pub(crate) fn is_udp6(&self) -> bool {
         self.method == Kind::Udp && self.destination.is_ipv6()
     }

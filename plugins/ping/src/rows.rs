@@ -85,7 +85,7 @@ row! {
         time: Option<Time> => "time",
         /// Who answered; missing where nobody did.
         addr: Option<IpAddr>,
-        /// Round-trip time, microseconds, rounded down.
+        /// Round-trip time, microseconds, rounded down; missing where an answer may be to any of several probes.
         rtt_us: Option<u64> => "delay.twoway.icmp.us",
         /// TTL or hop limit that the answer came with.
         ttl: Option<u8>,
@@ -281,7 +281,12 @@ pub(crate) fn text() -> TextForm {
         .line("replies", "kind=reply tcp_flags reordered", &format!("{tcp} (reordered)"))
         .line("replies", "kind=reply tcp_flags", tcp)
         .line("replies", "kind=reply reordered", &format!("{answer} (reordered)"))
-        .line("replies", "kind=reply", answer)
+        .line("replies", "kind=reply rtt_us", answer)
+        .line(
+            "replies",
+            "kind=reply",
+            "{size} octets from {addr}: ttl={ttl}, to one of several probes",
+        )
         .line(
             "replies",
             "kind=error",

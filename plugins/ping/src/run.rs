@@ -35,6 +35,8 @@ struct Session {
     /// Those of them of which nothing was heard yet, in their order.
     pending: VecDeque<u32>,
     statistics: Statistics,
+    /// Since these probes waited together an answer came to one of them, and nobody knows to which.
+    is_mixed: bool,
     /// The first answer was none that the too-big trick works with.
     is_useless: bool,
     /// Address, and port or identifier, that the first probe left with.
@@ -87,6 +89,7 @@ impl Session {
             launched: 0,
             pending: VecDeque::new(),
             statistics: Statistics::default(),
+            is_mixed: false,
             is_useless: false,
             origin: None,
         })
@@ -162,11 +165,7 @@ impl Session {
 
     /// The flow of a probe; those with one each count their ports up where the first was chosen.
     fn flow_of(&self, number: u32) -> FlowSpec {
-        let spec = self.params.method.flow(&self.params);
-        match self.params.sport {
-            0 => spec,
-            sport => spec.local(sport.wrapping_add(number as u16)),
-        }
+        self.params.method.flow(&self.params).local_behind(self.params.sport, number)
     }
 
     fn opened(&mut self, flow: Flow, number: u32) -> Open {
@@ -241,9 +240,7 @@ impl Session {
         }
         let wanted = match self.shape.checksum {
             // Only the checksum tells such probes apart; the first octets of the pattern give way.
-            None if params.pattern.is_some() && params.is_udp6() => {
-                u16::try_from(number % 65_534 + 1).ok()
-            }
+            None if self.shape.counts_checksums => u16::try_from(number % 65_534 + 1).ok(),
             wanted => wanted,
         };
         if let Some(checksum) = wanted {
@@ -289,9 +286,21 @@ impl Session {
         let is_answer = self.params.method.meaning(&self.params, reply) == Meaning::Answer;
         let is_first = !reply.is_late() && !reply.is_duplicate();
         let mut row = answer.row(!self.shape.ip_options.is_empty());
+        // A datagram without the payload of a probe is an answer to any of those that wait.
+        let is_weak = reply.class() == Class::Udp && reply.is_weak();
+        let is_untold =
+            is_weak && self.params.method == Kind::Udp && (self.is_mixed || self.pending.len() > 1);
+        if is_untold {
+            self.is_mixed = true;
+            row = ReplyRow { rtt_us: None, rtt_ns: None, uncertainty_us: None, sent: None, ..row };
+        }
         match (is_answer, is_first) {
             (true, true) => {
-                row.reordered = self.statistics.answer(number, reply.rtt_us());
+                if is_untold {
+                    self.statistics.untold += 1;
+                } else {
+                    row.reordered = self.statistics.answer(number, reply.rtt_us());
+                }
                 self.statistics.fragmented += u32::from(row.fragmented);
             }
             // The target did not answer, whoever else did.
@@ -327,6 +336,7 @@ impl Session {
         if let Some(at) = self.pending.iter().position(|pending| *pending == number) {
             self.pending.remove(at);
         }
+        self.is_mixed &= !self.pending.is_empty();
         let settled = self.launched - self.pending.len() as u32;
         let every = self.params.every;
         if every != 0 && settled.is_multiple_of(every) {

@@ -22,7 +22,9 @@ pub(crate) struct Statistics {
     pub(crate) too_big_sent: u32,
     /// One behind the highest number of an answered probe.
     next_expected: u32,
-    /// Number and round-trip time, microseconds, of the answered probes, in any order.
+    /// Answers that came to one of several probes, and nobody knows to which.
+    pub(crate) untold: u32,
+    /// Number and round-trip time, microseconds, of the other answered probes, in any order.
     samples: Vec<(u32, u32)>,
 }
 
@@ -40,7 +42,7 @@ impl Statistics {
 
     /// Probes that were answered.
     pub(crate) fn answered(&self) -> u32 {
-        self.samples.len() as u32
+        self.samples.len() as u32 + self.untold
     }
 
     /// Longest round-trip time.
@@ -94,11 +96,11 @@ impl Statistics {
         let answered = self.answered();
         let times = || self.samples.iter().map(|(_, rtt_us)| u64::from(*rtt_us));
         let total: u64 = times().sum();
-        let mean = total as f64 / f64::from(answered.max(1));
-        let square = |time: u64| (time as f64 - mean).powi(2);
-        let variance = times().map(square).sum::<f64>() / f64::from(answered.max(1));
-        let at = |index: usize| self.samples.get(index).map(|(_, rtt_us)| u64::from(*rtt_us));
         let many = self.samples.len();
+        let mean = total as f64 / many.max(1) as f64;
+        let square = |time: u64| (time as f64 - mean).powi(2);
+        let variance = times().map(square).sum::<f64>() / many.max(1) as f64;
+        let at = |index: usize| self.samples.get(index).map(|(_, rtt_us)| u64::from(*rtt_us));
         let (loss_low, loss_high) = wilson(self.lost, self.known()).unzip();
         SummaryRow {
             sent: launched - self.not_sent,
@@ -116,12 +118,12 @@ impl Statistics {
             loss_low,
             loss_high,
             min_us: at(0),
-            mean_us: total.checked_div(u64::from(answered)),
+            mean_us: total.checked_div(many as u64),
             median_us: at(many / 2),
             p95_us: at(many * 95 / 100),
             p99_us: at(many * 99 / 100),
             max_us: at(many.wrapping_sub(1)),
-            stddev_us: (answered > 0).then(|| variance.sqrt()),
+            stddev_us: (many > 0).then(|| variance.sqrt()),
             jitter_us,
             ..SummaryRow::default()
         }

@@ -44,7 +44,7 @@ fn average() -> Capability {
         .aggregate("delay.twoway.icmp.us.min", Aggregate::Min, "rtt_us")
         .aggregate("delay.twoway.icmp.us.mean", Aggregate::Mean, "rtt_us")
         .aggregate("delay.twoway.icmp.us.max", Aggregate::Max, "rtt_us")
-        .aggregate("delay.twoway.icmp.count", Aggregate::Count, "rtt_us")
+        .aggregate("delay.twoway.icmp.count", Aggregate::Count, "seq")
 }
 
 fn detail() -> Capability {

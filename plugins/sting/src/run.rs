@@ -36,6 +36,7 @@ pub(crate) fn run(
         let mut outline = Outline::of(&params, &flow);
         let mut tally = Tally::default();
         let opened = open(&ctx, &flow, &params, &mut outline).await?;
+        let mut conversed = Ok(());
         if let Some(mut connection) = opened {
             let wire = Wire {
                 flow: &flow,
@@ -46,13 +47,14 @@ pub(crate) fn run(
                 request: &request,
                 hole: usize::from(params.hole),
             };
-            converse(&ctx, &params, &wire, &mut connection, (&mut outline, &mut tally)).await?;
+            let seen = (&mut outline, &mut tally);
+            conversed = converse(&ctx, &params, &wire, &mut connection, seen).await;
         }
         if params.ping && tally.is_complete {
             outline.ping = ctx.until_interrupted(Box::pin(echo(&ctx, &params))).await.flatten();
         }
         report::emit(&ctx, &outline, &mut tally);
-        Ok(())
+        conversed.map_err(|fail| *fail)
     }
 }
 
@@ -87,7 +89,7 @@ async fn converse(
     wire: &Wire<'_>,
     connection: &mut Connection<'_, StingRow>,
     (outline, tally): (&mut Outline, &mut Tally),
-) -> Result<(), Fail> {
+) -> Result<(), Box<Fail>> {
     let count = usize::from(params.count);
     tally.acks.reserve_exact(count);
     let samples = RefCell::new(Vec::with_capacity(count));
@@ -103,12 +105,13 @@ async fn converse(
             filled.map_err(Early::Ending)
         })
         .await;
+    let mut failed = Ok(());
     outline.ending = match conversed {
         Some(Ok(())) => Ending::Completed,
         Some(Err(Early::Ending(ending))) => ending,
         Some(Err(Early::Failed(fail))) => {
-            Box::pin(part(ctx, wire, connection, hole.edge(), SHORT_FAREWELL)).await;
-            return Err(fail);
+            failed = Err(Box::new(fail));
+            Ending::Interrupted
         }
         None => Ending::Interrupted,
     };
@@ -123,7 +126,7 @@ async fn converse(
     let is_short = outline.ending == Ending::Interrupted;
     let farewell = if is_short { SHORT_FAREWELL } else { FAREWELL };
     Box::pin(part(ctx, wire, connection, hole.edge(), farewell)).await;
-    Ok(())
+    failed
 }
 
 /// The gap before each sample, none before the first; `sum` is that of all.
@@ -190,7 +193,8 @@ async fn echo(ctx: &Ctx<StingRow>, params: &StingParams) -> Option<Duration> {
     let flow = ctx.open(spec).await.ok()?;
     let mut best = None;
     for sequence in 0..ECHOES {
-        let probe = flow.probe(Probe::echo(sequence)).timeout(Duration::from_secs(1));
+        let probe = Probe::echo(sequence).ttl(params.ttl);
+        let probe = flow.probe(probe).timeout(Duration::from_secs(1));
         let reply = probe.await.reply().filter(|reply| reply.class() == Class::EchoReply);
         best = [best, reply.map(|reply| reply.rtt())].into_iter().flatten().min();
     }

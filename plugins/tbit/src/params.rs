@@ -111,7 +111,8 @@ impl TbitParams {
             )));
         }
         let schemes = ["/", "http://", "https://"];
-        if !schemes.iter().any(|scheme| self.url.starts_with(scheme)) {
+        let is_known = schemes.iter().any(|scheme| self.url.starts_with(scheme));
+        if !is_known || self.parts().0.is_some_and(|authority| !is_authority(authority)) {
             return Err(Fail::bad_params(format!(
                 "scamper.tbit.url is {:?}, accepted: a path from / on, http://HOST:PORT/PATH or https://HOST:PORT/PATH",
                 self.url
@@ -131,7 +132,7 @@ impl TbitParams {
         Ok(())
     }
 
-    /// Host and port of the URL, and its path.
+    /// Host, with its port, port of the URL, and its path.
     fn parts(&self) -> (Option<&str>, Option<u16>, &str) {
         let scheme = ["http://", "https://"].into_iter().find_map(|one| self.url.strip_prefix(one));
         let Some(rest) = scheme else { return (None, None, &self.url) };
@@ -201,4 +202,12 @@ impl TbitParams {
             None => spec,
         }
     }
+}
+
+/// Whether a text is a host, and perhaps a port; an IPv6 address stands in brackets (RFC 3986, section 3.2).
+fn is_authority(text: &str) -> bool {
+    let end = text.find(']').map(|at| at + 1).or(text.find(':')).unwrap_or(text.len());
+    let (host, port) = text.split_at(end);
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    !host.is_empty() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }

@@ -56,9 +56,9 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
                 return Ok(Verdict::PmtudFail);
             }
             told += 1;
-            session.summary.ptb_sent = Some(told);
             session.summary.size_before.get_or_insert(size);
             too_big(session, &segment, mtu).await?;
+            session.summary.ptb_sent = Some(told);
             continue;
         }
         may_be_cut |= is_over && !segment.dont_fragment;
@@ -84,7 +84,7 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
 /// # Errors
 ///
 /// The verdict where we may not, or cannot.
-async fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) -> Result<(), Verdict> {
+async fn too_big(session: &mut Session<'_>, segment: &Segment, mtu: u32) -> Result<(), Verdict> {
     let probe = if session.flow.peer.is_ipv4() {
         let [high, low] = (mtu as u16).to_be_bytes();
         Probe::icmp(3, 4, [0, 0, high, low])
@@ -99,7 +99,8 @@ async fn too_big(session: &Session<'_>, segment: &Segment, mtu: u32) -> Result<(
     if let Err(reason) = sent {
         let hint =
             if session.params.ptbsrc.is_some() { ": the operator has to permit spoof" } else { "" };
-        session.ctx.error(&format!("packet too big was not sent, {reason}{hint}"));
+        session.ctx.error(&format!("packet too big: {reason}{hint}"));
+        session.refusal = Some(reason).filter(|reason| reason.refused_by_policy);
         return Err(Verdict::LocalError);
     }
     session.ctx.emit(PacketRow {

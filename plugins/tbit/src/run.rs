@@ -80,11 +80,17 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         summary: &mut summary,
         application,
         answer: Vec::new(),
+        refusal: None,
     };
     // A verdict says what the server did about segments: no segment may be missing.
     let tested = select(test(&mut session), ctx.refused());
     let verdict = match ctx.until_interrupted(tested).await {
         None => None,
+        Some(Either::First(_)) if let Some(reason) = session.refusal.take() => {
+            session.connection.reset().await;
+            report(&ctx, summary, Verdict::LocalError);
+            return Err(reason.into());
+        }
         Some(Either::First(verdict)) => Some(verdict),
         Some(Either::Second(reason)) => {
             report(&ctx, summary, Verdict::LocalError);

@@ -29,6 +29,8 @@ pub(crate) struct Session<'a> {
     pub(crate) application: Application,
     /// The begin of what the server said.
     pub(crate) answer: Vec<u8>,
+    /// A packet beside the connection was not allowed to leave.
+    pub(crate) refusal: Option<NotSent>,
 }
 
 /// Of the answer only the begin is kept.

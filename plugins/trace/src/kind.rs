@@ -119,7 +119,7 @@ impl Secret {
 pub(crate) fn probe(plan: &Plan, secret: Secret, number: u16, octets: u32) -> Probe {
     let dport = plan.dport;
     let probe = match plan.kind {
-        Kind::UdpParis if plan.keeps_payload => Probe::udp(dport),
+        Kind::UdpParis if plan.keeps_payload => Probe::udp(dport).pattern(&[0]),
         Kind::UdpParis => Probe::udp(dport).checksum(secret.checksum(number)),
         Kind::Udp => Probe::udp(port(dport, number)),
         Kind::Icmp => Probe::echo(secret.echo(number)),
@@ -141,7 +141,7 @@ pub(crate) fn probe(plan: &Plan, secret: Secret, number: u16, octets: u32) -> Pr
 pub(crate) fn port(first: u16, number: u16) -> u16 {
     let room = 65_536 - u32::from(first);
     let step = if room < 1024 { u32::from(number) } else { u32::from(number) % room };
-    first.wrapping_add(step as u16)
+    port_behind(first, step)
 }
 
 /// TCP flags of a packet that is a segment.

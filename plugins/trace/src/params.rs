@@ -68,7 +68,7 @@ params! {
         /// A number that comes back in the summary.
         userid: u32 = 0 => "scamper.trace.userid" { short: 'U' },
         /// Hops that are probed at the same time, at most the gap limit.
-        window: u8 = 1 => "scamper.trace.window" { range: 1..=255, short: 'N' },
+        hopwindow: u8 = 1 => "scamper.trace.hopwindow" { range: 1..=255, short: 'N' },
         /// Least time between two probes to one hop.
         hopgap: Duration = Duration::ZERO => "scamper.trace.hopgap" {
             range: Duration::ZERO..=Duration::from_secs(60), short: 'H'

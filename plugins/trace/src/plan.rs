@@ -93,7 +93,7 @@ impl Plan {
             wants_pmtu: params.pmtud,
             goes_through: params.through,
             tos: params.tos,
-            window: params.window,
+            window: params.hopwindow,
             is_backward: params.back,
             keeps_payload: params.constpayload,
             flows: params.flows,
@@ -148,6 +148,10 @@ impl TraceParams {
         {
             return refuse(format!("scamper.trace.srcaddr is {other}, but source is {source}"));
         }
+        if is_v4 && self.flowlabel != 0 {
+            let label = self.flowlabel;
+            return refuse(format!("scamper.trace.flowlabel is {label}, accepted: 0 over IPv4"));
+        }
         if self.maxttl != 0 && self.firsthop > self.maxttl {
             let (first, last) = (self.firsthop, self.maxttl);
             return refuse(format!(
@@ -161,11 +165,11 @@ impl TraceParams {
                  many probes a hop gets",
             );
         }
-        let window = u32::from(self.window);
+        let window = u32::from(self.hopwindow);
         if window > 1 && self.gaplimit != 0 && window > u32::from(self.gaplimit) {
             let limit = self.gaplimit;
             return refuse(format!(
-                "scamper.trace.window is {window}, accepted: 1 ... {limit}, which is \
+                "scamper.trace.hopwindow is {window}, accepted: 1 ... {limit}, which is \
                  scamper.trace.gaplimit"
             ));
         }

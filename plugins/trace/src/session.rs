@@ -107,10 +107,9 @@ impl Session {
             opened => opened?,
         };
         let mut other_flows = Vec::new();
-        for number in 1..u16::from(plan.flows) {
-            let local =
-                if sport == 0 || sport == USUAL_SPORT { 0 } else { sport.wrapping_add(number) };
-            other_flows.push(ctx.open(spec.local(local)).await?);
+        for number in 1..plan.flows.into() {
+            let first = if sport == USUAL_SPORT { 0 } else { sport };
+            other_flows.push(ctx.open(spec.local_behind(first, number)).await?);
         }
         let path = Path::new(plan.first);
         let statistics = (plan.rounds != 1).then(Box::default);

@@ -68,7 +68,7 @@ fn full() -> Capability {
         }
     }
     view.parameter("scamper.trace.userid", Constraint::range(0.0, f64::from(u32::MAX)))
-        .parameter("scamper.trace.window", Constraint::range(1, 255))
+        .parameter("scamper.trace.hopwindow", Constraint::range(1, 255))
         .parameter("scamper.trace.hopgap", duration())
         .parameter("scamper.trace.back", Constraint::boolean())
         .parameter("scamper.trace.noback", Constraint::boolean())

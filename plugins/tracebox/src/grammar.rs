@@ -49,6 +49,8 @@ pub(crate) struct GrammarError {
 const NAMES: &str = "IP, IPV6, TCP, UDP, ECT, CE, DSCP, IPID, IPFLOW, DF, RR, IPTS, RTRALERT, IPOPTION, HOPOPT, \
                      DSTOPT, RAW, ECE, WINDOW, MSS, WSCALE, SACKP, SACK, TS, MD5, AO, TFO, MPCAPABLE, MPJOIN, OPTION";
 
+/// Fields that have one value. Options of IP may stand several times, one behind the other.
+const ONCE: [&str; 5] = ["DSCP", "IPID", "IPFLOW", "WINDOW", "RAW"];
 /// Octets of a chosen payload at most.
 const MOST_PAYLOAD: usize = 512;
 /// Octets of options that an IPv4 header has room for, and a TCP header.
@@ -91,6 +93,7 @@ impl Spec {
             is_v4,
             random,
             has_transport: false,
+            seen: Vec::new(),
             tcp_options: Default::default(),
             headers: Default::default(),
         };
@@ -113,6 +116,8 @@ struct Reader<'a> {
     is_v4: bool,
     random: &'a mut dyn FnMut() -> u32,
     has_transport: bool,
+    /// Names of tokens so far.
+    seen: Vec<String>,
     tcp_options: [Vec<u8>; 11],
     /// Options hop by hop and for the destination; each header is left out where there is none.
     headers: [Option<Vec<u8>>; 2],
@@ -121,6 +126,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn take(&mut self, at: usize, written: &str) -> Result<(), String> {
         let mut token = Token::read(written)?;
+        if ONCE.contains(&token.name.as_str()) && self.seen.contains(&token.name) {
+            return Err("stands twice".to_owned());
+        }
+        self.seen.push(token.name.clone());
         let is_known = self.take_network(at, &mut token)?
             || self.take_transport(&mut token)?
             || self.take_tcp_option(&mut token)?;
@@ -313,7 +322,9 @@ impl Reader<'_> {
                 }
                 let fields: &[&str] = &["flags", "window", "seq", "ack", "urgent"];
                 token.accept(if is_udp { &[] } else { fields })?;
-                self.spec.flags = token.number("flags", 0..=255)?.unwrap_or(flags::SYN);
+                // What `ECE` in front of it has set stays.
+                let ecn = self.spec.flags & (flags::ECE | flags::CWR);
+                self.spec.flags = token.number("flags", 0..=255)?.unwrap_or(flags::SYN) | ecn;
                 self.spec.window = token.number("window", 0..=65_535)?.or(self.spec.window);
                 self.spec.sequence = token.number("seq", 0..=u32::MAX)?;
                 self.spec.acknowledgement = token.number("ack", 0..=u32::MAX)?.unwrap_or(0);
@@ -362,6 +373,9 @@ impl Reader<'_> {
         };
         self.of_tcp()?;
         token.accept(keys)?;
+        if place != OTHER && !self.tcp_options[place].is_empty() {
+            return Err("stands twice".to_owned());
+        }
         let option = match place {
             MSS => {
                 let size: u16 = token.number("size", 0..=65_535)?.unwrap_or(1460);

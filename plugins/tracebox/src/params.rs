@@ -33,8 +33,8 @@ params! {
         /// Look for a device that keeps account of connections: open one half, and send along the path what is
         /// part of it and what is not.
         stateful: bool = false => "scamper.tracebox.stateful",
-        /// Look for devices that stop fragments or put them together: send the probe along the path again, whole and in
-        /// two parts.
+        /// Look for devices that stop fragments or put them together: send a packet of the probe's ports and transport
+        /// options along the path, with a payload and without what the probe adds to IP, whole and in two parts.
         fragments: bool = false => "scamper.tracebox.fragments",
     }
 }

@@ -214,7 +214,7 @@ row! {
     pub struct SummaryRow {
         /// Why it stopped: reached, unreachable, gap_limit or max_ttl.
         stop: String,
-        /// The probe with the largest TTL, hexadecimal.
+        /// The probe of the last hop, hexadecimal.
         probe: Hex,
         /// Hops up to the end.
         hop_count: u8 { unit: "hops" },

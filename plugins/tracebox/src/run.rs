@@ -184,7 +184,7 @@ impl Session {
         self.ctx.stop(stop);
         self.ctx.emit(SummaryRow {
             stop: stop.to_owned(),
-            probe: Hex(self.packet(255)?),
+            probe: Hex(self.packet(hops.max(1))?),
             hop_count: hops,
             tcp_flags,
             ecn_granted: self.grants_ecn(tcp_flags),

@@ -57,7 +57,9 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
         Some(Err(Halt::Budget)) => report::End::Budget,
         Some(Err(Halt::Failed(fail))) => {
             // What was found is kept: it cost packets.
-            report::emit(&explorer, report::End::Failed, begin);
+            if explorer.prober.sent() > 0 {
+                report::emit(&explorer, report::End::Failed, begin);
+            }
             return Err(fail);
         }
     };

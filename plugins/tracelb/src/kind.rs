@@ -47,11 +47,17 @@ impl Kind {
             Some(gateway) => spec.gateway(gateway),
             None => spec,
         };
-        let local = match params.sport {
-            0 => 0,
-            base => varied(base, flow % FLOWS_OPEN),
-        };
-        spec.tos(params.tos).local(local)
+        spec.tos(params.tos).local_behind(params.sport, flow % FLOWS_OPEN)
+    }
+
+    /// Destination port of flow number `flow`; those with a port of ours each share it as far as these go.
+    pub(crate) fn dport(self, params: &TracelbParams, flow: u32) -> u16 {
+        let first = if params.dport == 0 { TracelbParams::DPORT } else { params.dport };
+        match self {
+            Self::UdpDport => port_behind(first, flow),
+            _ if self.has_port_each() => port_behind(first, flow / FLOWS_OPEN),
+            _ => first,
+        }
     }
 
     /// Probe number `number` of the run, in flow number `flow`.
@@ -63,17 +69,12 @@ impl Kind {
         secret: u32,
     ) -> Probe {
         let is_ip4 = params.destination.is_ipv4();
-        let dport = if params.dport == 0 { TracelbParams::DPORT } else { params.dport };
-        let dport = match self.has_port_each() {
-            true => varied(dport, flow / FLOWS_OPEN),
-            false => dport,
-        };
+        let dport = self.dport(params, flow);
         // Far apart, so that the answer to one is never that to the next.
         let spread = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
         match self {
             Self::UdpDport | Self::UdpSport => {
-                let port = if self == Self::UdpDport { varied(dport, flow) } else { dport };
-                let probe = Probe::udp(port).size(if is_ip4 { SIZE4 } else { SIZE6 });
+                let probe = Probe::udp(dport).size(if is_ip4 { SIZE4 } else { SIZE6 });
                 // IPv4 probes are told apart by their identification.
                 if is_ip4 { probe } else { probe.checksum((number % 65_534 + 1) as u16) }
             }
@@ -90,22 +91,3 @@ impl Kind {
 /// Ports of ours that are in use at a time, where each flow has one; more flows differ in the other port as well. The
 /// host gives a measurement 1024.
 pub(crate) const FLOWS_OPEN: u32 = 1000;
-
-/// The port of a flow: wraps around, and is never 0.
-fn varied(base: u16, flow: u32) -> u16 {
-    ((u32::from(base) - 1 + flow % 65_535) % 65_535 + 1) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_of_flows_wrap_around_without_0() {
-        assert_eq!(varied(33_435, 0), 33_435);
-        assert_eq!(varied(65_535, 1), 1);
-        let ports: std::collections::BTreeSet<u16> =
-            (0..65_535).map(|flow| varied(33_435, flow)).collect();
-        assert_eq!((ports.len(), ports.contains(&0)), (65_535, false));
-    }
-}

@@ -98,8 +98,10 @@ impl Prober {
             match outcome.await {
                 Outcome::Reply((answer, acknowledged)) => {
                     if let Some(sequence) = acknowledged.filter(|_| self.is_syn()) {
-                        let reset = Probe::tcp_rst(self.params.dport, sequence);
-                        opened.send(reset.immediate());
+                        let port = self.params.method.dport(&self.params, flow);
+                        let reset = Probe::tcp_rst(port, sequence).immediate();
+                        // Waited for: what has not left when the run ends never does.
+                        let _ = opened.send_stamped(reset).await;
                     }
                     return Ok(Some(answer));
                 }

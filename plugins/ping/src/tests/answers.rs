@@ -172,6 +172,48 @@ fn udp_data_that_brings_the_payload_back_finds_its_probe_also_out_of_order() {
 }
 
 #[test]
+fn udp_data_that_may_answer_any_of_several_probes_counts_and_has_no_time() {
+    let params = |period| PingParams {
+        method: Udp,
+        period: ms(period),
+        payload_octets: Some(0),
+        ..ping(TARGET4, 20)
+    };
+    let net = || net().attributes("target", "echo-udp").and("link r1 <- target delay 200ms");
+    for (period, rtt_us) in [(10, None), (300, Some(203_000))] {
+        let run = run_in(net(), params(period));
+        let SummaryRow { answered, lost, duplicates, reordered, min_us, max_us, .. } =
+            summary(&run);
+        assert_eq!((answered, lost, duplicates, reordered), (20, 0, 0, 0), "{run}");
+        assert_eq!((min_us, max_us), (rtt_us, rtt_us), "{run}");
+    }
+    // One that is lost makes no other doubtful for longer than it is waited for.
+    let run = run_in(net().drop("target", [3]), params(900));
+    let SummaryRow { answered, lost, min_us, max_us, .. } = summary(&run);
+    assert_eq!((answered, lost, min_us, max_us), (19, 1, Some(203_000), Some(203_000)), "{run}");
+}
+
+#[test]
+fn datagrams_over_ipv6_are_told_apart_with_two_octets_of_payload_and_refused_with_fewer() {
+    let params = |octets| PingParams {
+        method: Udp,
+        period: ms(10),
+        payload_octets: Some(octets),
+        ..ping(TARGET6, 200)
+    };
+    for octets in 0..4 {
+        let run =
+            Sim::new(net().and("link r1 <- target delay 200ms"), SEED).run::<Ping>(params(octets));
+        if octets < 2 {
+            assert!(format!("{:?}", run.status).contains("accepted: method udp-dport"), "{run}");
+            continue;
+        }
+        let SummaryRow { answered, min_us, max_us, .. } = summary(&run);
+        assert_eq!((answered, min_us, max_us), (200, Some(203_000), Some(203_000)), "{run}");
+    }
+}
+
+#[test]
 fn nobody_answers_a_reset() {
     for target in [TARGET4, TARGET6] {
         let run = run_in(net(), PingParams { method: TcpRst, ..ping(target, 3) });

@@ -74,7 +74,10 @@ fn probes_that_do_not_leave_are_rows_but_not_lost() {
         let run = Sim::new(net(), SEED).unsent(105, [2]).run::<Ping>(ping_by(method, 3));
         assert_eq!(run.expect_done().stop, "complete");
         assert_eq!(run.table("replies").column("kind"), ["reply", "unsent", "reply"]);
-        assert_eq!(run.table("replies").column("error")[1], "not sent: errno 105");
+        assert_eq!(
+            run.table("replies").column("error")[1],
+            "not sent: No buffer space available (os error 105)"
+        );
         let SummaryRow { sent, answered, lost, not_sent, loss, .. } = summary(&run);
         assert_eq!((sent, answered, lost, not_sent, loss), (2, 2, 0, 1, Some(0.0)), "{run}");
     }

@@ -56,6 +56,16 @@ fn a_server_that_falls_silent_is_given_up_after_five_tries() {
 }
 
 #[test]
+fn what_is_kept_from_leaving_ends_a_run_with_what_is_known() {
+    let server = Receiver::new(Fault::Keeps(1000));
+    let run =
+        Sim::new(net().host("target", server), SEED).budget(5).run::<Sting>(sting(TARGET4, 8));
+    assert!(matches!(run.status, Status::Failed { .. }), "{run}");
+    let found = summary(&run);
+    assert_eq!((found.result, found.samples), (Ending::Interrupted, 3), "{run}");
+}
+
+#[test]
 fn an_interrupt_keeps_what_is_known_and_closes_the_connection() {
     // In the handshake, among the samples, in the pause.
     for (after_ms, samples) in [(3, 0), (500, 5), (2500, 10)] {

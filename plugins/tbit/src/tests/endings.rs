@@ -50,7 +50,7 @@ fn a_syn_that_cannot_be_sent_is_our_fault_and_fails_the_measurement() {
     let net = Net::draw("vantage - target\n target 198.51.100.9 open-tcp");
     let params = TbitParams::with(TARGET.parse().unwrap());
     let run = Sim::new(net, 1).unsent(EACCES, 1..=3).run::<Tbit>(params);
-    assert!(format!("{:?}", run.status).contains("errno 13"), "{run}");
+    assert!(format!("{:?}", run.status).contains("os error 13"), "{run}");
     let row = &run.typed::<SummaryRow>("summary")[0];
     assert_eq!((row.result, row.result_code), (Verdict::LocalError, 4));
     assert_eq!((row.scope, row.answered), (Scope::Local, 0));
@@ -58,7 +58,8 @@ fn a_syn_that_cannot_be_sent_is_our_fault_and_fails_the_measurement() {
 
 #[test]
 fn without_every_segment_there_is_no_verdict() {
-    for test in [Test::Null, Test::Icw, Test::BlindRst, Test::BlindSyn, Test::Ecn, Test::SackRcvr] {
+    let tests = [Test::Null, Test::Icw, Test::BlindRst, Test::BlindSyn, Test::Ecn, Test::SackRcvr];
+    for test in tests.into_iter().chain([Test::Pmtud]) {
         let net = Net::draw("vantage - target\n target 198.51.100.9");
         let net = net.host("target", PageServer::new(LINUX));
         let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
@@ -66,6 +67,7 @@ fn without_every_segment_there_is_no_verdict() {
         assert!(format!("{:?}", run.status).contains("Failed"), "{test:?} {run}");
         let row = &run.typed::<SummaryRow>("summary")[0];
         assert_eq!((row.result, row.scope), (Verdict::LocalError, Scope::Local), "{test:?} {run}");
+        assert_eq!(row.ptb_sent, None, "none left: {run}");
         assert!(run.took() < Duration::from_secs(5), "at once: {run}");
     }
 }

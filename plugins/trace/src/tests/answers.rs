@@ -50,7 +50,7 @@ fn identifications_that_a_router_spoils_lose_no_hop() {
         for method in Kind::ALL.iter().copied() {
             for window in [1, 4] {
                 let net = net().attributes("r2", &format!("quoted-id {spoilt}"));
-                let run = run_in(net, TraceParams { method, window, ..trace(TARGET4) });
+                let run = run_in(net, TraceParams { method, hopwindow: window, ..trace(TARGET4) });
                 assert_eq!(hops(&run), path(addresses(TARGET4)), "{spoilt} {method}\n{run}");
                 assert_eq!(of_hop(&run, 2).rewritten, ["id"], "{spoilt} {method}");
                 assert!(of_hop(&run, 3).rewritten.is_empty());
@@ -63,7 +63,7 @@ fn identifications_that_a_router_spoils_lose_no_hop() {
 fn a_spoilt_checksum_in_a_quote_loses_no_hop() {
     for spoilt in ["zero", "incremented"] {
         let net = net().attributes("r2", &format!("quoted-checksum {spoilt} quote 28"));
-        let run = run_in(net, TraceParams { window: 4, ..trace(TARGET4) });
+        let run = run_in(net, TraceParams { hopwindow: 4, ..trace(TARGET4) });
         assert_eq!(hops(&run), path(addresses(TARGET4)), "{spoilt}\n{run}");
     }
 }
@@ -250,15 +250,25 @@ fn the_flow_is_constant_for_paris_and_tcp_and_as_chosen() {
         for method in Kind::ALL.iter().copied() {
             let seen = Seen::default();
             let net = net().middlebox("r1", seen.clone());
-            let params =
-                TraceParams { method, flowlabel: 0x12345, attempts: 3, all: true, ..trace(target) };
+            let flowlabel = if target == TARGET6 { 0x12345 } else { 0 };
+            let params = TraceParams { method, flowlabel, attempts: 3, all: true, ..trace(target) };
             let run = run_in(net, params);
             let flows = seen.0.borrow();
             let varies = matches!(method, Kind::Udp | Kind::Icmp);
             assert_eq!(flows.len() == 1, !varies, "{method} {flows:?}\n{run}");
-            let label = if target == TARGET6 { 0x12345 } else { 0 };
-            assert!(flows.iter().all(|flow| flow.1 == label));
+            assert!(flows.iter().all(|flow| flow.1 == flowlabel));
         }
+    }
+}
+
+#[test]
+fn a_constant_payload_makes_the_checksum_constant() {
+    let chosen = Some(Hex(vec![1, 2]));
+    for payload in [None, chosen] {
+        let run = run_in(net(), TraceParams { constpayload: true, payload, ..trace(TARGET4) });
+        let datagrams: BTreeSet<&[u8]> =
+            run.exchange().sent().map(|packet| &packet[20..]).collect();
+        assert_eq!((datagrams.len(), hops(&run).len()), (1, 4), "{run}");
     }
 }
 

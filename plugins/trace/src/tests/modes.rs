@@ -81,7 +81,7 @@ proptest! {
             gaplimit, attempts, confidence, loops, method, maxttl: 20, ..trace(TARGET4)
         };
         let sequential = run_in(drawing(&kinds, target_kind), params.clone());
-        let parallel = run_in(drawing(&kinds, target_kind), TraceParams { window, ..params });
+        let parallel = run_in(drawing(&kinds, target_kind), TraceParams { hopwindow: window, ..params });
         same_rows(&sequential, &parallel);
         // At the end it looks for probes that have not left.
         prop_assert!(parallel.took() <= sequential.took() + Duration::from_nanos(1));
@@ -93,7 +93,7 @@ fn a_window_takes_less_time_and_few_probes_go_beyond_the_end() {
     for target in TARGETS {
         let net = || net().silent("r2");
         let one = run_in(net(), trace(target));
-        let four = run_in(net(), TraceParams { window: 4, ..trace(target) });
+        let four = run_in(net(), TraceParams { hopwindow: 4, ..trace(target) });
         same_rows(&one, &four);
         assert!(four.took() < one.took(), "{four}");
         let counts = |run: &Run| summary(run).sent;
@@ -104,14 +104,14 @@ fn a_window_takes_less_time_and_few_probes_go_beyond_the_end() {
 #[test]
 fn probes_that_wait_for_their_turn_when_the_path_has_ended_are_not_sent() {
     let pacing = || Sim::new(net(), SEED).pacing(50.0);
-    let run = pacing().run::<Trace>(TraceParams { window: 5, ..trace(TARGET4) });
+    let run = pacing().run::<Trace>(TraceParams { hopwindow: 5, ..trace(TARGET4) });
     assert_eq!(run.expect_done().stop, "reached");
     let left = run.exchange().sent().count();
     assert_eq!((summary(&run).sent as usize, run.counters.sent as usize), (left, left), "{run}");
     assert!(left < 9, "{run}");
     for window in [1, 5] {
         let mut sim = pacing();
-        let measurement = sim.start::<Trace>(TraceParams { window, ..trace(TARGET4) });
+        let measurement = sim.start::<Trace>(TraceParams { hopwindow: window, ..trace(TARGET4) });
         sim.run_until(ms(50));
         sim.interrupt(measurement);
         let run = sim.finish(measurement);
@@ -125,7 +125,7 @@ fn all_that_a_budget_is_enough_for_is_told() {
     for window in [1, 4] {
         for budget in 1..=6 {
             let sim = Sim::new(net(), SEED).budget(budget);
-            let run = sim.run::<Trace>(TraceParams { window, ..trace(TARGET4) });
+            let run = sim.run::<Trace>(TraceParams { hopwindow: window, ..trace(TARGET4) });
             let expected = if budget < 4 { ("budget", budget as usize) } else { ("reached", 4) };
             assert_eq!((run.stop.as_str(), hops(&run).len()), expected, "{window} {budget}: {run}");
             assert!(summary(&run).sent <= budget as u32, "{run}");
@@ -137,7 +137,7 @@ fn all_that_a_budget_is_enough_for_is_told() {
 fn from_far_to_near_the_path_ends_where_it_does_from_near_to_far() {
     for target in TARGETS {
         for window in [1, 3] {
-            let params = TraceParams { back: true, maxttl: 7, window, ..trace(target) };
+            let params = TraceParams { back: true, maxttl: 7, hopwindow: window, ..trace(target) };
             let run = run_in(net().silent("r2"), params);
             let [first, _, third, last] = addresses(target);
             let expected = [(1, first), (2, "*"), (2, "*"), (3, third), (4, last)];
@@ -157,7 +157,7 @@ fn gaps_between_probes_are_kept() {
     // Four probes, 50 ms apart, the last one answered after 8 ms.
     assert_eq!(run.took(), ms(158), "{run}");
     let params =
-        TraceParams { hopgap: ms(100), attempts: 3, all: true, window: 4, ..trace(TARGET4) };
+        TraceParams { hopgap: ms(100), attempts: 3, all: true, hopwindow: 4, ..trace(TARGET4) };
     let run = run_in(net(), params);
     assert_eq!(run.took(), ms(208), "{run}");
 }
@@ -215,7 +215,7 @@ fn an_endless_trace_is_ended_by_an_interrupt_with_all_that_it_knows() {
 #[test]
 fn an_interrupt_keeps_what_a_window_has_heard() {
     let mut sim = Sim::new(net().silent("r1"), SEED);
-    let measurement = sim.start::<Trace>(TraceParams { window: 4, ..trace(TARGET4) });
+    let measurement = sim.start::<Trace>(TraceParams { hopwindow: 4, ..trace(TARGET4) });
     sim.run_until(ms(500));
     sim.interrupt(measurement);
     let run = sim.finish(measurement);
@@ -242,7 +242,7 @@ fn doubletree_goes_forward_to_what_is_known_elsewhere_and_back_to_what_is_known_
         assert_eq!((one.stop.as_str(), summary(&one).lss_stop), ("reached", None));
         for window in [3, 5] {
             let lssname = Some(format!("window {window} {target}"));
-            let window = run_in(net(), TraceParams { window, lssname, ..start() });
+            let window = run_in(net(), TraceParams { hopwindow: window, lssname, ..start() });
             assert_eq!(hops(&window), hops(&one), "{window}");
         }
         // The next one finds on its way back what the first has seen.
@@ -296,7 +296,9 @@ fn a_probe_that_does_not_leave_is_tried_again_and_then_it_is_a_failure() {
     assert_eq!(summary(&run).sent, 4);
     let never = Sim::new(net(), SEED).unsent(105, 2..=9).run::<Trace>(trace(TARGET4));
     match &never.status {
-        Status::Failed { text, .. } => assert_eq!(text, "not sent: errno 105"),
+        Status::Failed { text, .. } => {
+            assert_eq!(text, "not sent: No buffer space available (os error 105)");
+        }
         other => panic!("{other:?}\n{never}"),
     }
     let broke = Sim::new(net(), SEED).unsent(122, 3..=9).run::<Trace>(trace(TARGET4));

@@ -238,7 +238,7 @@ fn what_does_not_fit_together_is_refused_by_name() {
     for (params, begin) in [
         (TraceParams { confidence: 95, all: true, ..usual() }, "Q is 1"),
         (TraceParams { firsthop: 9, maxttl: 8, ..usual() }, "firsthop is 9, accepted: 0 ... 8"),
-        (TraceParams { window: 6, ..usual() }, "window is 6, accepted: 1 ... 5"),
+        (TraceParams { hopwindow: 6, ..usual() }, "hopwindow is 6, accepted: 1 ... 5"),
         (TraceParams { pmtud: true, firsthop: 2, ..usual() }, "M is 1"),
         (TraceParams { pmtud: true, lssname: local(), ..usual() }, "M is 1"),
         (TraceParams { pmtud: true, method: Kind::Tcp, ..usual() }, "M is 1"),
@@ -259,4 +259,6 @@ fn what_does_not_fit_together_is_refused_by_name() {
     }
     let other = TraceParams { router: TARGET6.parse().ok(), ..usual() };
     assert_eq!(refusal(other), "router and destination are of different families");
+    let labelled = TraceParams { flowlabel: 5, ..trace(TARGET4) };
+    assert_eq!(refusal(labelled), "scamper.trace.flowlabel is 5, accepted: 0 over IPv4");
 }

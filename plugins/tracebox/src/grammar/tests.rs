@@ -37,6 +37,22 @@ fn payload_window_and_flags_of_the_network_layer_can_be_chosen() {
 }
 
 #[test]
+fn what_is_written_is_sent_or_refused() {
+    let ecn = |text| parse(text, false, true).unwrap().flags;
+    assert_eq!(ecn("IP/ECE/TCP"), ecn("IP/TCP/ECE"));
+    assert_eq!(ecn("IP/ECE/TCP(2)"), ecn("IP/TCP(2)/ECE"));
+    for (text, problem) in [
+        ("IP/TCP/MSS(1)/MSS(2)", "token 4, \"MSS(2)\": stands twice"),
+        ("IP/TCP/RAW(00)/raw(01)", "token 4, \"raw(01)\": stands twice"),
+        ("IP/TCP/DSCP(1)/CE/DSCP(2)", "token 5, \"DSCP(2)\": stands twice"),
+        ("IP/TCP/TS/TIMESTAMP", "token 4, \"TIMESTAMP\": stands twice"),
+    ] {
+        assert!(parse(text, false, true).unwrap_err().ends_with(problem), "{text}");
+    }
+    assert!(parse("IP/TCP/OPTION(9)/OPTION(9)", false, true).is_ok());
+}
+
+#[test]
 fn values_can_be_given_by_their_names() {
     let keyed =
         parse("IP(tos=0x2e,id=9,df=1)/TCP(flags=0x10,window=5,seq=7,ack=6,urgent=1)", false, true);
