@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value as Json;
 use sonde_mplane::{Registries, Time};
 use sonde_mplane_http::{Client, ClientError, ClientTls, NOT_PERMITTED, Shared, TlsError};
 
@@ -15,11 +16,14 @@ use crate::{
     http::Http,
     session::Session,
     settings::Settings,
-    shell::{Form, Said, Shell, ShellError, Terminal},
+    shell::{Form, Person, Said, Shell, ShellError, Terminal},
 };
 
 /// As the RI greets.
 const INTRO: &str = "mPlane client shell\nType help or ? to list commands. ^D to exit.";
+
+/// A value that there is none of.
+const MISSING: &str = "*";
 
 /// What is typed on the command line.
 #[derive(Clone, Debug, Default)]
@@ -100,12 +104,13 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
     let is_script = !options.commands.is_empty();
     let history = settings.history.or(options.history).filter(|_| !is_script);
     let session = session(settings.defaults, is_script);
-    let terminal = Terminal::open(history.as_deref());
+    let terminal = Terminal::open(history.as_deref(), options.form);
+    let is_person = terminal.is_person();
     let mut shell = Shell::new(session, http, terminal, clock);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut ended = Ended::Done;
-        if !is_script {
+        if !is_script && options.form == Form::Text {
             say(&format!("{INTRO}\n"));
         }
         // The RI looks for capabilities at its start, too.
@@ -133,44 +138,56 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
             }
             return ended;
         }
-        tell(found, options.form);
+        if options.form == Form::Text || found.is_err() {
+            ended = worse(ended, tell(found, options.form));
+        }
         loop {
             let session = std::mem::take(&mut shell.session);
             shell.person().learn(&session);
             shell.session = session;
             let Some(line) = shell.person().command() else {
-                say("Ciao!\n");
-                return Ended::Done;
+                if options.form == Form::Text {
+                    say("Ciao!\n");
+                }
+                break;
             };
-            let said = shell.execute(&line).await;
+            let said = tokio::select! {
+                said = shell.execute(&line) => said,
+                // The wait is given up, not the shell. Whoever pipes commands in ends it with the signal.
+                Ok(()) = tokio::signal::ctrl_c(), if is_person => {
+                    shell.person().waited();
+                    say("\n");
+                    continue;
+                }
+            };
             let is_end = said.as_ref().is_ok_and(|said| said.is_end);
-            tell(said, options.form);
+            ended = worse(ended, tell(said, options.form));
             if is_end {
-                return Ended::Done;
+                break;
             }
         }
+        if is_person { Ended::Done } else { ended }
     });
     shell.person().close(history.as_deref());
     Ok(ended)
 }
 
-/// For somebody at a terminal.
-fn tell(said: Result<Said, ShellError>, form: Form) {
+/// For somebody at a terminal, or commands from a pipe: all goes on after an error.
+fn tell(said: Result<Said, ShellError>, form: Form) -> Ended {
     match said {
-        Ok(said) => {
-            print(&said, form);
-        }
+        Ok(said) => worse(print(&said, form), judged(&said)),
+        Err(error) if form == Form::Json => failure(&error, form),
         Err(error) => {
             say(&format!("An exception occurred:\n{error}\nYou can go on.\n"));
+            ended_by(&error)
         }
     }
 }
 
 fn print(said: &Said, form: Form) -> Ended {
-    match (form, &said.json) {
-        (Form::Text, _) => say(&said.text),
-        (Form::Json, Some(json)) => say(&format!("{json}\n")),
-        (Form::Json, None) => Ended::Done,
+    match form {
+        Form::Text => say(&said.text),
+        Form::Json => say(&format!("{}\n", said.json.as_ref().unwrap_or(&Json::Null))),
     }
 }
 
@@ -198,6 +215,10 @@ fn failure(error: &ShellError, form: Form) -> Ended {
         say(&format!("{}\n", serde_json::json!({ "error": error.to_string() })));
     }
     complain(&error.to_string());
+    ended_by(error)
+}
+
+fn ended_by(error: &ShellError) -> Ended {
     match error {
         ShellError::Carry(_) => Ended::Failed,
         _ => Ended::Usage,
@@ -207,22 +228,37 @@ fn failure(error: &ShellError, form: Form) -> Ended {
 /// What a message that came says of its measurement.
 #[must_use]
 pub fn judged(said: &Said) -> Ended {
-    let text = |key: &str| said.json.as_ref().and_then(|json| json.get(key));
-    if said.is_exception {
-        let message = text("message").and_then(|it| it.as_str()).unwrap_or_default();
+    said.json.as_ref().map_or(Ended::Done, of_message)
+}
+
+fn of_message(json: &Json) -> Ended {
+    if json.get("exception").is_some() {
+        let message = json["message"].as_str().unwrap_or_default();
         return if message.contains(NOT_PERMITTED) { Ended::Refused } else { Ended::Failed };
     }
-    if text("result").is_none() {
+    if json.get("envelope").is_some() {
+        let contents = json["contents"].as_array().into_iter().flatten();
+        // The worst of it, but one result with values is enough of an answer.
+        let (answers, others): (Vec<Ended>, Vec<Ended>) =
+            contents.map(of_message).partition(|ended| *ended == Ended::Done);
+        let failed = others.into_iter().find(|ended| *ended != Ended::NoAnswer);
+        return failed.unwrap_or(if answers.is_empty() { Ended::NoAnswer } else { Ended::Done });
+    }
+    if json.get("result").is_none() {
         return Ended::Done;
     }
-    let rows = text("resultvalues").and_then(|rows| rows.as_array());
-    let is_empty = |row: &serde_json::Value| {
-        row.as_array().is_none_or(|cells| cells.iter().all(serde_json::Value::is_null))
-    };
-    match rows {
+    match json["resultvalues"].as_array() {
         Some(rows) if !rows.iter().all(is_empty) => Ended::Done,
         _ => Ended::NoAnswer,
     }
+}
+
+/// Whether a row has no value, or beside missing ones nothing but that there were 0.
+fn is_empty(row: &Json) -> bool {
+    let cells = row.as_array().map_or(&[][..], Vec::as_slice);
+    let is_missing = |cell: &Json| cell.is_null() || cell == MISSING;
+    let is_nothing = |cell: &Json| is_missing(cell) || cell == "0" || cell == 0;
+    cells.is_empty() || cells.iter().any(is_missing) && cells.iter().all(is_nothing)
 }
 
 fn worse(one: Ended, other: Ended) -> Ended {
@@ -236,18 +272,25 @@ mod tests {
     use super::*;
 
     fn said(json: serde_json::Value) -> Said {
-        let is_exception = json.get("exception").is_some();
-        Said { json: Some(json), is_exception, ..Said::default() }
+        Said { json: Some(json), ..Said::default() }
     }
 
     #[test]
     fn the_end_of_a_script_tells_what_came_of_it() {
+        let one = json!({"result": "measure", "resultvalues": [["1"]]});
+        let none = json!({"result": "measure", "resultvalues": [["*"]]});
+        let lost = json!({"exception": "t", "message": "no route"});
         for (json, expected) in [
-            (json!({"result": "measure", "resultvalues": [["1"]]}), Ended::Done),
+            (one.clone(), Ended::Done),
             (json!({"result": "measure", "resultvalues": [[null]]}), Ended::NoAnswer),
             (json!({"result": "measure", "resultvalues": []}), Ended::NoAnswer),
+            (json!({"result": "measure", "resultvalues": [["*", "*", "0"]]}), Ended::NoAnswer),
+            (json!({"result": "measure", "resultvalues": [["0"]]}), Ended::Done),
+            (json!({"envelope": "message", "contents": [none, one]}), Ended::Done),
+            (json!({"envelope": "message", "contents": [none, none]}), Ended::NoAnswer),
+            (json!({"envelope": "message", "contents": [one, lost]}), Ended::Failed),
             (json!({"exception": "t", "message": NOT_PERMITTED}), Ended::Refused),
-            (json!({"exception": "t", "message": "no route"}), Ended::Failed),
+            (lost, Ended::Failed),
             (json!([{"label": "ping"}]), Ended::Done),
         ] {
             assert_eq!(judged(&said(json.clone())), expected, "{json}");

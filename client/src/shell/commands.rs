@@ -212,9 +212,8 @@ fn reference(measurement: &Measurement) -> Reference {
 
 /// A message as `showcap` and `showmeas` print it, and an empty line.
 pub(super) fn shown(message: &Message) -> Said {
-    let is_exception = matches!(message, Message::Exception(_));
     let json = serde_json::from_str(&message.to_json()).ok();
-    Said { text: message.layout() + "\n", json, is_exception, is_end: false }
+    Said { text: message.layout() + "\n", json, is_end: false }
 }
 
 fn line_of(measurement: &Measurement) -> String {

@@ -94,8 +94,6 @@ pub struct Said {
     pub text: String,
     /// For programs.
     pub json: Option<Json>,
-    /// A measurement failed: the text says why.
-    pub is_exception: bool,
     /// It was the last command.
     pub is_end: bool,
 }

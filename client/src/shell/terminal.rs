@@ -14,7 +14,7 @@ use rustyline::{
     highlight::Highlighter, hint::Hinter, history::DefaultHistory, validate::Validator,
 };
 
-use super::{Person, help};
+use super::{Form, Person, help};
 use crate::session::Session;
 
 /// Prompt of the RI's shell.
@@ -53,7 +53,8 @@ impl Completer for Words {
 
 /// Where the word that is being typed begins, and what it may become.
 fn candidates(before: &str, names: &[String], elements: &[String]) -> (usize, Vec<String>) {
-    let begin = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let blank = before.char_indices().rfind(|(_, character)| character.is_whitespace());
+    let begin = blank.map_or(0, |(at, blank)| at + blank.len_utf8());
     let word = &before[begin..];
     let typed: Vec<&str> = before[..begin].split_whitespace().collect();
     let fits = |candidate: &&String| candidate.starts_with(word);
@@ -83,13 +84,14 @@ fn candidates(before: &str, names: &[String], elements: &[String]) -> (usize, Ve
 /// Somebody at a terminal, or a pipe.
 pub struct Terminal {
     editor: Option<Editor<Words, DefaultHistory>>,
+    form: Form,
     spinner: Option<ProgressBar>,
 }
 
 impl Terminal {
     /// Where standard input is a terminal with line editing; `history` is where lines are kept.
     #[must_use]
-    pub fn open(history: Option<&Path>) -> Self {
+    pub fn open(history: Option<&Path>, form: Form) -> Self {
         let config =
             Config::builder().max_history_size(HISTORY).map(|it| it.auto_add_history(true).build());
         let editor = match config {
@@ -104,7 +106,13 @@ impl Terminal {
             }
             editor
         });
-        Self { editor, spinner: None }
+        Self { editor, form, spinner: None }
+    }
+
+    /// Whether lines are typed, and edited.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        self.editor.is_some()
     }
 
     /// What can be completed from now on.
@@ -139,8 +147,11 @@ impl Terminal {
 
     fn read(&mut self, prompt: &str) -> Option<String> {
         let Some(editor) = &mut self.editor else {
-            let mut output = std::io::stdout().lock();
-            let _ = output.write_all(prompt.as_bytes()).and_then(|()| output.flush());
+            // Among JSON values there are none.
+            if self.form == Form::Text {
+                let mut output = std::io::stdout().lock();
+                let _ = output.write_all(prompt.as_bytes()).and_then(|()| output.flush());
+            }
             let mut line = Vec::new();
             let read = std::io::stdin().lock().read_until(b'\n', &mut line).ok()?;
             // What is no text is no end either: the command says that it does not know it.
@@ -165,7 +176,10 @@ impl Person for Terminal {
 
     fn tell(&mut self, text: &str) {
         // Nobody may read any more; `print!` would panic.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        let _ = match self.form {
+            Form::Text => writeln!(std::io::stdout().lock(), "{text}"),
+            Form::Json => writeln!(std::io::stderr().lock(), "{text}"),
+        };
     }
 
     fn wait(&mut self, label: &str, waited: Duration) {
@@ -202,6 +216,7 @@ mod tests {
         let found = |before: &str| candidates(before, &names, &elements);
         assert_eq!(found("showc"), (0, vec!["showcap".to_owned()]));
         assert_eq!(found("showcap pi"), (8, vec!["ping-average-ip4".to_owned()]));
+        assert_eq!(found("showcap\u{a0}pi"), (9, vec!["ping-average-ip4".to_owned()]));
         assert_eq!(found("set scam"), (4, vec!["scamper.ping.ttl".to_owned()]));
         let (at, values) = found("runcap ping-average-ip4 dest");
         assert_eq!((at, values), (24, vec!["destination.ip4=".to_owned()]));

@@ -206,7 +206,8 @@ async fn an_exception_is_shown_and_makes_a_script_fail() {
     shell.carrier.refuses = true;
     shell.wait_for_results();
     let line = "runcap ping-average-ip4 mine when=now + 3s / 1s destination.ip4=198.51.100.9 scamper.ping.ttl=9";
-    assert!(shell.execute(line).await.unwrap().is_exception);
+    let failed = shell.execute(line).await.unwrap();
+    assert!(failed.json.unwrap().get("exception").is_some());
     let token = shell.session.measurement("mine").unwrap().token.clone();
     assert_eq!(said(&mut shell, "listmeas").await, format!("<Exception: {token} no route>\n"));
 }
