@@ -7,7 +7,7 @@ use std::{
 
 use sonde_config::Program;
 use sonde_host::{Catalogue, Configuration, Settings, component};
-use sonde_mplane_http::{ClientTls, ServerTls};
+use sonde_mplane_http::{ClientTls, ServerTls, TlsFiles};
 
 use crate::{
     Exit, Stop,
@@ -94,24 +94,25 @@ pub(crate) fn check(
 /// A supervisor's or a client's.
 fn check_other(file: &Path, labels: &[String]) -> Result<(), Stop> {
     let variables = surroundings::variables().into_iter();
-    let (mut warnings, access) = match Program::of(file) {
+    let (mut warnings, tls, access) = match Program::of(file) {
         Program::Client => {
             let read = sonde_client::Settings::read(file, variables);
             let read = read.map_err(|mistakes| Stop::mistakes(&mistakes))?;
-            read.tls.map(ClientTls::load).transpose().map_err(Stop::usage)?;
-            (read.ignored, None)
+            read.tls.clone().map(ClientTls::load).transpose().map_err(Stop::usage)?;
+            (read.ignored, read.tls, None)
         }
         _ => {
             let read = sonde_supervisor::Settings::read(file, variables);
             let read = read.map_err(|mistakes| Stop::mistakes(&mistakes))?;
-            read.peers.tls.map(ServerTls::load).transpose().map_err(Stop::usage)?;
-            (read.ignored, Some(read.peers.access))
+            read.peers.tls.clone().map(ServerTls::load).transpose().map_err(Stop::usage)?;
+            (read.ignored, read.peers.tls, Some(read.peers.access))
         }
     };
     say!("{}: no mistakes", file.display());
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let of_access = access.iter().flat_map(|access| access.warnings(&labels));
     warnings.extend(of_access.map(|text| format!("{}: {text}", file.display())));
+    warnings.extend(tls.iter().flat_map(TlsFiles::warnings));
     for warning in warnings {
         say!("  warning: {warning}");
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Exception, Kind, Message, MessageError, Registries, Specification, Time};
+use sonde_mplane::{Exception, Kind, Message, Registries, Specification, Time};
 use ulid::Ulid;
 
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
 
 /// How long a host may take to acknowledge a specification, or to end an interrupted job, before it is told again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long after the end of its scope a job that was acknowledged and has no end is told again: a host that lost its
+/// disk has forgotten it.
+const OVERDUE: Duration = Duration::from_secs(3600);
 
 /// Text for a token that stands for nothing, as the RI has it.
 pub const UNKNOWN_JOB: &str = "Unknown job";
@@ -67,27 +71,35 @@ pub struct Relay {
     next_number: u64,
 }
 
+impl Job {
+    fn is_overdue(&self, now: Time) -> bool {
+        let end = self.forwarded.when.end_time(self.since);
+        let told = self.told.or(end).filter(|_| self.progress == Progress::Accepted);
+        let last = told.zip(end).map(|(told, end)| told.max(end));
+        last.is_some_and(|last| now.since(last) >= OVERDUE)
+    }
+}
+
 impl Relay {
-    /// With what the store remembers.
-    ///
-    /// # Errors
-    ///
-    /// Where a stored message cannot be read.
-    pub fn restore(
-        jobs: Vec<StoredJob>,
-        next_number: u64,
-        registries: &Registries,
-    ) -> Result<Self, MessageError> {
+    /// With what the store remembers, but for jobs that are damaged there.
+    #[must_use]
+    pub fn restore(jobs: Vec<StoredJob>, next_number: u64, registries: &Registries) -> Self {
         let mut relay = Self { next_number, ..Self::default() };
         for stored in jobs {
-            let read = |text: &str| match Message::from_json(text.as_bytes(), registries)? {
-                Message::Specification(specification) => Ok(Some(specification)),
-                _ => Ok(None),
+            let read = |text: &str| match Message::from_json(text.as_bytes(), registries) {
+                Ok(Message::Specification(specification)) => Ok(specification),
+                Ok(other) => Err(format!("is {}, accepted: specification", other.kind())),
+                Err(error) => Err(error.to_string()),
             };
-            let (Some(specification), Some(forwarded)) =
-                (read(&stored.specification)?, read(&stored.host_specification)?)
-            else {
-                continue;
+            let both = read(&stored.specification)
+                .and_then(|own| Ok((own, read(&stored.host_specification)?)));
+            let (specification, forwarded) = match both {
+                Ok(both) => both,
+                Err(reason) => {
+                    let StoredJob { number, client, token, .. } = &stored;
+                    tracing::error!(number, client, token, reason, "a job in the store is damaged");
+                    continue;
+                }
             };
             let job = Job {
                 client: stored.client,
@@ -103,7 +115,7 @@ impl Relay {
             };
             relay.insert(stored.number, job);
         }
-        Ok(relay)
+        relay
     }
 
     fn insert(&mut self, number: u64, job: Job) {
@@ -209,6 +221,10 @@ impl Relay {
                 Progress::Accepted if job.is_interrupted && is_due => {
                     interrupts.push(job.forwarded.reference().interrupt());
                 }
+                // Who has it knows that by its token, and goes on.
+                Progress::Accepted if job.is_overdue(now) => {
+                    specifications.push(Message::from(job.forwarded.clone()));
+                }
                 Progress::Waiting => return true,
                 Progress::Accepted => return job.is_interrupted,
                 Progress::Ended => return false,
@@ -218,6 +234,13 @@ impl Relay {
         });
         specifications.append(&mut interrupts);
         specifications
+    }
+
+    /// Sees to it that hosts are told again of jobs that are overdue.
+    pub fn remind(&mut self, now: Time) {
+        for (number, job) in self.jobs.iter().filter(|(_, job)| job.is_overdue(now)) {
+            self.waiting.entry(job.host.clone()).or_default().insert(*number);
+        }
     }
 
     /// A receipt, result, exception or envelope of a host. What belongs to no job of this host is let go.

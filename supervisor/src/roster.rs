@@ -95,7 +95,10 @@ impl Roster {
 
     fn refusal(&self, capability: &Capability) -> Option<String> {
         if capability.via.contains(&self.name) {
-            return Some("it came through this supervisor".to_owned());
+            let name = &self.name;
+            return Some(format!(
+                "it came through this supervisor, or another one with result_link {name}"
+            ));
         }
         let count = capability.via.len();
         (count > MOST_SUPERVISORS).then(|| {

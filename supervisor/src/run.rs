@@ -6,7 +6,7 @@ use sonde_config::Mistake;
 use sonde_mplane::Time;
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, Limits, Router, ServerTls, Shared,
-    Timeouts, TlsError, client_port, component_port, serve,
+    Timeouts, TlsError, TlsFiles, client_port, component_port, serve,
 };
 use tokio::{
     net::TcpListener,
@@ -106,7 +106,8 @@ impl Supervisor {
         for line in &settings.ignored {
             tracing::warn!("{line}");
         }
-        for warning in settings.peers.access.warnings(&[]) {
+        let of_tls = settings.peers.tls.iter().flat_map(TlsFiles::warnings);
+        for warning in settings.peers.access.warnings(&[]).into_iter().chain(of_tls) {
             tracing::warn!("{}: {warning}", settings.file.display());
         }
         let tls = settings.peers.tls.clone().map(ServerTls::load).transpose()?;
@@ -233,11 +234,14 @@ impl Supervisor {
             || said.hosts != self.settings.hosts
             || said.paths != self.settings.paths
             || said.store != self.settings.store
+            || said.policy != self.settings.policy
+            || said.limits != self.settings.limits
             || said.above != self.settings.above
             || said.peers.tls != self.settings.peers.tls
         {
             tracing::warn!(
-                "ports, paths, store, supervisors and names of certificates change with the next start"
+                "ports, paths, store, limits, rules for hosts, supervisors and names of certificates change with \
+                 the next start"
             );
         }
         if let Some(tls) = &self.tls

@@ -9,8 +9,7 @@ use std::{
 };
 
 use sonde_mplane::{
-    Capability, Message, MessageError, Outcome, Outcomes, Reference, Registries, Specification,
-    Time, When,
+    Capability, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
 };
 use sonde_mplane_http::{ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Work};
 use tokio::sync::{Notify, oneshot};
@@ -26,7 +25,7 @@ use crate::{
 const LIST_AGE: Duration = Duration::from_secs(1);
 
 /// What an operator decides about a supervisor, beyond addresses and certificates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Where hosts deliver results, as they reach us; stands in every specification.
     pub result_link: String,
@@ -61,9 +60,6 @@ pub enum OpenError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A stored message is none that this version reads.
-    #[error("a message in the store: {0}")]
-    Message(#[from] MessageError),
     /// No thread for the store.
     #[error("the store's thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -96,11 +92,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// With everything that the store remembers. Hosts that it knows count as just heard of.
+    /// With everything that the store remembers; what is damaged there is named and left out. Hosts that it knows
+    /// count as just heard of.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: rather no supervisor than one that forgot.
+    /// [`OpenError`]: rather no supervisor than one that forgot everything.
     pub fn open(
         mut store: Box<dyn Store>,
         policy: Policy,
@@ -110,14 +107,23 @@ impl Service {
         let stored = store.load()?;
         let known = registries.get();
         let mut roster = Roster::new(policy.expiry).named(&policy.result_link);
-        for StoredCapability { host, message, .. } in &stored.capabilities {
-            if let Message::Capability(capability) = Message::from_json(message.as_bytes(), &known)?
-            {
+        for StoredCapability { host, token, message } in &stored.capabilities {
+            match Message::from_json(message.as_bytes(), &known) {
                 // One that is refused today was taken by an earlier version, and goes with its host's next word.
-                roster.offer(host, capability, clock());
+                Ok(Message::Capability(capability)) => {
+                    drop(roster.offer(host, capability, clock()));
+                }
+                Ok(other) => {
+                    let kind = other.kind();
+                    tracing::error!(host, token, %kind, "no capability in the store, left out");
+                }
+                // Its host registers it again.
+                Err(error) => {
+                    tracing::error!(host, token, %error, "a capability in the store is damaged");
+                }
             }
         }
-        let relay = Relay::restore(stored.jobs, stored.next_number, &known)?;
+        let relay = Relay::restore(stored.jobs, stored.next_number, &known);
         let writer = Writer::start(store)?;
         let state = Mutex::new(State { roster, relay, list: None });
         let above = policy.above.iter().map(|name| (above::client(name), Arc::default()));
@@ -145,13 +151,21 @@ impl Service {
         self.state().relay.unfinished()
     }
 
-    /// Lets go what nobody asked for in time.
+    /// Lets go what nobody asked for in time, and has hosts reminded of what they owe.
     ///
     /// # Errors
     ///
     /// Where the store does not take it.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let changes = self.state().relay.sweep((self.clock)(), self.policy.retention);
+        let changes = {
+            let (relay, now) = (&mut self.state().relay, (self.clock)());
+            relay.remind(now);
+            relay.sweep(now, self.policy.retention)
+        };
+        if !changes.is_empty() {
+            let count = changes.len();
+            tracing::warn!(count, "outcomes that nobody asked for in time are let go");
+        }
         self.commit(changes).await
     }
 

@@ -71,7 +71,7 @@ pub enum Request {
     Interrupt {
         /// Which.
         job: JobId,
-        /// Gets the receipt, the end, or an exception.
+        /// Gets the receipt, the end, or an exception; dropped where a supervisor has the end already.
         reply: Reply<String>,
     },
     /// Is there an end? It is forgotten once it was told.
@@ -116,6 +116,10 @@ pub enum Request {
 #[must_use]
 pub fn client(identity: &str) -> Arc<str> {
     format!("client:{identity}").into()
+}
+
+fn is_client(peer: &str) -> bool {
+    peer.starts_with("client:")
 }
 
 /// From one word about a disk that takes nothing to the next.
@@ -224,13 +228,15 @@ impl<M: Measurer> Desk<M> {
                 let state = self.jobs.state(&job, now);
                 self.jobs.interrupt(now, &job, &mut orders);
                 self.obey(now, orders);
-                let text = self.told(&job, state, false);
-                reply(text);
+                if let Some(text) = self.told(&job, state, false) {
+                    reply(text);
+                }
             }
             Request::Redeem { job, reply } => {
                 let state = self.jobs.state(&job, now);
-                let text = self.told(&job, state, true);
-                reply(text);
+                if let Some(text) = self.told(&job, state, true) {
+                    reply(text);
+                }
             }
             Request::Await { job, reply } => {
                 match self.ledger(&job.peer).and_then(|it| it.of(&job)) {
@@ -341,34 +347,33 @@ impl<M: Measurer> Desk<M> {
         }
     }
 
-    /// What is said about a job; `forget` where an end is told for the last time.
-    fn told(&mut self, job: &JobId, state: State, forget: bool) -> String {
-        let exception = |message: &str| {
+    /// What is said about a job; `forget` where an end is told for the last time. Nothing to a supervisor that has the
+    /// end already.
+    fn told(&mut self, job: &JobId, state: State, forget: bool) -> Option<String> {
+        let unknown = || {
             let token = Some(job.token.to_string());
-            Message::Exception(Exception { token, message: message.to_owned() }).to_json()
+            Message::Exception(Exception { token, message: "Unknown job".to_owned() }).to_json()
         };
-        match state {
-            State::Open(message) => message.to_json(),
-            // An end that was forgotten, for there are many, may still be on disk.
-            State::Ended | State::Unknown => {
-                let Some(ledger) = self.ledger(&job.peer) else { return exception("Unknown job") };
-                let Some(delivery) = ledger.of(job) else {
-                    let is_on_its_way =
-                        ledger.is_fresh(job) || self.owed.iter().any(|end| end.job == *job);
-                    return match is_on_its_way {
-                        true => {
-                            Message::Receipt(Reference::to_token("measure", &job.token)).to_json()
-                        }
-                        false => exception("Unknown job"),
-                    };
-                };
-                if forget {
-                    ledger.delivered(delivery.sequence);
-                    self.jobs.forget(job);
-                }
-                delivery.body
-            }
+        let is_brought = matches!(state, State::Ended) && !is_client(&job.peer);
+        if let State::Open(message) = state {
+            return Some(message.to_json());
         }
+        // An end that was forgotten, for there are many, may still be on disk.
+        let Some(ledger) = self.ledger(&job.peer) else { return Some(unknown()) };
+        let Some(delivery) = ledger.of(job) else {
+            let is_on_its_way = ledger.is_fresh(job) || self.owed.iter().any(|end| end.job == *job);
+            let receipt = || Message::Receipt(Reference::to_token("measure", &job.token)).to_json();
+            return match is_on_its_way {
+                true => Some(receipt()),
+                false if is_brought => None,
+                false => Some(unknown()),
+            };
+        };
+        if forget {
+            ledger.delivered(delivery.sequence);
+            self.jobs.forget(job);
+        }
+        Some(delivery.body)
     }
 
     fn obey(&mut self, now: Time, orders: Vec<Order>) {
@@ -481,7 +486,7 @@ impl<M: Measurer> Desk<M> {
     }
 
     fn ledger(&mut self, peer: &str) -> Option<&mut Ledger> {
-        let name = if peer.starts_with("client:") { CLIENTS } else { peer };
+        let name = if is_client(peer) { CLIENTS } else { peer };
         self.ledgers.get_mut(name)
     }
 }

@@ -6,10 +6,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use sonde_mplane::{Exception, Message};
 use sonde_spool::{AppendError, CommitError, OpenError, Options, ReadError, Recovery, Spool};
 
 use super::jobs::JobId;
@@ -43,6 +46,9 @@ pub struct Delivery {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     spool: Spool,
+    folder: PathBuf,
+    /// Device and number of the folder, which somebody may take away.
+    identity: Option<(u64, u64)>,
     accepted: HashMap<JobId, u64>,
     /// Ends that count and wait, oldest first.
     ends: BTreeMap<u64, JobId>,
@@ -84,19 +90,24 @@ impl Ledger {
                 accepted.insert(job, sequence);
             }
         }
-        let mut ledger = Self { spool, accepted, ends, by_job, fresh: Vec::new() };
-        let ended: Vec<JobId> = ledger.by_job.keys().cloned().collect();
-        for job in ended {
-            ledger.settle(&job);
-        }
+        let (folder, identity) = (folder.to_owned(), identity(folder));
+        let fresh = Vec::new();
+        let ledger = Self { spool, folder, identity, accepted, ends, by_job, fresh };
+        let has_no_end = |(job, _): &(&JobId, &u64)| !ledger.by_job.contains_key(job);
+        let accepted = ledger.accepted.iter().filter(has_no_end);
         let mut lost: Vec<(u64, JobId)> =
-            ledger.accepted.iter().map(|(job, sequence)| (*sequence, job.clone())).collect();
+            accepted.map(|(job, sequence)| (*sequence, job.clone())).collect();
         lost.sort_unstable();
         Ok((ledger, recovery, lost.into_iter().map(|(_, job)| job).collect()))
     }
 
     /// Whether an end of usual size would be taken.
     pub(crate) fn has_room(&mut self) -> Result<(), AppendError> {
+        // Files that are open can be written to, but nobody will ever find them again.
+        if identity(&self.folder) != self.identity {
+            let text = format!("{} was taken away; restart the host", self.folder.display());
+            return Err(AppendError::Disk(io::Error::new(io::ErrorKind::NotFound, text)));
+        }
         self.spool.has_room(1 << 16)
     }
 
@@ -124,19 +135,11 @@ impl Ledger {
         self.spool.commit()?;
         let mut ended = Vec::new();
         for (sequence, job) in std::mem::take(&mut self.fresh) {
-            self.settle(&job);
             self.ends.insert(sequence, job.clone());
             self.by_job.insert(job.clone(), sequence);
             ended.push(job);
         }
         Ok(ended)
-    }
-
-    /// The promise is kept: its note is needed no longer.
-    fn settle(&mut self, job: &JobId) {
-        if let Some(sequence) = self.accepted.remove(job) {
-            self.spool.acknowledge(sequence);
-        }
     }
 
     /// Whether the end of a job was written and does not count yet.
@@ -162,30 +165,43 @@ impl Ledger {
     }
 
     /// The end has arrived.
-    pub(crate) fn delivered(&mut self, sequence: u64) -> Option<JobId> {
+    pub(crate) fn delivered(&mut self, sequence: u64) {
+        if let Some(job) = self.ends.remove(&sequence) {
+            self.by_job.remove(&job);
+            // The promise is kept. Its note goes first, and not before: an end that is damaged on disk leaves a job
+            // that never ended.
+            if let Some(accepted) = self.accepted.remove(&job) {
+                self.spool.acknowledge(accepted);
+            }
+        }
         self.spool.acknowledge(sequence);
-        let job = self.ends.remove(&sequence)?;
-        self.by_job.remove(&job);
-        Some(job)
     }
 
     fn delivery(&mut self, sequence: u64) -> Option<Delivery> {
         let octets = match self.spool.read(sequence) {
             Ok(octets) => octets,
             Err(ReadError::Disk(error)) => {
-                tracing::error!(%error, "the spool cannot be read");
+                let folder = self.folder.display();
+                tracing::error!(%folder, %error, "the spool cannot be read");
                 return None;
             }
             Err(error) => {
-                tracing::error!(%error, "a result is lost");
-                self.delivered(sequence);
-                return None;
+                let job = self.ends.get(&sequence)?.clone();
+                let folder = self.folder.display();
+                tracing::error!(%folder, token = &*job.token, %error, "a result is lost");
+                let (token, message) = (Some(job.token.to_string()), error.to_string());
+                let body = Message::Exception(Exception { token, message }).to_json();
+                return Some(Delivery { sequence, job, link: None, body });
             }
         };
         let (note, body) = split(&octets)?;
         let (job, body) = (JobId::new(&note.peer, &note.token), body.to_owned());
         Some(Delivery { sequence, job, link: note.link, body })
     }
+}
+
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    fs::metadata(folder).ok().map(|folder| (folder.dev(), folder.ino()))
 }
 
 fn joined(job: &JobId, link: Option<&str>, end: bool, body: &str) -> Vec<u8> {

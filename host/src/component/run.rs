@@ -11,7 +11,7 @@ use std::{
 use sonde_mplane::{Capability, Registries};
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError,
-    client_port, serve,
+    TlsFiles, client_port, serve,
 };
 use sonde_spool::OpenError;
 use tokio::{
@@ -107,7 +107,8 @@ pub fn warnings(settings: &Settings) -> Result<Vec<String>, ComponentError> {
     let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
     let of_access = said.access.warnings(&labels).into_iter();
     let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
-    Ok(said.ignored.into_iter().chain(offers.problems).chain(of_access).collect())
+    let of_tls = said.tls.iter().flat_map(TlsFiles::warnings);
+    Ok(said.ignored.into_iter().chain(offers.problems).chain(of_access).chain(of_tls).collect())
 }
 
 fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
@@ -146,7 +147,9 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let catalogue = Catalogue::scan(&settings);
     let offers = Arc::new(offers(&said, &catalogue, &settings));
     report(&offers, &catalogue);
-    for warning in said.ignored.iter().cloned().chain(said.access.warnings(&[])) {
+    let of_peers = said.access.warnings(&[]).into_iter();
+    let of_peers = of_peers.chain(said.tls.iter().flat_map(TlsFiles::warnings));
+    for warning in said.ignored.iter().cloned().chain(of_peers) {
         tracing::warn!("{warning}");
     }
     // Privileges go before any other thread is there.

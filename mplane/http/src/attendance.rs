@@ -261,7 +261,8 @@ impl<R: Registrant> Attendance<R> {
                 }
                 Message::Interrupt(interrupt) => {
                     if let Some(token) = interrupt.head.token {
-                        answers.extend(self.interrupt(&token).await);
+                        let supervisor = &self.supervisor.name;
+                        answers.extend(self.registrant.interrupt(supervisor, &token).await);
                     }
                 }
                 other => tracing::warn!(
@@ -354,12 +355,6 @@ impl<R: Registrant> Attendance<R> {
         labels: &Arc<HashSet<String>>,
     ) -> Option<Message> {
         self.registrant.specify(&self.supervisor.name, specification, labels).await
-    }
-
-    /// An interrupt that comes after the end was brought is no mistake.
-    async fn interrupt(&self, token: &str) -> Option<Message> {
-        let answer = self.registrant.interrupt(&self.supervisor.name, token).await;
-        answer.filter(|answer| !matches!(answer, Message::Exception(_)))
     }
 
     async fn answer(&self, message: &Message) -> Result<(), ClientError> {

@@ -14,6 +14,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+
+/// A certificate that ends within that time is worth a word, seconds.
+const SOON_S: i64 = 14 * 86_400;
 
 /// Where the PEM files are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,6 +113,30 @@ impl TlsFiles {
             return Err(TlsError::Empty { file: file.to_owned() });
         }
         Ok(certificates)
+    }
+
+    /// Certificates in them that nobody accepts now, or not for much longer, one a line.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for file in [&self.certificate, &self.authority] {
+            for certificate in Self::certificates(file).unwrap_or_default() {
+                let Ok((_, certificate)) = X509Certificate::from_der(&certificate) else {
+                    continue;
+                };
+                let validity = certificate.validity();
+                let (from, until) = (validity.not_before, validity.not_after);
+                let left = until.timestamp() - ASN1Time::now().timestamp();
+                let what = match validity.is_valid() {
+                    true if left > SOON_S => continue,
+                    true => format!("it is valid until {until}, for {} days", left / 86_400),
+                    false => format!("it is valid from {from} to {until}, not now"),
+                };
+                let (file, subject) = (file.display(), certificate.subject());
+                warnings.push(format!("{file}: the certificate of {subject}: {what}"));
+            }
+        }
+        warnings
     }
 
     fn read(&self) -> Result<Parts, TlsError> {

@@ -156,3 +156,16 @@ async fn a_certificate_with_another_key_is_refused_at_once() {
     let error = ClientTls::load(files).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/key: "), "{error}");
 }
+
+#[test]
+fn a_certificate_that_is_out_of_its_time_is_told() {
+    let authority = Authority::new();
+    let files = |expired| {
+        let oddity = Oddity { expired, ..Oddity::default() };
+        authority.issue("Components", "Component-1", oddity)
+    };
+    assert_eq!(files(false).warnings(), [""; 0]);
+    let warnings = files(true).warnings();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.contains("Component-1.crt: ") && warning.ends_with(", not now"), "{warning}");
+}

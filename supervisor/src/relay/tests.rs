@@ -218,7 +218,7 @@ fn an_outcome_is_kept_for_as_long_after_the_end_however_long_it_took() {
     let Some(Change::Ended { at_ms, .. }) = ended.first() else { panic!("{ended:?}") };
     let Some(Change::Started(job)) = scene.changes.first() else { panic!("not started") };
     let stored = StoredJob { progress: Progress::Ended, ended_ms: Some(*at_ms), ..(**job).clone() };
-    scene.relay = Relay::restore(vec![stored], 1, &registries()).unwrap();
+    scene.relay = Relay::restore(vec![stored], 1, &registries());
     assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
     assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
 }
@@ -254,6 +254,42 @@ fn what_a_host_does_not_acknowledge_it_gets_again_after_a_while() {
 }
 
 #[test]
+fn a_host_is_told_again_of_a_job_that_should_have_ended_an_hour_ago_and_may_know_nothing_of_it() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    let polled = scene.poll();
+    scene.deliver(specification(&polled[0]).receipt());
+    // Its scope ends with second 4.
+    for (now, is_told) in [(3603, false), (3604, true), (3605, false), (7203, false), (7204, true)]
+    {
+        scene.relay.remind(at(now));
+        assert_eq!(!scene.relay.poll(HOST, at(now)).is_empty(), is_told, "{now}");
+    }
+    let forgotten = specification(&polled[0]).exception(UNKNOWN_JOB).into();
+    scene.deliver(forgotten);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
+    scene.relay.remind(at(99_999));
+    assert_eq!(scene.relay.poll(HOST, at(99_999)), []);
+}
+
+#[test]
+fn a_damaged_job_of_the_store_costs_no_other() {
+    let mut scene = Scene::new();
+    for token in ["damaged", "whole"] {
+        scene.take_on(CLIENT, token);
+    }
+    let started = scene.changes.iter().filter_map(|change| match change {
+        Change::Started(job) => Some((**job).clone()),
+        _ => None,
+    });
+    let mut stored: Vec<StoredJob> = started.collect();
+    stored[0].host_specification.truncate(40);
+    scene.relay = Relay::restore(stored, 2, &registries());
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "damaged")), UNKNOWN_JOB);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "whole")), "receipt");
+}
+
+#[test]
 fn every_receipt_is_worth_the_same_after_a_restart() {
     let mut scene = Scene::new();
     for token in ["told", "accepted", "ended"] {
@@ -272,7 +308,7 @@ fn every_receipt_is_worth_the_same_after_a_restart() {
             _ => {}
         }
     }
-    scene.relay = Relay::restore(stored, 3, &registries()).unwrap();
+    scene.relay = Relay::restore(stored, 3, &registries());
     assert_eq!(text(&scene.relay.redeem(CLIENT, "told")), "receipt");
     assert_eq!(text(&scene.relay.redeem(CLIENT, "accepted")), "receipt");
     assert_eq!(text(&scene.relay.redeem(CLIENT, "ended")), "outcome 2");

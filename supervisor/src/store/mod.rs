@@ -12,7 +12,7 @@ pub use self::{
 };
 
 /// Why something cannot be stored or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database says no: full, locked, not a database, not writable.
     #[error("the store {place}: {cause}")]

@@ -56,9 +56,15 @@ impl Sqlite {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            Ok(connection)
+            // SQLite would read what it cannot write, and refuse every change.
+            let is_readonly = connection.is_readonly(rusqlite::MAIN_DB)?;
+            Ok((connection, is_readonly))
         });
-        let connection = opened.map_err(|cause| failed(&place, &cause))?;
+        let (connection, is_readonly) = opened.map_err(|cause| failed(&place, &cause))?;
+        if is_readonly {
+            let cause = "it cannot be written".to_owned();
+            return Err(StoreError::Database { place, cause });
+        }
         let mut store = Self { connection, place };
         store.prepare()?;
         Ok(store)
@@ -229,6 +235,19 @@ mod tests {
     fn offered(token: &str) -> StoredCapability {
         let host = "org.mplane.Components.One".to_owned();
         StoredCapability { host, token: token.to_owned(), message: "{}".to_owned() }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("supervisor.db");
+        Sqlite::open(&file).unwrap().commit(&[Change::Offered(offered("a"))]).unwrap();
+        let mut octets = std::fs::read(&file).unwrap();
+        // The version that is needed to write it: of the future.
+        octets[18] = 3;
+        std::fs::write(&file, octets).unwrap();
+        let refused = Sqlite::open(&file).err().unwrap().to_string();
+        assert!(refused.ends_with("supervisor.db: it cannot be written"), "{refused}");
     }
 
     #[test]

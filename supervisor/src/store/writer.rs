@@ -6,12 +6,16 @@
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
     thread,
+    time::{Duration, Instant},
 };
 
 use super::{Change, Store, StoreError};
 
 /// Changes of one commit, and outcomes that are read after it, at most.
 const GROUP: usize = 4096;
+
+/// From one word about a store that refuses changes to the next.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Hands changes to the thread that commits them.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ impl Writer {
 }
 
 fn serve(mut store: Box<dyn Store>, requests: &Receiver<Request>) {
+    let mut complained: Option<Instant> = None;
     while let Ok(first) = requests.recv() {
         let (mut changes, mut waiting, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Some(first);
@@ -78,36 +83,44 @@ fn serve(mut store: Box<dyn Store>, requests: &Receiver<Request>) {
             let is_full = changes.len() + asked.len() >= GROUP;
             next = if is_full { None } else { requests.try_recv().ok() };
         }
-        commit(&mut *store, &changes, waiting);
+        match commit(&mut *store, &changes, waiting) {
+            Ok(()) if !changes.is_empty() && complained.take().is_some() => {
+                tracing::info!("changes are taken again");
+            }
+            Err(error) if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) => {
+                tracing::error!("a change is refused, and whoever wants it told: {error}");
+                complained = Some(Instant::now());
+            }
+            _ => {}
+        }
         for (number, done) in asked {
             done(store.outcome(number));
         }
     }
 }
 
-/// One commit for all; where that fails, one for each, so that nobody suffers for another's change.
+/// One commit for all; where that fails, one for each, so that nobody suffers for another's change. Why not all
+/// were made.
 fn commit(
     store: &mut dyn Store,
     changes: &[Change],
     waiting: Vec<(std::ops::Range<usize>, Commit)>,
-) {
-    if changes.is_empty() {
-        waiting.into_iter().for_each(|(_, done)| done(Ok(())));
-        return;
-    }
-    match store.commit(changes) {
-        Ok(()) => waiting.into_iter().for_each(|(_, done)| done(Ok(()))),
-        Err(error) if waiting.len() == 1 => {
-            if let Some((_, done)) = waiting.into_iter().next() {
-                done(Err(error));
-            }
+) -> Result<(), String> {
+    let all = if changes.is_empty() { Ok(()) } else { store.commit(changes) };
+    let is_one = waiting.len() == 1;
+    let mut failed = Ok(());
+    for (range, done) in waiting {
+        let made = match &all {
+            Ok(()) => Ok(()),
+            Err(error) if is_one => Err(error.clone()),
+            Err(_) => store.commit(&changes[range]),
+        };
+        if let Err(error) = &made {
+            failed = Err(error.to_string());
         }
-        Err(_) => {
-            for (range, done) in waiting {
-                done(store.commit(&changes[range]));
-            }
-        }
+        done(made);
     }
+    failed
 }
 
 #[cfg(test)]

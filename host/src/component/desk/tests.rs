@@ -208,6 +208,41 @@ fn a_token_that_has_ended_is_not_measured_again_by_the_next_process() {
     assert!(world.desk.measurer.running.is_empty());
 }
 
+/// Changes an octet in the middle of the last record that is in the spool of a peer.
+fn damage(folder: &Path) {
+    let segments = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let has_results = |file: &PathBuf| {
+        std::fs::read(file).is_ok_and(|octets| find(&octets, b"resultvalues").is_some())
+    };
+    let file = segments.into_iter().find(has_results).unwrap();
+    let mut octets = std::fs::read(&file).unwrap();
+    let at = find(&octets, b"resultvalues").unwrap();
+    octets[at] ^= 0x20;
+    std::fs::write(file, octets).unwrap();
+}
+
+fn find(octets: &[u8], part: &[u8]) -> Option<usize> {
+    octets.windows(part.len()).position(|window| window == part)
+}
+
+#[test]
+fn a_result_that_is_damaged_on_disk_ends_its_job_with_an_exception() {
+    for is_restarted in [false, true] {
+        let mut world = World::new(ROOMY);
+        world.specify("top", "t1");
+        world.step();
+        world.finish();
+        damage(&world.folder.join("top"));
+        if is_restarted {
+            world = world.restarted();
+        }
+        let fetched = world.fetch();
+        let [end] = &fetched[..] else { panic!("{fetched:?}") };
+        let Message::Exception(exception) = read(&end.body) else { panic!("{}", end.body) };
+        assert_eq!(exception.token.as_deref(), Some("t1"));
+    }
+}
+
 #[test]
 fn a_client_redeems_an_end_once() {
     let mut world = World::new(ROOMY);
@@ -233,6 +268,27 @@ fn a_client_redeems_an_end_once() {
     assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
     let gone = world.redeem(&peer, "t1");
     assert!(matches!(gone, Message::Exception(it) if it.message == "Unknown job"));
+}
+
+#[test]
+fn an_interrupt_of_a_job_that_nobody_knows_ends_it_and_one_of_a_brought_end_is_not_answered() {
+    let mut world = World::new(ROOMY);
+    let interrupt = |world: &mut World, token: &str| {
+        let job = JobId::new("top", token);
+        world.ask(|reply| Request::Interrupt { job, reply }).try_recv()
+    };
+    let unknown = interrupt(&mut world, "t0").unwrap();
+    assert!(matches!(read(&unknown), Message::Exception(it) if it.token.as_deref() == Some("t0")));
+    world.specify("top", "t1");
+    world.step();
+    world.finish();
+    let end = world.fetch().remove(0);
+    let waiting = interrupt(&mut world, "t1").unwrap();
+    assert!(matches!(read(&waiting), Message::Result(_)), "it may not have arrived");
+    let peer = "top".into();
+    let delivered = Request::Delivered { peer, sequence: end.sequence };
+    world.desk.handle(NOW.parse().unwrap(), delivered);
+    assert!(interrupt(&mut world, "t1").is_err());
 }
 
 #[test]
