@@ -26,6 +26,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Whether it runs until it is told to end.
+    pub(crate) fn is_daemon(&self) -> bool {
+        ["host", "supervisor"].contains(&self.command.as_str())
+    }
+
     /// Finds it wherever it stands; the real parser checks the rest later.
     pub(crate) fn peek(arguments: &[String]) -> Self {
         let mut common = Self::default();

@@ -27,7 +27,7 @@ mod supervisor;
 mod surroundings;
 mod targets;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use arguments::Common;
 use console::complain;
@@ -116,6 +116,10 @@ fn log_to_stderr() {
 fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
     // What stands behind `run METHOD` depends on the plugins: find them before reading on.
     let common = Common::peek(arguments);
+    if common.is_daemon() {
+        // To be read again, however early: without a handler it is the end. One that cannot be set changes nothing.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default());
+    }
     let settings = settings(&common)?;
     let catalogue =
         if common.needs_catalogue() { Catalogue::scan(&settings) } else { Catalogue::default() };

@@ -3,7 +3,7 @@
 //! Without a terminal questions are read line by line, as the RI's shell does, so that a script may answer them.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
+    io::{BufRead, ErrorKind, IsTerminal, Write},
     path::Path,
     time::Duration,
 };
@@ -163,6 +163,8 @@ impl Terminal {
                 Ok(line) => return Some(line),
                 // As in other shells: the line is given up, not the shell.
                 Err(ReadlineError::Interrupted) if prompt == PROMPT => {}
+                // What is no text is asked for again.
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {}
                 Err(_) => return None,
             }
         }

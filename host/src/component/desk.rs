@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -118,6 +119,17 @@ pub fn client(identity: &str) -> Arc<str> {
     format!("client:{identity}").into()
 }
 
+/// Folders of supervisors that are not among these.
+fn others(folder: &Path, supervisors: &[Arc<str>]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_other = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let is_known = name == CLIENTS || supervisors.iter().any(|known| *name == **known);
+        !is_known && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    entries.filter(is_other).map(|entry| entry.path()).collect()
+}
+
 fn is_client(peer: &str) -> bool {
     peer.starts_with("client:")
 }
@@ -179,6 +191,10 @@ impl<M: Measurer> Desk<M> {
             stopping: false,
             when_over: Vec::new(),
         };
+        for left in others(folder, supervisors) {
+            let folder = left.display();
+            tracing::warn!(%folder, "kept for a supervisor that is not configured; nobody is brought what is in it");
+        }
         for name in supervisors.iter().cloned().chain([CLIENTS.into()]) {
             let (ledger, recovery, lost) = Ledger::open(&folder.join(&*name), options)?;
             for damage in &recovery.damage {

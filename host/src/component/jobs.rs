@@ -10,7 +10,8 @@ use std::{
 };
 
 use sonde_mplane::{
-    Envelope, Exception, Message, Mismatch, Specification, Strictness, Time, Value as Wire, When,
+    Envelope, Exception, MAX_OCTETS, MAX_VALUES, Message, Mismatch, Specification, Strictness,
+    Time, Value as Wire, When,
 };
 use sonde_plugin_api::schema::Value;
 
@@ -20,6 +21,9 @@ use super::{
     settings::Limits,
 };
 
+/// Octets of the results of one repeated specification that are kept. In their envelope they are indented, and that
+/// has to be a message.
+const MOST_OCTETS: usize = MAX_OCTETS / 2;
 /// Ends that are remembered at most.
 const MEMORY: usize = 100_000;
 /// How far the end of a repeated measurement that runs lies ahead at least; clocks of clients may differ by it.
@@ -117,6 +121,8 @@ struct Job {
     queued: usize,
     /// Ends of repetitions, oldest first.
     parts: VecDeque<Message>,
+    /// How much of a message each of them takes, octets.
+    part_octets: VecDeque<usize>,
     interrupted: bool,
 }
 
@@ -196,6 +202,7 @@ impl Jobs {
             running: BTreeSet::new(),
             queued: 0,
             parts: VecDeque::new(),
+            part_octets: VecDeque::new(),
             interrupted: false,
         };
         let receipt = job.receipt(id);
@@ -364,8 +371,10 @@ impl Job {
     }
 
     fn add_part(&mut self, id: &JobId, outcome: Outcome, most: usize) {
-        let message = match outcome {
+        let mut values = 0;
+        let message: Message = match outcome {
             Outcome::Measured { from, to, rows } => {
+                values = rows.iter().map(Vec::len).sum();
                 let mut measured = self.specification.result(When::measured(from, to), rows);
                 measured.head.token = Some(id.token.to_string());
                 measured.into()
@@ -374,9 +383,14 @@ impl Job {
                 Exception { token: Some(id.token.to_string()), message }.into()
             }
         };
+        // A message is limited in values, too.
+        let octets = message.to_json().len().max(values * (MAX_OCTETS / MAX_VALUES));
+        self.part_octets.push_back(octets);
         self.parts.push_back(message);
-        while self.parts.len() > most.max(1) {
+        let is_much = |octets: &VecDeque<usize>| octets.iter().sum::<usize>() > MOST_OCTETS;
+        while self.parts.len() > most.max(1) || self.parts.len() > 1 && is_much(&self.part_octets) {
             self.parts.pop_front();
+            self.part_octets.pop_front();
         }
     }
 

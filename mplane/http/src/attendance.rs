@@ -155,6 +155,8 @@ impl Registration {
 struct Standing {
     /// What it may know of us, by token: also what it has forgotten, or was told in vain.
     known: BTreeMap<String, Capability>,
+    /// Labels of what it refused: it cannot mean them, and among supervisors in a circle it is somebody else's work.
+    refused: HashSet<String>,
     /// None where it may have forgotten us.
     registration: Option<Registration>,
     /// The end that it failed over last, and how often.
@@ -311,9 +313,19 @@ impl<R: Registrant> Attendance<R> {
             let outcomes = self.client.register(url, messages).await?;
             for capability in &capabilities {
                 let label = capability.head.label();
-                if let Some(Outcome::Refused { reason }) = outcomes.get(label) {
-                    let supervisor = &**supervisor;
-                    tracing::warn!(supervisor, label, reason, "a capability was not registered");
+                match outcomes.get(label) {
+                    Some(Outcome::Refused { reason }) => {
+                        let supervisor = &**supervisor;
+                        tracing::warn!(
+                            supervisor,
+                            label,
+                            reason,
+                            "a capability was not registered"
+                        );
+                        standing.refused.insert(label.to_owned());
+                    }
+                    Some(Outcome::Registered) => drop(standing.refused.remove(label)),
+                    None => {}
                 }
             }
         }
@@ -325,7 +337,8 @@ impl<R: Registrant> Attendance<R> {
         if withdrawn > 0 {
             self.registrant.note_registered(supervisor, capabilities.clone());
         }
-        let labels = capabilities.iter().map(|it| it.head.label().to_owned()).collect();
+        let labels = capabilities.iter().map(|it| it.head.label().to_owned());
+        let labels = labels.filter(|label| !standing.refused.contains(label)).collect();
         let at = at.unwrap_or_else(Instant::now);
         standing.registration = Some(Registration { change, labels: Arc::new(labels), at });
         Ok(())

@@ -210,15 +210,15 @@ fn a_token_that_has_ended_is_not_measured_again_by_the_next_process() {
 
 /// Changes an octet in the middle of the last record that is in the spool of a peer.
 fn damage(folder: &Path) {
-    let segments = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let segments = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let has_results = |file: &PathBuf| {
-        std::fs::read(file).is_ok_and(|octets| find(&octets, b"resultvalues").is_some())
+        fs::read(file).is_ok_and(|octets| find(&octets, b"resultvalues").is_some())
     };
     let file = segments.into_iter().find(has_results).unwrap();
-    let mut octets = std::fs::read(&file).unwrap();
+    let mut octets = fs::read(&file).unwrap();
     let at = find(&octets, b"resultvalues").unwrap();
     octets[at] ^= 0x20;
-    std::fs::write(file, octets).unwrap();
+    fs::write(file, octets).unwrap();
 }
 
 fn find(octets: &[u8], part: &[u8]) -> Option<usize> {

@@ -253,6 +253,30 @@ fn a_repeated_scope_ends_with_one_envelope_of_all_its_results() {
 }
 
 #[test]
+fn of_results_that_are_too_much_for_a_message_the_last_ones_are_kept() {
+    let mut world = World::new(Limits::default());
+    world.accept("repeat now + 6s / 3s { now + 1s / 1s }", "t1");
+    for number in 0..3_u64 {
+        world.pass(if number == 0 { 1 } else { 3 });
+        world.started();
+        let rows = vec![vec![Wire::from(number), Wire::Natural(7)]; 40_000];
+        let (from, to) = (world.now, world.now);
+        let outcome = Outcome::Measured { from, to, rows };
+        world.jobs.ended(world.now, number, outcome, &mut world.orders);
+    }
+    let ends = world.ends();
+    let message = ends[0].message.to_json();
+    let registries = sonde_mplane::Registries::built_in();
+    let read = Message::from_json(message.as_bytes(), &registries).unwrap();
+    let Message::Envelope(envelope) = read else { panic!("{}", read.kind()) };
+    let first = |message: &Message| match message {
+        Message::Result(result) => result.rows[0][0].to_string(),
+        other => panic!("{}", other.kind()),
+    };
+    assert_eq!(envelope.contents.iter().map(first).collect::<Vec<_>>(), ["2"]);
+}
+
+#[test]
 fn a_crontab_begins_measurements_at_its_seconds() {
     let mut world = World::new(Limits::default());
     world.accept("repeat now + 1m cron 10,30 * * * * * { now + 5s / 1s }", "t1");
