@@ -66,7 +66,10 @@ fn grants(method: &MethodDescriptor) -> Option<String> {
 }
 
 fn parameter_line(parameter: &Parameter) -> String {
-    let mut flags = format!("`--{}`", parameter.name);
+    // The command line has it without a flag.
+    let is_target = parameter.element == "destination.{ip}";
+    let mut flags =
+        if is_target { "`TARGET`".to_owned() } else { format!("`--{}`", parameter.name) };
     if let Some(short) = parameter.short {
         let _ = write!(flags, ", `-{short}`");
     }

@@ -159,6 +159,7 @@ impl<'a, R: Rows> Connection<'a, R> {
                 .window(opening.window)
                 .tcp_options(&options)
                 .ttl(opening.ttl)
+                .dont_fragment(opening.dont_fragment)
                 .payload(&opening.data);
             if !opening.ip_options.is_empty() {
                 syn = syn.ip_options(&opening.ip_options);

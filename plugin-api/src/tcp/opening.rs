@@ -23,6 +23,8 @@ pub struct Opening {
     pub wait: Duration,
     /// TTL or hop limit of all segments.
     pub ttl: u8,
+    /// The IPv4 flag DF of the SYN; all that follows has it.
+    pub dont_fragment: bool,
     /// IPv4 options of the SYN.
     pub ip_options: Vec<u8>,
     /// The first sequence number; a random one where missing.
@@ -42,6 +44,7 @@ impl Opening {
             tries: 3,
             wait: Duration::from_secs(5),
             ttl: 64,
+            dont_fragment: true,
             ip_options: Vec::new(),
             sequence: None,
         }

@@ -36,6 +36,9 @@ fn every_packet_has_a_row_that_says_what_it_acknowledged() {
     assert_eq!(wrong.count(), 3, "the blind segments: {run}");
     assert!(rows.iter().next().is_some_and(|row| row["flags"] == "SYN"), "{run}");
     assert!(rows.iter().any(|row| row["way"] == "rx" && row["df"] == true), "{run}");
+    let headers = run.exchange().sent().map(|packet| IpHeader::parse(packet).unwrap());
+    let has_df: Vec<bool> = headers.map(|header| header.dont_fragment).collect();
+    assert!(!has_df[0] && has_df[1..].iter().all(|has| *has), "all but the SYN: {run}");
     let net = Net::draw("vantage - target\n target 2001:db8:9::9 open-tcp");
     let params = TbitParams::with("2001:db8:9::9".parse().unwrap());
     let run = Sim::new(net, 1).run::<Tbit>(params);
