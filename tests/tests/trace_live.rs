@@ -102,7 +102,7 @@ fn a_window_finds_the_same_with_fewer_round_trips_and_nothing_malformed_on_the_w
             let capture = Capture::start(&lab, "src", "src-r1", "ip or ip6");
             let run = record(&lab, &["--method", method, "-N", "5", "--wait", "1", target]);
             let captured = capture.finish();
-            assert_eq!(run["parameters"]["window"], 5, "{run}");
+            assert_eq!(run["parameters"]["hopwindow"], 5, "{run}");
             assert_eq!(run["tables"]["summary"][0]["sent"], run["counters"]["sent"], "{run}");
             assert_eq!(hops(&run), expected(target), "{method}: {run}");
             let source = if target == TARGET4 { "198.51.100.1" } else { "2001:db8::1" };
