@@ -204,8 +204,8 @@ impl Session {
 
     /// Notes what came at `now` in answer to a message: a receipt, result, exception or envelope.
     ///
-    /// An envelope whose scope has not ended holds the results so far. A component may forget a measurement
-    /// with the last of its results before that: then those are the end.
+    /// An envelope may hold the results so far. It is the end where the measurement is forgotten with it, or where its
+    /// scope has ended and the same comes again: our clock alone says nothing, for the scope is of another one.
     pub fn note(&mut self, label: &str, token: &str, answer: Message, now: Time) {
         let answer = match answer {
             Message::Withdrawal(capability) => {
@@ -215,12 +215,13 @@ impl Session {
             }
             other => other,
         };
-        let is_over = match &answer {
+        let has_ended = |when: &When| when.end_time(now).is_some_and(|end| end <= now);
+        let is_over = |before: Option<&Message>| match &answer {
             Message::Receipt(_) => false,
-            Message::Envelope(envelope) => envelope
-                .when
-                .as_ref()
-                .is_none_or(|when| when.end_time(now).is_some_and(|end| end <= now)),
+            Message::Envelope(envelope) => match &envelope.when {
+                Some(when) => has_ended(when) && before == Some(&answer),
+                None => true,
+            },
             _ => true,
         };
         let is_forgotten = matches!(&answer, Message::Exception(it) if it.message == UNKNOWN_JOB);
@@ -228,12 +229,12 @@ impl Session {
             Some(known) if is_forgotten && known.latest.kind() == Kind::Envelope => {
                 known.is_over = true;
             }
-            Some(known) => (known.latest, known.is_over) = (answer, is_over),
+            Some(known) => (known.is_over, known.latest) = (is_over(Some(&known.latest)), answer),
             None => self.measurements.push(Measurement {
                 label: label.to_owned(),
                 token: token.to_owned(),
+                is_over: is_over(None),
                 latest: answer,
-                is_over,
             }),
         }
     }
@@ -273,5 +274,14 @@ mod tests {
         assert_eq!(noted(envelope(scope()), later(20)), (Kind::Envelope, false));
         assert_eq!(noted(exception("Unknown job"), later(21)), (Kind::Envelope, true));
         assert_eq!(noted(exception("no route"), later(22)), (Kind::Exception, true));
+        // Our clock may be years ahead of that of the scope.
+        session.note("ahead", "a", envelope(scope()), later(1_000_000));
+        assert!(!session.measurement("ahead").unwrap().is_over);
+        let more = Some(When::measured(start, start.plus(Duration::from_secs(63))));
+        session.note("ahead", "a", envelope(more), later(1_000_003));
+        assert!(!session.measurement("ahead").unwrap().is_over);
+        session.note("ahead", "a", exception("Unknown job"), later(1_000_006));
+        let ahead = session.measurement("ahead").unwrap();
+        assert_eq!((ahead.latest.kind(), ahead.is_over), (Kind::Envelope, true));
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `ms` | microseconds | milliseconds with three decimals |
 //! | `%` | a ratio | per cent, at most two decimals |
-//! | `hex` | a natural number | hexadecimal |
+//! | `hex` | a natural number | hexadecimal, with 0x |
 //! | a number, such as `3` | anything | at least so many characters, filled up in front |
 //!
 //! Lists are joined by spaces, each item in the form, what is there of a row in a row by `=`; what is missing reads `*`.
@@ -153,7 +153,7 @@ fn formed(value: &Value, form: &str) -> String {
             let text = format!("{:.2}", ratio * 100.0);
             format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
         }
-        ("hex", _) => value.as_u64().map_or_else(|| plain(value), |number| format!("{number:x}")),
+        ("hex", _) => value.as_u64().map_or_else(|| plain(value), |number| format!("{number:#x}")),
         (width, _) => match width.parse::<u8>() {
             Ok(width) => format!("{:>width$}", plain(value), width = usize::from(width)),
             Err(_) => plain(value),

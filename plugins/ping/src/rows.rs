@@ -262,6 +262,8 @@ pub(crate) fn text() -> TextForm {
     let answer = "{size} octets from {addr}: seq={seq} ttl={ttl} time={rtt_us|ms} ms";
     let tcp = "{size} octets from {addr}: seq={seq} tcp={tcp_flags|hex} ttl={ttl} \
                time={rtt_us|ms} ms";
+    let clocks = " originate={icmp_originate_ms} receive={icmp_receive_ms} \
+                  transmit={icmp_transmit_ms} ms since midnight";
     let counts = "--- statistics ---\n{sent} probes sent, {answered} answered, \
                   {loss|%} loss (95% interval {loss_low|%} to {loss_high|%}), {errors} errors, \
                   {duplicates} duplicates, {reordered} reordered, {late} late";
@@ -281,6 +283,7 @@ pub(crate) fn text() -> TextForm {
         .line("replies", "kind=reply tcp_flags reordered", &format!("{tcp} (reordered)"))
         .line("replies", "kind=reply tcp_flags", tcp)
         .line("replies", "kind=reply reordered", &format!("{answer} (reordered)"))
+        .line("replies", "kind=reply icmp_transmit_ms", &format!("{answer}{clocks}"))
         .line("replies", "kind=reply rtt_us", answer)
         .line(
             "replies",

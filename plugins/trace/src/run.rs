@@ -9,7 +9,11 @@ pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
     let ctx = session.ctx.clone();
     let work = Box::pin(session.rounds());
     let stop = match ctx.until_interrupted(work).await {
-        Some(stop) => stop?,
+        Some(Ok(stop)) => stop,
+        Some(Err(fail)) => {
+            session.release();
+            return Err(fail);
+        }
         None => Stop::Interrupted,
     };
     let stop = match session.flow.outstanding() {
@@ -17,6 +21,7 @@ pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
         _ => Box::pin(session.hear_rest(stop)).await,
     };
     session.emit_pending();
+    session.release();
     session.summarise(stop);
     Ok(())
 }

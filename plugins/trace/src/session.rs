@@ -38,6 +38,9 @@ pub(crate) struct Session {
     pub(crate) finished: Vec<Hop>,
     pub(crate) round: u32,
     pub(crate) statistics: Option<Box<Statistics>>,
+    /// Rows of a trace that goes back, which are told in the order of their TTL.
+    #[allow(clippy::box_collection, reason = "few traces have one, and all have the room for it")]
+    held: Option<Box<Vec<HopRow>>>,
     pub(crate) pmtu: Option<u32>,
     pub(crate) lss_stop: Option<IpAddr>,
     begin: Time,
@@ -113,6 +116,8 @@ impl Session {
         }
         let path = Path::new(plan.first);
         let statistics = (plan.rounds != 1).then(Box::default);
+        let goes_back = plan.doubletree.as_ref().is_some_and(|plan| plan.goes_back);
+        let held = goes_back.then(Box::default);
         let (secret, begin) = (Secret(ctx.random64()), ctx.now());
         Ok(Box::new(Self {
             ctx,
@@ -126,6 +131,7 @@ impl Session {
             finished: Vec::new(),
             round: 0,
             statistics,
+            held,
             pmtu: None,
             lss_stop: None,
             begin,
@@ -289,7 +295,17 @@ impl Session {
         if let Some(statistics) = &mut self.statistics {
             statistics.note(&row);
         }
-        self.ctx.emit(row);
+        match &mut self.held {
+            Some(held) => held.push(row),
+            None => self.ctx.emit(row),
+        }
+    }
+
+    /// Rows that were held back, in the order of their TTL.
+    pub(crate) fn release(&mut self) {
+        let mut held = self.held.take().map(|held| *held).unwrap_or_default();
+        held.sort_by_key(|row| row.ttl);
+        held.into_iter().for_each(|row| self.ctx.emit(row));
     }
 
     /// Whatever is known of hops that are not finished, in the order of their TTL.

@@ -238,7 +238,7 @@ fn doubletree_goes_forward_to_what_is_known_elsewhere_and_back_to_what_is_known_
         let rows = |list: &[(u8, &str)]| {
             list.iter().map(|(n, a)| (*n, (*a).to_owned())).collect::<Vec<_>>()
         };
-        assert_eq!(hops(&one), rows(&[(3, third), (4, last), (2, second), (1, first)]), "{one}");
+        assert_eq!(hops(&one), rows(&[(1, first), (2, second), (3, third), (4, last)]), "{one}");
         assert_eq!((one.stop.as_str(), summary(&one).lss_stop), ("reached", None));
         for window in [3, 5] {
             let lssname = Some(format!("window {window} {target}"));
@@ -249,7 +249,7 @@ fn doubletree_goes_forward_to_what_is_known_elsewhere_and_back_to_what_is_known_
         let two = sim.start::<Trace>(TraceParams { sport: 0, gssentry: known, ..start() });
         sim.run_to_end();
         let two = sim.result(two);
-        assert_eq!(hops(&two), rows(&[(3, third), (2, second)]), "{two}");
+        assert_eq!(hops(&two), rows(&[(2, second), (3, third)]), "{two}");
         let SummaryRow { stop, gss_stop, lss_stop, .. } = summary(&two);
         assert_eq!((stop.as_str(), gss_stop), ("stop_set", third.parse().ok()));
         assert_eq!(lss_stop, second.parse().ok());
@@ -266,7 +266,7 @@ fn doubletree_begins_nearer_where_it_began_too_far() {
     let run = run_in(net(), params(9));
     // 9 and 4 are the far end; 2 is a router.
     let [first, second, third, last] = addresses(TARGET4);
-    let expected = [(2, second), (3, third), (4, last), (1, first)];
+    let expected = [(1, first), (2, second), (3, third), (4, last)];
     assert_eq!(hops(&run), expected.map(|(n, a)| (n, a.to_owned())), "{run}");
     let silent = run_in(net().silent("r1"), params(1));
     assert_eq!(hops(&silent)[2], (2, second.to_owned()), "{silent}");
