@@ -162,11 +162,12 @@ impl Service {
             relay.remind(now);
             relay.sweep(now, self.policy.retention)
         };
-        if !changes.is_empty() {
-            let count = changes.len();
-            tracing::warn!(count, "outcomes that nobody asked for in time are let go");
+        let count = changes.len();
+        self.commit(changes).await?;
+        if count > 0 {
+            tracing::warn!(count, "outcomes that nobody asked for in time were let go");
         }
-        self.commit(changes).await
+        Ok(())
     }
 
     /// What a supervisor of this identity may be offered: nothing that came from itself.

@@ -31,10 +31,13 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSpec(FlowSpecRaw);
 
-/// The port `number` behind `first`: behind 65,535 they go on at 1, for 0 is none. 0 stays 0.
+/// The port `number` behind `first`: behind 65,535 they go on at 1, for 0 is none but where it was chosen as the first.
 #[must_use]
 pub fn port_behind(first: u16, number: u32) -> u16 {
-    if first == 0 { 0 } else { among(1, first, number) }
+    match number {
+        0 => first,
+        _ => among(1, first.max(1), number - u32::from(first == 0)),
+    }
 }
 
 /// Counts in a circle from `least` to 65,535.
@@ -95,10 +98,10 @@ impl FlowSpec {
     /// anybody may have begin, or at 1 if the first is below that. The host picks one where `first` is 0.
     #[must_use]
     pub fn local_behind(self, first: u16, number: u32) -> Self {
-        self.local(if first < 1024 {
-            port_behind(first, number)
-        } else {
-            among(1024, first, number)
+        self.local(match first {
+            0 => 0,
+            1..1024 => port_behind(first, number),
+            _ => among(1024, first, number),
         })
     }
 

@@ -33,7 +33,7 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         offer: params.offer(flow.mtu),
         flags: if params.test == Test::Ecn { flags::ECE | flags::CWR } else { 0 },
         data: on_syn,
-        // As of scamper.
+        // All but the SYN have it, as with scamper.
         dont_fragment: false,
         ip_options: header::octets(&params),
         ttl: params.ttl,
