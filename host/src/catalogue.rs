@@ -235,8 +235,7 @@ fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile,
     for reason in &described.refused_calls {
         tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");
     }
-    let mut descriptor =
-        Descriptor::from_json(&described.descriptor_json).map_err(|error| error.to_string())?;
+    let mut descriptor = described.descriptor;
     let mut mistakes = Vec::new();
     if let Some(configuration) = &settings.configuration {
         let methods = descriptor.methods.iter_mut();

@@ -61,7 +61,7 @@ pub(crate) struct Hello {
 
 impl Hello {
     /// Host and worker are one program; this tells when the file was replaced in between.
-    fn greeting() -> String {
+    pub(crate) fn greeting() -> String {
         format!("sonde-worker {} {REGION_OCTETS}", env!("CARGO_PKG_VERSION"))
     }
 

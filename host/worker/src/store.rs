@@ -1,18 +1,32 @@
-//! Private copies of plugins, named after their content.
+//! Private copies of plugins, named after their content, and what each said of itself.
 //!
 //! A file that is mapped must not change, and `dlopen` knows libraries by their path. So a plugin
 //! is never loaded from where the operator put it: replacing that file neither disturbs a running
 //! plugin nor is mistaken for the old one.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, UNIX_EPOCH},
 };
 
+use sonde_plugin_api::descriptor::MAX_DESCRIPTOR_OCTETS;
+
 use crate::{LoadError, MAX_IMAGE_OCTETS, elf, error::Octets};
+
+/// Ending of the file with what a plugin said.
+const NOTE: &str = "said";
+/// The longest descriptor, and what stands before it.
+const MAX_NOTE_OCTETS: u64 = MAX_DESCRIPTOR_OCTETS as u64 + 16_384;
+/// A file that changed a shorter while ago may change again without a trace: clocks of file systems have ticks.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A directory that only this user can write, with the copies in it.
 #[derive(Clone, Debug)]
@@ -64,16 +78,55 @@ impl Store {
         let image = read(plugin)?;
         elf::check(&image).map_err(LoadError::NotALibrary)?;
         let hash = blake3::hash(&image).to_hex().to_string();
-        let path = self.folder.join(format!("{}-{}.so", stem(plugin), &hash[..32]));
+        let path = self.copy_of(plugin, &hash);
         // A copy that a crash or a full disk left incomplete is not trusted by its name.
         if !holds(&path, &image) {
-            self.write(&path, &image)
+            self.write(&path, &image, 0o500)
                 .map_err(|error| LoadError::Store(format!("{}: {error}", path.display())))?;
         }
         Ok(Kept { path, octets: image.len() as u64, hash })
     }
 
-    /// Removes every copy but those of `in_use`. What a worker has loaded stays usable there.
+    /// The copy of `plugin`, and what it said of itself when `asker` asked it; `None` where neither file is
+    /// certainly as it was then.
+    pub(crate) fn said(&self, plugin: &Path, asker: &str) -> Option<(Kept, Vec<u8>)> {
+        let mut noted = Vec::new();
+        let file = File::open(self.note_of(plugin)).ok()?;
+        file.take(MAX_NOTE_OCTETS).read_to_end(&mut noted).ok()?;
+        let (check, noted) = noted.split_at_checked(blake3::OUT_LEN)?;
+        if *check != *blake3::hash(noted).as_bytes() {
+            return None;
+        }
+        let mut lines = noted.splitn(6, |octet| *octet == b'\n');
+        let mut line = || std::str::from_utf8(lines.next()?).ok();
+        let is_same = line()? == asker && line()? == state(plugin)?;
+        let (octets, hash) = (line()?.parse().ok()?, line()?.to_owned());
+        let kept = Kept { path: self.copy_of(plugin, &hash), octets, hash };
+        let is_same = is_same && line()? == state(&kept.path)?;
+        is_same.then_some((kept, lines.next()?.to_vec()))
+    }
+
+    /// Notes for [`Store::said`] what `plugin` said, which was in the state `asked` before it was copied. Where
+    /// that fails it is asked again, as it would be without.
+    pub(crate) fn note(&self, plugin: &Path, asked: &str, kept: &Kept, asker: &str, said: &[u8]) {
+        let Some(copy) = state(&kept.path) else { return };
+        let words = format!("{asker}\n{asked}\n{}\n{}\n{copy}\n", kept.octets, kept.hash);
+        let noted = [words.as_bytes(), said].concat();
+        let whole = [blake3::hash(&noted).as_bytes(), &noted[..]].concat();
+        let _ = self.write(&self.note_of(plugin), &whole, 0o600);
+    }
+
+    fn note_of(&self, plugin: &Path) -> PathBuf {
+        let hash = blake3::hash(plugin.as_os_str().as_bytes()).to_hex();
+        self.folder.join(format!("{}-{}.{NOTE}", stem(plugin), &hash[..32]))
+    }
+
+    fn copy_of(&self, plugin: &Path, hash: &str) -> PathBuf {
+        let hash = hash.get(..32).unwrap_or(hash);
+        self.folder.join(format!("{}-{hash}.so", stem(plugin)))
+    }
+
+    /// Removes every copy but those of `in_use`, and all notes. What a worker has loaded stays usable there.
     ///
     /// # Errors
     ///
@@ -83,8 +136,9 @@ impl Store {
             |error: io::Error| LoadError::Store(format!("{}: {error}", self.folder.display()));
         for entry in fs::read_dir(&self.folder).map_err(refused)? {
             let path = entry.map_err(refused)?.path();
-            let ours = path.extension().is_some_and(|ending| ending == "so" || ending == "part");
-            if ours && in_use.iter().all(|kept| kept.path != path) {
+            let is_one = |ending: &OsStr| ["so", "part", NOTE].iter().any(|own| ending == *own);
+            let is_ours = path.extension().is_some_and(is_one);
+            if is_ours && in_use.iter().all(|kept| kept.path != path) {
                 fs::remove_file(&path).map_err(refused)?;
             }
         }
@@ -92,7 +146,7 @@ impl Store {
     }
 
     /// Whole or not at all: another process may be loading from `path` now.
-    fn write(&self, path: &Path, image: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let part = self.folder.join(format!("{}-{number}.part", std::process::id()));
@@ -103,8 +157,10 @@ impl Store {
             .mode(0o600)
             .open(&part)
             .and_then(|mut file| {
-                file.write_all(image)?;
-                file.set_permissions(fs::Permissions::from_mode(0o500))
+                file.write_all(content)?;
+                // What is noted of it shall hold after a power cut.
+                file.sync_all()?;
+                file.set_permissions(fs::Permissions::from_mode(mode))
             })
             .and_then(|()| fs::rename(&part, path));
         if written.is_err() {
@@ -113,6 +169,25 @@ impl Store {
         }
         written
     }
+}
+
+/// What tells one content of a file from the next, without reading it: nobody can set the time of its last
+/// change. `None` where it has not settled.
+pub(crate) fn settled(path: &Path) -> Option<String> {
+    let found = fs::metadata(path).ok()?;
+    let since_1970 = Duration::new(found.ctime().try_into().ok()?, found.ctime_nsec() as u32);
+    let changed = UNIX_EPOCH + since_1970;
+    let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
+    is_settled.then(|| words(&found))
+}
+
+fn state(path: &Path) -> Option<String> {
+    fs::metadata(path).ok().map(|found| words(&found))
+}
+
+fn words(found: &fs::Metadata) -> String {
+    let (device, inode, octets) = (found.dev(), found.ino(), found.len());
+    format!("{device} {inode} {octets} {}.{:09}", found.ctime(), found.ctime_nsec())
 }
 
 /// Whether the file at `path` is `image`, to the last octet.
@@ -232,6 +307,41 @@ mod tests {
             store.keep(&big).unwrap_err().to_string(),
             "is not a shared library: it is larger than 128 MiB"
         );
+    }
+
+    #[test]
+    fn a_note_is_of_one_content_and_one_asker() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let plugin = folder.path().join("libx.so");
+        fs::write(&plugin, elf::tests::library(400)).unwrap();
+        assert_eq!(settled(&plugin), None, "it may change within this tick");
+        let kept = store.keep(&plugin).unwrap();
+        let note = || store.note(&plugin, &state(&plugin).unwrap(), &kept, "me", b"this\n");
+        let said = |asker| store.said(&plugin, asker);
+        assert_eq!(said("me"), None);
+        note();
+        assert_eq!(said("me"), Some((kept.clone(), b"this\n".to_vec())));
+        assert_eq!(said("you"), None);
+
+        let file = store.note_of(&plugin);
+        let mut content = fs::read(&file).unwrap();
+        *content.last_mut().unwrap() ^= 1;
+        fs::write(&file, content).unwrap();
+        assert_eq!(said("me"), None, "damaged");
+
+        note();
+        fs::set_permissions(&kept.path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&kept.path, elf::tests::library(400)).unwrap();
+        assert_eq!(said("me"), None, "its copy was written to");
+
+        note();
+        fs::write(&plugin, elf::tests::library(400)).unwrap();
+        assert_eq!(said("me"), None, "written to");
+
+        note();
+        store.remove_others(&[kept]).unwrap();
+        assert_eq!(said("me"), None);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use libc::{c_int, sock_filter, sockaddr_ll, tpacket_block_desc, tpacket_hdr_v1, 
 
 use super::fd::{attach_filter, bind, get_option, set_option, socket};
 
-/// Octets of one block: more than the largest packet that segment offload can merge.
-pub(super) const BLOCK_OCTETS: u32 = 256 * 1024;
+/// Octets of one block: more than the largest packet that segment offload merges, where nobody has raised that limit. The
+/// kernel clears all of them at the start.
+pub(super) const BLOCK_OCTETS: u32 = 128 * 1024;
 /// After this time the kernel hands over a block that is not full.
 const RETIRE_MS: u32 = 1;
 /// `TPACKET_V3` of the kernel's header.

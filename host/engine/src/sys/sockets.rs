@@ -17,7 +17,7 @@ use crate::{clock::Clock, privileges};
 /// What can be chosen when the sockets are opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Options {
-    /// Blocks of 256 KiB in the receiving ring. Each carries one millisecond at low rates, so this
+    /// Blocks of the receiving ring. Each carries one millisecond at low rates, so this
     /// is also for how many milliseconds the engine may be kept from its work.
     pub(crate) ring_blocks: u32,
 }
