@@ -187,6 +187,12 @@ impl Catalogue {
         &self.mistakes
     }
 
+    /// Whether something that the operator says of a method does not fit it.
+    pub(crate) fn is_mistaken(&self, method: &str) -> bool {
+        let section = format!("methods.{method}.");
+        self.mistakes.iter().any(|mistake| mistake.key.starts_with(&section))
+    }
+
     fn add(&mut self, plugin: Arc<PluginFile>) {
         let taken = plugin.descriptor.methods.iter().find_map(|method| self.find(&method.name));
         match taken {

@@ -58,3 +58,15 @@ fn a_mistake_in_the_section_is_told_with_file_and_line() {
     let said = "host.toml:2: component.ip4addr: is \"::1\", accepted: an IPv4 address";
     assert!(run.errors.contains(said), "{}", run.errors);
 }
+
+#[test]
+fn a_method_that_the_operator_could_not_restrict_is_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("[methods.trace.constraints]\nmaxtl = {{ max = 9 }}\n{SEED}");
+    let run = offered(folder.path(), &text);
+    let envelope: Value = serde_json::from_str(&run.output).unwrap();
+    let labels = envelope["contents"].as_array().unwrap().iter().map(|it| &it["label"]);
+    let labels: Vec<&str> = labels.map(|label| label.as_str().unwrap()).collect();
+    assert!(labels.iter().any(|label| label.starts_with("tracelb-")), "{labels:?}");
+    assert!(!labels.iter().any(|label| label.starts_with("trace-")), "{labels:?}");
+}

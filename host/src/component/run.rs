@@ -113,12 +113,18 @@ pub fn warnings(settings: &Settings) -> Result<Vec<String>, ComponentError> {
 
 fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
     let addresses = Addresses::of(&said.offering);
-    let permits = |offer: &Offer| match offer.forbidden(settings) {
-        Some(reason) => {
-            tracing::info!(reason, "not offered");
-            false
+    let permits = |offer: &Offer| {
+        let method = &offer.method().name;
+        // What the operator meant to restrict is not restricted.
+        let is_mistaken = catalogue.is_mistaken(method);
+        if is_mistaken {
+            tracing::warn!(method, "not offered: what the configuration says of it does not fit");
         }
-        None => true,
+        let forbidden = offer.forbidden(settings);
+        if let Some(reason) = &forbidden {
+            tracing::info!(reason, "not offered");
+        }
+        !is_mistaken && forbidden.is_none()
     };
     Offers::of(catalogue, permits, &said.offering, addresses, &said.registries)
 }
