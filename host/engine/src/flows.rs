@@ -232,6 +232,7 @@ impl<L: Link> Core<L> {
         let now = self.state.now;
         let has_port = protocol != Protocol::Icmp;
         let wanted = Some(spec.local).filter(|local| *local != 0);
+        let hear_all = spec.flags & flags::HEAR_ALL != 0;
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
@@ -244,9 +245,11 @@ impl<L: Link> Core<L> {
                 wanted.unwrap_or((self.state.identifiers.random() as u16).max(1))
             };
             let key = FlowKey::new(protocol, route.source, query.destination, local);
-            let is_free = self.state.identifiers.quarantined(&key, now).is_none();
+            // Who repeats a measurement with a number of their own wants it on time. Late answers are still told by what
+            // nobody chose; a conversation would hear the end of the one before.
+            let is_free = wanted.is_some() && !hear_all
+                || self.state.identifiers.quarantined(&key, now).is_none();
             let field = Key::from_number(spec.key);
-            let hear_all = spec.flags & flags::HEAR_ALL != 0;
             let opened = is_free
                 .then(|| self.state.demux.open(key, field, opening.task, hear_all).ok())
                 .flatten();

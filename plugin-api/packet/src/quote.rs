@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::{Family, IpHeader, extension, protocol, word};
+use crate::{Family, IpHeader, Verdict, extension, protocol, received::verify_transport, word};
 
 /// Where a padded quote ends and extensions begin in the form older than RFC 4884.
 const LEGACY_OCTETS: usize = 128;
@@ -123,7 +123,10 @@ fn measure(quote: &[u8]) -> (usize, Depth) {
         return (quote.len(), Depth::Empty);
     };
     let total = claimed(quote, &header);
-    let useful = quote.len().min(total);
+    let mut useful = quote.len().min(total);
+    if is_padded(&quote[..useful], &header) && quote.len() >= LEGACY_OCTETS {
+        useful = header.header_octets + 8;
+    }
     let behind = useful.saturating_sub(header.header_octets);
     let depth = match behind {
         0..8 if useful < total => Depth::Network,
@@ -132,6 +135,18 @@ fn measure(quote: &[u8]) -> (usize, Depth) {
         _ => Depth::Full,
     };
     (useful, depth)
+}
+
+/// Whether all behind 8 octets are zeros that cannot be the packet's: some routers quote no more, and fill up to
+/// [`LEGACY_OCTETS`] where extensions follow.
+fn is_padded(quoted: &[u8], header: &IpHeader) -> bool {
+    let behind = quoted.get(header.header_octets + 8..).unwrap_or_default();
+    let is_possible = || match header.protocol {
+        // Its header cannot be of no length.
+        protocol::TCP => false,
+        _ => verify_transport(quoted, header) != Verdict::Bad,
+    };
+    !behind.is_empty() && behind.iter().all(|octet| *octet == 0) && !is_possible()
 }
 
 /// Length of the quoted packet: as claimed, or as it must have been meant. Some stacks quote the

@@ -99,11 +99,11 @@ pub struct Received {
 }
 
 /// Looks at a packet from its IP header on. `None` where it cannot answer a probe: a request, a
-/// message of some other kind, a fragment behind the first, or no packet at all.
+/// message of some other kind, a fragment behind the first, from an IPv4-mapped address, or no packet at all.
 #[must_use]
 pub fn classify(packet: &[u8]) -> Option<Received> {
     let header = IpHeader::parse(packet).ok()?;
-    if !header.has_transport() {
+    if !header.has_transport() || is_mapped(header.source) {
         return None;
     }
     let transport = header.transport(packet);
@@ -143,6 +143,12 @@ pub fn classify(packet: &[u8]) -> Option<Received> {
     Some(received)
 }
 
+/// An address that IPv6 packets do not come from: it stands for one of IPv4 (RFC 4291, section 2.5.5.2). Linux drops
+/// them too.
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
+}
+
 fn icmp_class(family: Family, kind: u8) -> Option<Class> {
     Some(match (family, kind) {
         (Family::V4, 0) | (Family::V6, 129) => Class::EchoReply,
@@ -162,9 +168,11 @@ pub fn verify(packet: &[u8], header: &IpHeader) -> Verdict {
     if verify_header(packet, header) == Verdict::Bad || header.total_octets > packet.len() {
         return Verdict::Bad;
     }
-    if header.is_part() {
-        return Verdict::Unverified;
-    }
+    if header.is_part() { Verdict::Unverified } else { verify_transport(packet, header) }
+}
+
+/// Verifies the checksum of what follows the IP header of a whole packet.
+pub(crate) fn verify_transport(packet: &[u8], header: &IpHeader) -> Verdict {
     let transport = header.transport(packet);
     let pseudo = match (header.protocol, header.family()) {
         (protocol::ICMP, Family::V4) => 0,

@@ -361,8 +361,10 @@ impl Session {
             class if class.is_error() => {
                 let Some(quote) = reply.quote(packet) else { return false };
                 let quoted = packet.get(quote.range).unwrap_or_default();
-                // Of an error about the time for putting fragments together nothing is to be learned here.
-                let is_of_ttl = reply.class() != Class::TimeExceeded || reply.icmp_code() == 0;
+                // Where there are fragments, time ran out for them and not for the probe.
+                let is_of_ttl = !self.params.fragments
+                    || reply.class() != Class::TimeExceeded
+                    || reply.icmp_code() == 0;
                 let is_known = brings_back(probe, quoted, Part::Identification)
                     || brings_back(probe, quoted, Part::Transport(4..8))
                     // A checksum where the sequence number ends, for UDP.

@@ -169,10 +169,12 @@ fn read_answer(reply: &Reply, packet: &[u8], destination: IpAddr) -> Answer {
         _ => None,
     });
     let is_expired = reply.class() == Class::TimeExceeded && reply.icmp_code() == 0;
+    // Also what says nothing of the way behind it: a fragment that was missing, a header that was not understood.
+    let is_of_router = matches!(reply.class(), Class::TimeExceeded | Class::ParameterProblem);
     Answer {
         from: reply.from(),
         zero_ttl: is_expired && quoted_ttl == Some(0),
-        last: !is_expired || reply.from() == destination,
+        last: !is_of_router || reply.from() == destination,
         rtt_us: reply.rtt_us(),
         ttl: reply.ttl(),
         quoted_ttl,

@@ -86,6 +86,33 @@ fn padding_before_the_extensions_is_not_part_of_the_quote() {
 }
 
 #[test]
+fn zeros_that_cannot_be_of_the_packet_are_padding() {
+    let whole = |sent: &[u8]| {
+        let quote = quote(&error(sent, &[label()], 28));
+        (quote.range.len(), quote.depth)
+    };
+    let with = |transport, payload| {
+        let ip = Ip::plain("192.0.2.1".parse().unwrap(), "198.51.100.9".parse().unwrap());
+        Packet { ip, transport, payload, checksum: None }.to_vec().unwrap()
+    };
+    let tcp = Transport::Tcp(crate::TcpSegment {
+        source_port: 40_000,
+        destination_port: 80,
+        sequence: 7,
+        acknowledgement: 0,
+        flags: crate::tcp::flags::SYN,
+        window: 65_535,
+        urgent: 0,
+        options: &[],
+    });
+    assert_eq!(whole(&with(tcp, Payload::Zeros(0))), (28, Depth::Eight));
+    assert_eq!(whole(&probe(10)), (28, Depth::Eight));
+    // What was sent was zeros.
+    let udp = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
+    assert_eq!(whole(&with(udp, Payload::Zeros(12))), (40, Depth::Full));
+}
+
+#[test]
 fn the_old_form_with_extensions_at_octet_128_is_read() {
     let mut packet = error(&probe(12), &[label()], 40);
     packet[25] = 0;

@@ -51,16 +51,19 @@ fn flows_to_two_peers_share_a_port_and_the_last_gives_it_back() {
 }
 
 #[test]
-fn a_chosen_identifier_in_quarantine_delays_the_flow_until_it_is_free() {
-    let (mut bench, plugin, task) = task();
-    let (id, _) = bench.opened(&plugin, task, ping(7));
-    plugin.wants(Action { kind: ActionKind::CloseFlow, task, flow: id, ..Action::ZERO }, b"");
-    bench.turn();
-    asks(&plugin, task, ping(7));
-    bench.pass(4_999 * MS);
-    assert_eq!(answers(&plugin), []);
-    bench.pass(2 * MS);
-    assert_eq!(answers(&plugin)[0].0, 0);
+fn a_chosen_identifier_in_quarantine_delays_conversations_alone() {
+    for (hears, expected) in [(flags::HEAR_ALL, 0), (0, 1)] {
+        let (mut bench, plugin, task) = task();
+        let spec = FlowSpecRaw { flags: hears, ..ping(7) };
+        let (id, _) = bench.opened(&plugin, task, spec);
+        plugin.wants(Action { kind: ActionKind::CloseFlow, task, flow: id, ..Action::ZERO }, b"");
+        bench.turn();
+        asks(&plugin, task, spec);
+        bench.pass(4_999 * MS);
+        assert_eq!(answers(&plugin).len(), expected);
+        bench.pass(2 * MS);
+        assert_eq!(answers(&plugin).len(), 1 - expected);
+    }
 }
 
 #[test]
