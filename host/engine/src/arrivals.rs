@@ -84,17 +84,17 @@ impl<H> State<H> {
             counters.late += u64::from(answered.late);
             counters.duplicates += u64::from(answered.duplicate);
         }
-        let (departed, arrived) = (answered.departure.stamp, event.stamps >> 4);
-        task.stamps = (task.stamps.0.max(departed), task.stamps.1.max(arrived));
+        let departure = answered.departure.before(event.at);
+        task.answered(departure.stamp, event.stamps >> 4);
         // Who waits for one answer has it, or has given up.
         if !is_first && !hears_all && answered.token & LABEL_TOKEN == 0 {
             return;
         }
         event.token = answered.token;
         event.flow = answered.flow.0;
-        event.sent = answered.departure.at;
-        event.stamps |= departed;
-        event.aux = answered.departure.uncertainty;
+        event.sent = departure.at;
+        event.stamps |= departure.stamp;
+        event.aux = departure.uncertainty;
         if answered.late {
             event.flags |= flags::LATE;
         }

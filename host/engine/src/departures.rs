@@ -498,7 +498,7 @@ impl<H> State<H> {
         let generation = self.tasks.generation(task);
         self.count_sent(task, generation);
         if let Some(entry) = self.tasks.get_mut(task) {
-            entry.stamps.0 = entry.stamps.0.max(departure.stamp);
+            entry.departed(departure.stamp);
         }
         if notes.flags & flags::WANT_SENT != 0 && !notes.precise {
             self.deliver(task, sent_event(flow.0, token, departure), &[]);
@@ -515,7 +515,7 @@ impl<H> State<H> {
         self.demux.restamp(probe, departure);
         let Some(task) = self.demux.flow(flow).map(|flow| flow.owner) else { return };
         if let Some(entry) = self.tasks.get_mut(task) {
-            entry.stamps.0 = entry.stamps.0.max(source);
+            entry.departed(source);
         }
         let notes = self.notes.get(probe.slot as usize).copied().unwrap_or_default();
         if notes.flags & flags::WANT_SENT != 0 && notes.precise {

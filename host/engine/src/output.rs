@@ -172,7 +172,7 @@ pub struct Ended {
     pub counters: Counters,
     /// Packets that were not sent, by errno, [`CANCELED`] where nobody wanted them any more.
     pub not_sent_errno: Vec<(i32, u64)>,
-    /// Who stamped departures and arrivals.
+    /// Who stamped departures and arrivals: the least exact of those of a round-trip time.
     pub stamps: (&'static str, &'static str),
     /// Address that its first flow sent from.
     pub source: Option<IpAddr>,

@@ -16,10 +16,10 @@ pub(crate) struct Recent {
 const SILENCE_NS: u64 = 200_000_000;
 
 impl Recent {
-    /// Whether more than about a thousand packets a second leave. Then their times are shared out,
+    /// Whether clearly more than a thousand packets a second leave. Then their times are shared out,
     /// and there is one turn, and one portion of news, for all that happens within a while.
     pub(crate) fn is_busy(&self) -> bool {
-        self.packets.max(self.before) >= 100
+        self.packets.max(self.before) >= 110
     }
 
     /// To be called in every turn.

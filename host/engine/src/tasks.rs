@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, net::IpAddr};
 
 use sonde_packet::{FlowKey, Permits, demux::FlowId};
+use sonde_plugin_api::abi::stamp;
 
 use crate::{
     output::{Counters, RunId},
@@ -32,7 +33,7 @@ pub(crate) struct Task {
     pub(crate) counters: Counters,
     /// Packets that were not sent, by errno; few kinds, so a list.
     pub(crate) not_sent: Vec<(i32, u64)>,
-    /// Who stamped departures and arrivals, the best of each.
+    /// Who stamped departures and arrivals of what was answered, the least exact of each; before, the best of departures.
     pub(crate) stamps: (u8, u8),
     pub(crate) source: Option<IpAddr>,
     pub(crate) started: u64,
@@ -190,6 +191,22 @@ impl<T> Slab<T> {
 }
 
 impl Task {
+    /// Somebody stamped a departure.
+    pub(crate) fn departed(&mut self, by: u8) {
+        if self.stamps.1 == stamp::NONE {
+            self.stamps.0 = self.stamps.0.max(by);
+        }
+    }
+
+    /// A probe and its answer, by those who stamped them.
+    pub(crate) fn answered(&mut self, departure: u8, arrival: u8) {
+        let best = match self.stamps.1 {
+            stamp::NONE => (u8::MAX, u8::MAX),
+            _ => self.stamps,
+        };
+        self.stamps = (best.0.min(departure), best.1.min(arrival));
+    }
+
     /// One more packet that was not sent.
     pub(crate) fn count_not_sent(&mut self, errno: i32) {
         self.counters.not_sent += 1;

@@ -81,6 +81,21 @@ pub struct Departure {
     pub uncertainty: u16,
 }
 
+impl Departure {
+    /// The same, as an answer that came at `arrival` leaves it: the probe left before. An estimate that is later is moved
+    /// half way between the earliest moment that it allows and the answer.
+    #[must_use]
+    pub fn before(self, arrival: u64) -> Self {
+        if self.at < arrival {
+            return self;
+        }
+        let earliest = self.at.saturating_sub(u64::from(self.uncertainty) * 100);
+        let half = arrival.saturating_sub(earliest) / 2;
+        let uncertainty = u16::try_from(half.div_ceil(100)).unwrap_or(u16::MAX);
+        Self { at: arrival - half, uncertainty, ..self }
+    }
+}
+
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]

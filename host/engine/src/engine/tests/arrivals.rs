@@ -87,10 +87,24 @@ fn who_waits_for_one_answer_hears_no_second_but_it_counts() {
 }
 
 #[test]
+fn no_answer_comes_before_its_probe_has_left() {
+    let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+    // As we see it; it may have been up to 1.2 µs earlier or later.
+    let left = bench.core.link.left[0].at;
+    bench.core.link.now = left - 400;
+    bench.receives(reply(7, 1));
+    bench.core.link.now = left + MS;
+    bench.turn();
+    let event = plugin.told_of(EventKind::Packet)[0];
+    assert_eq!((event.at, event.sent, event.aux), (left - 400, left - 800, 4));
+}
+
+#[test]
 fn a_precise_stamp_is_known_before_the_answer_is_delivered() {
     let (mut bench, plugin) = probed(Stamps::Precise, 5, 0);
     let left = bench.core.link.left[0].clone();
     assert!(left.precise);
+    bench.core.link.now += MS;
     bench.receives(reply(7, 1));
     bench.core.link.stamps.push_back((left.tag, left.at + 70_000, stamp::HARDWARE));
     bench.turn();
@@ -114,6 +128,7 @@ fn a_stamp_that_comes_after_its_flow_was_given_up_restamps_nothing() {
     bench.core.link.now += MS;
     bench.turn();
     bench.core.link.stamps.push_back((tag, 1, stamp::HARDWARE));
+    bench.core.link.now += MS;
     bench.receives(reply(8, 1));
     bench.turn();
     let event = plugin.told_of(EventKind::Packet)[0];
