@@ -146,7 +146,10 @@ pub(crate) fn run(
                 }
                 Next::Found((number, Err(error))) => {
                     printer.complain(&error);
-                    printer.is_over(number);
+                    // A resolver may know the name the next time.
+                    if !matches!(error, TargetError::Name { .. }) {
+                        printer.is_over(number);
+                    }
                     tally.not_resolved += 1;
                     continue;
                 }

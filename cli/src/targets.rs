@@ -237,8 +237,9 @@ impl Targets {
     }
 }
 
-/// What a line names; `#` begins a comment, in whatever encoding.
+/// What a line names; `#` begins a comment, in whatever encoding. Some editors begin a file with a byte order mark.
 fn target_of(line: &[u8]) -> &[u8] {
+    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
     line.split(|octet| *octet == b'#').next().unwrap_or_default().trim_ascii()
 }
 
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_list_may_hold_comments_and_empty_lines() {
-        let lines = "# routers\n\n192.0.2.1 # first\n[2001:db8::1]\n";
+        let lines = "\u{feff}# routers\r\n\n192.0.2.1 # first\r\n[2001:db8::1]\n";
         let addresses: Vec<_> = all(lines, Wanted::Any).into_iter().flatten().collect();
         assert_eq!(addresses, ["127.0.0.1", "192.0.2.1", "2001:db8::1"]);
     }

@@ -178,7 +178,7 @@ fn tell(said: Result<Said, ShellError>, form: Form) -> Ended {
         Ok(said) => worse(print(&said, form), judged(&said)),
         Err(error) if form == Form::Json => failure(&error, form),
         Err(error) => {
-            say(&format!("An exception occurred:\n{error}\nYou can go on.\n"));
+            say(&harmless(&format!("An exception occurred:\n{error}\nYou can go on.\n")));
             ended_by(&error)
         }
     }
@@ -186,9 +186,22 @@ fn tell(said: Result<Said, ShellError>, form: Form) -> Ended {
 
 fn print(said: &Said, form: Form) -> Ended {
     match form {
-        Form::Text => say(&said.text),
+        Form::Text => say(&harmless(&said.text)),
         Form::Json => say(&format!("{}\n", said.json.as_ref().unwrap_or(&Json::Null))),
     }
+}
+
+/// What peers wrote, for a terminal that would obey it.
+fn harmless(text: &str) -> String {
+    let is_obeyed = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_obeyed(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }
 
 /// A pipe that nobody reads any more is no reason to stop measuring; a disk without room is no
@@ -206,7 +219,7 @@ fn say(text: &str) -> Ended {
 
 /// A line to standard error; where that fails there is nobody to be told.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "sonde: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "sonde: {}", harmless(text));
 }
 
 /// For a script: on standard error, and the exit code.
@@ -273,6 +286,11 @@ mod tests {
 
     fn said(json: serde_json::Value) -> Said {
         Said { json: Some(json), ..Said::default() }
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_peer() {
+        assert_eq!(harmless("a\tb\u{1b}[31m\nc\r\u{9b}é"), "a\tb\\u{1b}[31m\nc\\r\\u{9b}é");
     }
 
     #[test]

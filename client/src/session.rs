@@ -226,7 +226,10 @@ impl Session {
         };
         let is_forgotten = matches!(&answer, Message::Exception(it) if it.message == UNKNOWN_JOB);
         match self.measurements.iter_mut().find(|known| known.token == token) {
-            Some(known) if is_forgotten && known.latest.kind() == Kind::Envelope => {
+            // What came before stays.
+            Some(known)
+                if is_forgotten && matches!(known.latest.kind(), Kind::Envelope | Kind::Result) =>
+            {
                 known.is_over = true;
             }
             Some(known) => (known.is_over, known.latest) = (is_over(Some(&known.latest)), answer),
@@ -244,7 +247,7 @@ impl Session {
 mod tests {
     use std::time::Duration;
 
-    use sonde_mplane::{Envelope, Exception};
+    use sonde_mplane::{Envelope, Exception, Registries};
 
     use super::*;
 
@@ -254,6 +257,19 @@ mod tests {
 
     fn exception(message: &str) -> Message {
         Exception { token: Some("t".to_owned()), message: message.to_owned() }.into()
+    }
+
+    #[test]
+    fn a_result_is_not_lost_to_an_interrupt_that_came_too_late() {
+        let mut session = Session::default();
+        let at: Time = "2026-01-02 03:04:05".parse().unwrap();
+        let capability = Capability::build("a", "now ... future").finish(&Registries::built_in());
+        let asked = capability.unwrap().specification("a", When::measured(at, at));
+        let result: Message = asked.result(When::measured(at, at), Vec::new()).into();
+        session.note("a", "t", result.clone(), at);
+        session.note("a", "t", exception(UNKNOWN_JOB), at);
+        let known = session.measurement("a").unwrap();
+        assert_eq!((&known.latest, known.is_over), (&result, true));
     }
 
     #[test]

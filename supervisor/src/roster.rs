@@ -8,10 +8,13 @@
 
 mod offers;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use md5::{Digest, Md5};
-use sonde_mplane::{Capability, Mismatch, Outcome, Specification, Strictness, Time};
+use sonde_mplane::{Capability, Constraint, Mismatch, Outcome, Specification, Strictness, Time};
 
 pub use self::offers::Offer;
 use self::offers::Offers;
@@ -123,6 +126,22 @@ impl Roster {
             published.head.label = Some(format!("{label}@{host}"));
         }
         published
+    }
+
+    /// What the host offers already and `capability` says in another order: a program that was started again may write
+    /// sets in another one, so that the tokens differ (the RI does).
+    #[must_use]
+    pub fn reordered(&self, host: &str, capability: &Capability) -> Option<Capability> {
+        let is_it = |known: &Capability| {
+            known.head.label() == capability.head.label()
+                && known.when == capability.when
+                && known.token() != capability.token()
+                && sets_of(known) == sets_of(capability)
+        };
+        let schema = capability.schema_hash();
+        let mut alike = self.offers.of_schema(&schema);
+        let known = alike.find(|offer| offer.host == host && is_it(&offer.capability))?;
+        Some(known.capability.clone())
     }
 
     /// A host does not offer it any more; its token among its offers, if it was one.
@@ -247,6 +266,16 @@ impl Roster {
             }
         }
     }
+}
+
+/// Constraints by parameter, each as what it permits.
+fn sets_of(capability: &Capability) -> BTreeMap<&str, BTreeSet<String>> {
+    let permitted = |constraint: &Constraint| match constraint {
+        Constraint::Set(values) => values.iter().map(ToString::to_string).collect(),
+        other => BTreeSet::from([other.to_string()]),
+    };
+    let parameters = capability.parameters.iter();
+    parameters.map(|it| (it.element.name(), permitted(&it.constraint))).collect()
 }
 
 /// Labels of capabilities that a specification's label may mean: itself, and without the number that clients of the RI

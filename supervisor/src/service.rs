@@ -337,6 +337,8 @@ impl ComponentPort for Service {
                 let label = message.label().unwrap_or_default().to_owned();
                 let outcome = match message {
                     Message::Capability(capability) => {
+                        let before = state.roster.reordered(host, &capability);
+                        changes.extend(before.and_then(|known| state.withdraw(host, &known)));
                         let outcome = state.roster.offer(host, capability.clone(), now);
                         changes.extend(match outcome {
                             _ if capability.head.is_callback() => None,

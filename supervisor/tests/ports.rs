@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Running, average, clock, connection, poll, redeem, text, wanted};
-use sonde_mplane::{Capability, Kind, Message, Registries, Specification, When};
+use common::{Running, average, average_from, clock, connection, poll, redeem, text, wanted};
+use sonde_mplane::{Capability, Kind, Message, Registries, Specification, Unknown, When};
 use sonde_mplane_http::Polled;
 use sonde_supervisor::service::Policy;
 
@@ -48,6 +48,27 @@ async fn a_measurement_goes_from_client_to_host_and_back_and_survives_restarts()
 
     let supervisor = Running::start(&store).await;
     assert_eq!(text(&redeem(&client, &supervisor, "mine").await), "Unknown job");
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_capability_that_a_client_cannot_read_takes_no_other_with_it_nor_does_one_in_another_order()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Running::start(&folder.path().join("supervisor.db")).await;
+    let (host, client) = (connection(), connection());
+    let lenient = Registries::built_in().with_unknown(Unknown::AsText);
+    let odd = Capability::build("odd", "now ... future / 1s").result("nope").finish(&lenient);
+    let [first, again] =
+        ["192.0.2.1,192.0.2.2", "192.0.2.2,192.0.2.1"].map(|sources| average_from(sources));
+    let url = supervisor.component_url("/register/capability");
+    for messages in [vec![odd.unwrap().into(), first.into()], vec![again.clone().into()]] {
+        let registered = messages.len();
+        assert_eq!(host.register(&url, messages).await.unwrap().0.len(), registered);
+    }
+    let offered = client.discover(&supervisor.client_url()).await.unwrap();
+    let tokens: Vec<String> = offered.iter().map(Capability::token).collect();
+    assert_eq!(tokens, [again.token()]);
     supervisor.stop().await;
 }
 

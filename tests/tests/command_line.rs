@@ -178,6 +178,15 @@ fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
     assert_eq!(without_room(&resumed).code, 5);
     assert_eq!(sonde_with(&resumed).records().len(), 3);
     assert_eq!(sonde_with(&resumed).records().len(), 0);
+
+    // A resolver may know a name the next time.
+    std::fs::write(list, "no..where\n127.0.0.1\n").unwrap();
+    std::fs::remove_file(journal).unwrap();
+    for (round, measured) in [1, 0].into_iter().enumerate() {
+        let run = sonde_with(&resumed);
+        assert!(run.errors.contains("no..where: "), "{round}: {}", run.errors);
+        assert_eq!(run.records().len(), measured, "{round}");
+    }
 }
 
 #[test]

@@ -151,7 +151,7 @@ pub enum Polled {
 pub struct Client {
     http: Arc<Shared<reqwest::Client>>,
     tls: Option<Arc<ClientTls>>,
-    registries: Arc<Shared<Registries>>,
+    pub(crate) registries: Arc<Shared<Registries>>,
     timeouts: Timeouts,
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use reqwest::Url;
-use sonde_mplane::{Capability, Message};
+use sonde_mplane::{Capability, Envelope, Message, Unreadable};
 
 use crate::client::{Client, ClientError};
 
@@ -14,12 +14,13 @@ use crate::client::{Client, ClientError};
 const MAX_FETCHED: usize = 20_000;
 
 impl Client {
-    /// Everything that a server offers, in the order of its links.
+    /// Everything that a server offers, in the order of its links. What cannot be read, as one with elements of no
+    /// registry that is loaded, is left out with a warning.
     ///
     /// # Errors
     ///
-    /// [`ClientError`] if the first page cannot be fetched, or a link leads to no message. A link that
-    /// is answered with another status than 200 leads nowhere.
+    /// [`ClientError`] if the first page cannot be fetched, or is a message that cannot be read. A link that is answered
+    /// with another status than 200 leads nowhere.
     pub async fn discover(&self, url: &str) -> Result<Vec<Capability>, ClientError> {
         let first = self.url(url)?;
         let mut waiting = vec![first.clone()];
@@ -32,12 +33,10 @@ impl Client {
                 Err(error) => return Err(error),
             };
             if media_type == sonde_mplane::MEDIA_TYPE {
-                match self.read(&url, &octets)? {
-                    Message::Capability(capability) => capabilities.push(capability),
-                    Message::Envelope(envelope) => {
-                        capabilities.extend(envelope.contents.into_iter().filter_map(capability));
-                    }
-                    _ => {}
+                match self.offered(&url, &octets) {
+                    Ok(offered) => capabilities.extend(offered),
+                    Err(error) if url == first => return Err(error),
+                    Err(error) => tracing::warn!(%error, "left out"),
                 }
             } else if media_type == "text/html" {
                 let page = String::from_utf8_lossy(&octets);
@@ -53,6 +52,22 @@ impl Client {
             }
         }
         Ok(capabilities)
+    }
+
+    /// Capabilities of a message.
+    fn offered(&self, url: &Url, octets: &[u8]) -> Result<Vec<Capability>, ClientError> {
+        let registries = self.registries.get();
+        let Ok(contents) = Envelope::contents_from_json(octets, &registries) else {
+            return Ok(capability(self.read(url, octets)?).into_iter().collect());
+        };
+        let readable = contents.into_iter().filter_map(|message| match message {
+            Ok(message) => capability(message),
+            Err(Unreadable { token, error }) => {
+                tracing::warn!(%url, token, %error, "left out");
+                None
+            }
+        });
+        Ok(readable.collect())
     }
 }
 

@@ -43,6 +43,9 @@ pub enum Problem {
     /// It must be there.
     #[error("is missing")]
     Missing,
+    /// A name of something that would not stand on one line.
+    #[error("has control characters, accepted: a text without")]
+    Control,
     /// A newer version.
     #[error("is {found}, accepted: at most {VERSION}")]
     Version {

@@ -243,8 +243,8 @@ impl<'a> Reader<'a> {
         let present = |key: &str| self.object.get(key).is_some_and(|json| !json.is_null());
         Ok(Envelope {
             contents: self.contents()?.map(|(_, message)| message).collect::<Result<_, _>>()?,
-            token: self.optional_text("token")?,
-            label: self.optional_text("label")?,
+            token: self.name("token")?,
+            label: self.name("label")?,
             when: if present("when") { Some(self.when()?) } else { None },
         })
     }
@@ -264,9 +264,9 @@ impl<'a> Reader<'a> {
     fn head(&self, kind: Kind) -> Result<Head, MessageError> {
         Ok(Head {
             verb: self.text(kind.key())?.to_owned(),
-            label: self.optional_text("label")?,
+            label: self.name("label")?,
             link: self.optional_text("link")?,
-            token: self.optional_text("token")?,
+            token: self.name("token")?,
             metadata: self.fields("metadata")?,
             results: self.results()?,
         })
@@ -284,6 +284,15 @@ impl<'a> Reader<'a> {
         match self.object.get(key) {
             None | Some(Json::Null) => Ok(None),
             Some(_) => self.text(key).map(|text| Some(text.to_owned())),
+        }
+    }
+
+    /// A text by which peers know something: it is shown to people and stands in logs, on one line.
+    fn name(&self, key: &str) -> Result<Option<String>, MessageError> {
+        let text = self.optional_text(key)?;
+        match text {
+            Some(text) if text.contains(char::is_control) => Err(self.error(key, Problem::Control)),
+            text => Ok(text),
         }
     }
 

@@ -56,6 +56,16 @@ fn what_is_registered_again_keeps_its_place_token_and_label() {
 }
 
 #[test]
+fn sets_in_another_order_are_the_same_offer() {
+    let roster = roster_of(&[(ONE, "192.0.2.1,192.0.2.2"), (TWO, "192.0.2.1,192.0.2.3")]);
+    let again = average("192.0.2.2,192.0.2.1");
+    let known = |host| roster.reordered(host, &again).map(|it| it.token());
+    assert_eq!(known(ONE), Some(average("192.0.2.1,192.0.2.2").token()));
+    assert_eq!(known(TWO), None);
+    assert_eq!(roster.reordered(ONE, &average("192.0.2.1,192.0.2.2")), None, "the very same");
+}
+
+#[test]
 fn a_silent_host_is_hidden_and_its_next_poll_brings_it_back() {
     let mut roster = roster_of(&[(ONE, "*"), (TWO, "192.0.2.2")]);
     roster.hear(TWO, at(50));

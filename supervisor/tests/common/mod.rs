@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use sonde_mplane::{Capability, Message, Reference, Registries, Specification, Time};
+use sonde_mplane::{Capability, Message, Reference, Registries, Specification, Time, Unknown};
 use sonde_mplane_http::{
     Access, Client, ComponentPaths, Limits, Polled, Shared, Timeouts, client_port, component_port,
     serve,
@@ -33,7 +33,8 @@ impl Running {
     }
 
     pub(crate) async fn with(store: &Path, policy: Policy) -> Self {
-        let registries = Shared::new(Registries::built_in());
+        // As a supervisor's settings say.
+        let registries = Shared::new(Registries::built_in().with_unknown(Unknown::AsText));
         let store = Box::new(Sqlite::open(store).unwrap());
         let listeners = [
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
