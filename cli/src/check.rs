@@ -6,7 +6,7 @@ use std::{
 };
 
 use sonde_config::Program;
-use sonde_host::{Catalogue, Configuration, Settings, component};
+use sonde_host::{Catalogue, Configuration, Mistake, Settings, component};
 use sonde_mplane_http::{ClientTls, ServerTls, TlsFiles};
 
 use crate::{
@@ -52,6 +52,13 @@ pub(crate) fn read(file: &Path) -> Result<Arc<Configuration>, Stop> {
     Configuration::read(file, variables).map(Arc::new).map_err(|mistakes| Stop::mistakes(&mistakes))
 }
 
+/// As [`read`], with what is wrong beside.
+pub(crate) fn survey(file: &Path) -> (Arc<Configuration>, Vec<Mistake>) {
+    let variables = surroundings::variables().into_iter();
+    let (configuration, mistakes) = Configuration::survey(file, variables);
+    (Arc::new(configuration), mistakes)
+}
+
 /// Whether what the file says of methods fits the plugins that are installed.
 ///
 /// # Errors
@@ -62,11 +69,12 @@ pub(crate) fn fits(catalogue: &Catalogue) -> Result<(), Stop> {
     if mistakes.is_empty() { Ok(()) } else { Err(Stop::mistakes(mistakes)) }
 }
 
-/// The command.
+/// The command; `mistakes` are those that the host's file has by itself.
 pub(crate) fn check(
     common: &Common,
     settings: &Settings,
     catalogue: &Catalogue,
+    mistakes: &[Mistake],
 ) -> Result<Exit, Stop> {
     for file in others(common) {
         check_other(&file, &labels(catalogue))?;
@@ -74,9 +82,19 @@ pub(crate) fn check(
     for refusal in catalogue.refusals() {
         complain!("{}: {}", refusal.path.display(), refusal.reason);
     }
-    fits(catalogue)?;
+    let (of_component, warnings) = component::check(settings, catalogue);
+    let mut lines: Vec<String> =
+        mistakes.iter().chain(catalogue.mistakes()).map(ToString::to_string).collect();
+    for line in of_component {
+        // What is wrong with the whole file is found twice.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if !lines.is_empty() {
+        return Err(Stop::usage(lines.join("\nsonde: ")));
+    }
     if let Some(configuration) = &settings.configuration {
-        let warnings = component::warnings(settings).map_err(Stop::usage)?;
         say!("{}: no mistakes", configuration.file().display());
         for offer in catalogue.offers() {
             match offer.forbidden(settings) {

@@ -121,7 +121,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
         // To be read again, however early: without a handler it is the end. One that cannot be set changes nothing.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default());
     }
-    let settings = settings(&common)?;
+    let (settings, mistakes) = settings(&common)?;
     let catalogue =
         if common.needs_catalogue() { Catalogue::scan(&settings) } else { Catalogue::default() };
     let arguments = &arguments::with_bare_switches(arguments, &catalogue);
@@ -151,7 +151,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
             _ => Err(Stop::usage("sonde plugin new NAME")),
         },
         Some(("ca", matches)) => ca::run(matches),
-        Some(("check", _)) => check::check(&common, &settings, &catalogue),
+        Some(("check", _)) => check::check(&common, &settings, &catalogue, &mistakes),
         Some(("demo", matches)) => demo::run(matches, &settings),
         Some(("shell", matches)) => shell::run(matches, common.file()),
         Some(("supervisor", _)) => supervisor::run(common.file()),
@@ -161,14 +161,22 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
     }
 }
 
-fn settings(common: &Common) -> Result<Settings, Stop> {
+/// With the mistakes of the operator's file where it is only looked at.
+fn settings(common: &Common) -> Result<(Settings, Vec<sonde_host::Mistake>), Stop> {
     let program = std::env::current_exe().map_err(Stop::usage)?;
     let mut settings = Settings::beside(&program).map_err(Stop::usage)?;
-    if let Some(file) = check::file(common) {
-        settings.obey(check::read(&file)?);
+    let mut mistakes = Vec::new();
+    match check::file(common) {
+        Some(file) if common.is_check() => {
+            let (configuration, found) = check::survey(&file);
+            settings.obey(configuration);
+            mistakes = found;
+        }
+        Some(file) => settings.obey(check::read(&file)?),
+        None => {}
     }
     if !common.plugins.is_empty() {
         settings.plugins = common.plugins.iter().map(PathBuf::from).collect();
     }
-    Ok(settings)
+    Ok((settings, mistakes))
 }

@@ -177,7 +177,7 @@ impl<'a> Section<'a, '_> {
         })
     }
 
-    /// The URL of a peer, without a query, that is spoken to with a certificate or without.
+    /// The URL of a peer, without a query, that is spoken to with a certificate or without; the scheme may be left away.
     pub fn url(&mut self, key: &str, has_tls: bool) -> Option<String> {
         let accepted = match has_tls {
             true => "https://HOST:PORT, for there is a section tls",
@@ -187,7 +187,7 @@ impl<'a> Section<'a, '_> {
             Data::Scalar(Json::String(text)) => {
                 let usable = sonde_mplane_http::usable(text, has_tls).ok();
                 let usable = usable.filter(|url| url.query().is_none() && url.fragment().is_none());
-                usable.map(|_| text.clone())
+                usable.map(|url| if text.contains("://") { text.clone() } else { url.into() })
             }
             _ => None,
         })

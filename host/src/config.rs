@@ -70,6 +70,16 @@ impl Configuration {
         file: &Path,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Mistake>> {
+        let (configuration, mistakes) = Self::survey(file, variables);
+        if mistakes.is_empty() { Ok(configuration) } else { Err(mistakes) }
+    }
+
+    /// As [`Configuration::read`], with what can be used beside the mistakes: to find others, not to be obeyed.
+    #[must_use]
+    pub fn survey(
+        file: &Path,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let variables: Vec<(String, String)> = variables.collect();
         let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
@@ -80,7 +90,7 @@ impl Configuration {
         configuration.enables_all = enables_all;
         configuration.has_component = has_component;
         configuration.variables = variables;
-        if mistakes.is_empty() { Ok(configuration) } else { Err(mistakes) }
+        (configuration, mistakes)
     }
 
     /// The file that it was read from.

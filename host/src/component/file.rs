@@ -109,13 +109,19 @@ impl ComponentFile {
     ///
     /// [`FileError`] with every mistake.
     pub fn read(file: &Path, variables: &[(String, String)]) -> Result<Self, FileError> {
+        let (read, mistakes) = Self::survey(file, variables);
+        if mistakes.is_empty() { Ok(read) } else { Err(FileError(mistakes)) }
+    }
+
+    /// As [`ComponentFile::read`], with what can be used beside the mistakes.
+    pub(super) fn survey(file: &Path, variables: &[(String, String)]) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
         let read = match form {
             Form::Toml => toml(file, &table, &mut mistakes),
             Form::Ini => seed::read(file, &table, &mut mistakes),
         };
-        if mistakes.is_empty() { Ok(read) } else { Err(FileError(mistakes)) }
+        (read, mistakes)
     }
 }
 

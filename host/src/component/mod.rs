@@ -24,5 +24,5 @@ pub use jobs::{JobId, Outcome};
 pub use ledger::Delivery;
 pub use measuring::Measuring;
 pub use offered::{Addresses, Offered, Offers};
-pub use run::{ComponentError, preview, run, warnings};
+pub use run::{ComponentError, check, preview, run};
 pub use settings::{Limits, Offering, Override};

@@ -91,40 +91,41 @@ fn configured(settings: &Settings) -> Result<(PathBuf, ComponentFile), Component
     Ok((file.to_owned(), ComponentFile::read(file, configuration.variables())?))
 }
 
-/// What an operator probably did not mean, for `sonde check` and the start; nothing where the file does not
-/// speak of supervisors and clients.
-///
-/// # Errors
-///
-/// Where the file cannot be used.
-pub fn warnings(settings: &Settings) -> Result<Vec<String>, ComponentError> {
-    if !settings.configuration.as_ref().is_some_and(|it| it.has_component()) {
-        return Ok(Vec::new());
+/// What is wrong with what the file says of supervisors and clients, and what an operator probably did not mean, a line each,
+/// for `sonde check`; nothing where the file does not speak of them.
+#[must_use]
+pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<String>) {
+    let Some(configuration) = settings.configuration.as_ref().filter(|it| it.has_component())
+    else {
+        return Default::default();
+    };
+    let file = configuration.file();
+    let (said, mistakes) = ComponentFile::survey(file, configuration.variables());
+    let mut wrong: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    if !mistakes.iter().any(|mistake| mistake.key.contains("tls")) {
+        let unusable = said.tls.clone().and_then(|tls| ServerTls::load(tls).err());
+        wrong.extend(unusable.map(|error| error.to_string()));
     }
-    let (file, said) = configured(settings)?;
-    said.tls.clone().map(ServerTls::load).transpose()?;
-    let offers = offers(&said, &Catalogue::scan(settings), settings);
+    let offers = offers(&said, catalogue, settings);
     let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
     let of_access = said.access.warnings(&labels).into_iter();
     let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
     let of_tls = said.tls.iter().flat_map(TlsFiles::warnings);
-    Ok(said.ignored.into_iter().chain(offers.problems).chain(of_access).chain(of_tls).collect())
+    (
+        wrong,
+        said.ignored.into_iter().chain(offers.problems).chain(of_access).chain(of_tls).collect(),
+    )
 }
 
 fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
     let addresses = Addresses::of(&said.offering);
     let permits = |offer: &Offer| {
-        let method = &offer.method().name;
-        // What the operator meant to restrict is not restricted.
-        let is_mistaken = catalogue.is_mistaken(method);
-        if is_mistaken {
-            tracing::warn!(method, "not offered: what the configuration says of it does not fit");
-        }
         let forbidden = offer.forbidden(settings);
         if let Some(reason) = &forbidden {
             tracing::info!(reason, "not offered");
         }
-        !is_mistaken && forbidden.is_none()
+        // What the operator meant to restrict would not be restricted.
+        forbidden.is_none() && !catalogue.is_mistaken(&offer.method().name)
     };
     Offers::of(catalogue, permits, &said.offering, addresses, &said.registries)
 }
@@ -132,6 +133,11 @@ fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> O
 fn report(offers: &Offers, catalogue: &Catalogue) {
     for refusal in catalogue.refusals() {
         tracing::warn!(file = %refusal.path.display(), refusal.reason, "a plugin is left out");
+    }
+    let mistaken = |offer: &Offer| catalogue.is_mistaken(&offer.method().name);
+    for offer in catalogue.offers().filter(mistaken) {
+        let method = &offer.method().name;
+        tracing::warn!(method, "not offered: what the configuration says of it does not fit");
     }
     let mistakes = catalogue.mistakes().iter().map(ToString::to_string);
     for problem in mistakes.chain(offers.problems.iter().cloned()) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -34,13 +34,18 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// Not readable, or no PEM.
-    #[error("{}: cannot be read as PEM", file.display())]
+    #[error("{}: cannot be read as PEM: {cause}", file.display())]
     File {
         /// Which file.
         file: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: rustls::pki_types::pem::Error,
+        cause: pem::Error,
+    },
+    /// There is no key in it that can be used as it is.
+    #[error("{}: has no private key, accepted: one that is not encrypted", file.display())]
+    Key {
+        /// Which file.
+        file: PathBuf,
     },
     /// There is no certificate in it.
     #[error("{}: has no certificate", file.display())]
@@ -49,33 +54,30 @@ pub enum TlsError {
         file: PathBuf,
     },
     /// An authority that is no certificate.
-    #[error("{}: has a certificate that cannot be used", file.display())]
+    #[error("{}: has a certificate that cannot be used: {cause}", file.display())]
     Authority {
         /// Which file.
         file: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// Certificate and key do not fit each other, or cannot be used.
-    #[error("{} and {}: cannot be used together", certificate.display(), key.display())]
+    #[error("{} and {}: cannot be used together: {cause}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// What is wrong with them.
-        #[source]
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// Clients could not be verified.
-    #[error("{}: cannot verify clients", file.display())]
+    #[error("{}: cannot verify clients: {cause}", file.display())]
     Verifier {
         /// The authority's file.
         file: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: rustls::server::VerifierBuilderError,
+        cause: rustls::server::VerifierBuilderError,
     },
 }
 
@@ -106,7 +108,7 @@ struct Parts {
 
 impl TlsFiles {
     fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let fail = |source| TlsError::File { file: file.to_owned(), source };
+        let fail = |cause| TlsError::File { file: file.to_owned(), cause };
         let certificates = CertificateDer::pem_file_iter(file).map_err(fail)?;
         let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(fail)?;
         if certificates.is_empty() {
@@ -142,29 +144,32 @@ impl TlsFiles {
     fn read(&self) -> Result<Parts, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in Self::certificates(&self.authority)? {
-            let fail = |source| TlsError::Authority { file: self.authority.clone(), source };
+            let fail = |cause| TlsError::Authority { file: self.authority.clone(), cause };
             roots.add(certificate).map_err(fail)?;
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|source| TlsError::File { file: self.key.clone(), source })?;
+        let file = self.key.clone();
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|cause| match cause {
+            pem::Error::NoItemsFound => TlsError::Key { file },
+            cause => TlsError::File { file, cause },
+        })?;
         Ok(Parts { chain: Self::certificates(&self.certificate)?, key, roots: Arc::new(roots) })
     }
 
-    fn pair(&self, source: rustls::Error) -> TlsError {
-        TlsError::Pair { certificate: self.certificate.clone(), key: self.key.clone(), source }
+    fn pair(&self, cause: rustls::Error) -> TlsError {
+        TlsError::Pair { certificate: self.certificate.clone(), key: self.key.clone(), cause }
     }
 
     fn server(&self) -> Result<ServerConfig, TlsError> {
         let parts = self.read()?;
         let verifier = WebPkiClientVerifier::builder_with_provider(parts.roots, provider())
             .build()
-            .map_err(|source| TlsError::Verifier { file: self.authority.clone(), source })?;
+            .map_err(|cause| TlsError::Verifier { file: self.authority.clone(), cause })?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|source| self.pair(source))?
+            .map_err(|cause| self.pair(cause))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(parts.chain, parts.key)
-            .map_err(|source| self.pair(source))?;
+            .map_err(|cause| self.pair(cause))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -173,10 +178,10 @@ impl TlsFiles {
         let parts = self.read()?;
         ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|source| self.pair(source))?
+            .map_err(|cause| self.pair(cause))?
             .with_root_certificates(parts.roots)
             .with_client_auth_cert(parts.chain, parts.key)
-            .map_err(|source| self.pair(source))
+            .map_err(|cause| self.pair(cause))
     }
 }
 
