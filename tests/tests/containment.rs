@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,7 +14,8 @@ use sonde_tests::{Finished, Lab, TARGET4, run, sonde, wait_until};
 fn start(lab: &Lab, count: &str) -> Child {
     let mut command = lab.command("src", sonde());
     command.args(["run", "ping", "--format", "json", "--pps", "200", "-i", "0.05", "-c", count]);
-    command.arg(TARGET4).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.arg(TARGET4).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).spawn().unwrap()
 }
 
 /// The worker processes of a host.
@@ -134,15 +136,26 @@ fn files_that_are_no_plugins_are_named_in_one_line_each_and_the_others_work() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
-fn an_interrupted_run_ends_with_what_it_knows() {
+fn an_interrupted_run_ends_with_what_it_knows_whoever_else_is_interrupted() {
     let lab = Lab::chain(1);
-    let child = start(&lab, "1000");
-    std::thread::sleep(Duration::from_millis(1500));
-    run(Command::new("kill").args(["-INT", &child.id().to_string()]));
-    let (code, record) = record(child);
-    assert_eq!(code, 0, "{record}");
-    assert_eq!(record["status"], "interrupted");
-    let summary = &record["tables"]["summary"][0];
-    assert!(summary["answered"].as_u64().unwrap() >= 10, "{summary}");
-    assert_eq!(summary["lost"], 0);
+    // The host alone, its group as a terminal does, and each of its processes as a service manager does.
+    for whom in ["host", "group", "all"] {
+        let child = start(&lab, "1000");
+        std::thread::sleep(Duration::from_millis(1500));
+        let host = child.id();
+        let processes = match whom {
+            "host" => vec![host.to_string()],
+            "group" => vec![format!("-{host}")],
+            _ => workers(host).into_iter().chain([host]).map(|it| it.to_string()).collect(),
+        };
+        assert_eq!(processes.len(), if whom == "all" { 2 } else { 1 });
+        let signal = if whom == "all" { "-TERM" } else { "-INT" };
+        run(Command::new("kill").args([signal, "--"]).args(processes));
+        let (code, record) = record(child);
+        assert_eq!(code, 0, "{whom}: {record}");
+        assert_eq!(record["status"], "interrupted", "{whom}");
+        let summary = &record["tables"]["summary"][0];
+        assert!(summary["answered"].as_u64().unwrap() >= 10, "{whom}: {summary}");
+        assert_eq!(summary["lost"], 0);
+    }
 }

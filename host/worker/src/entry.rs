@@ -44,7 +44,17 @@ fn quit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Leaves to the host what asks programs to end: it may come to every process of a service, and the host has to hear first
+/// what the plugin still knows.
+fn leave_ends_to_the_host() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: ignoring a signal runs nothing.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 fn run() -> Result<Infallible, String> {
+    leave_ends_to_the_host();
     let stdin = std::io::stdin();
     let (hello, fds) = Hello::receive(stdin.as_fd())?;
     let numbers: Vec<_> = fds.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
