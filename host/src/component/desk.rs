@@ -241,7 +241,7 @@ impl<M: Measurer> Desk<M> {
             }
             Request::Interrupt { job, reply } => {
                 let mut orders = Vec::new();
-                let state = self.jobs.state(&job, now);
+                let state = self.jobs.state(&job);
                 self.jobs.interrupt(now, &job, &mut orders);
                 self.obey(now, orders);
                 if let Some(text) = self.told(&job, state, false) {
@@ -249,8 +249,10 @@ impl<M: Measurer> Desk<M> {
                 }
             }
             Request::Redeem { job, reply } => {
-                let state = self.jobs.state(&job, now);
-                if let Some(text) = self.told(&job, state, true) {
+                // Whom it was told in answer to an interrupt would take it for the end.
+                let so_far = self.jobs.so_far(&job, now).map(|message| message.to_json());
+                let state = self.jobs.state(&job);
+                if let Some(text) = so_far.or_else(|| self.told(&job, state, true)) {
                     reply(text);
                 }
             }

@@ -103,7 +103,7 @@ pub(crate) enum Answer {
 /// What is known of a job.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// It waits or runs: its receipt, or the results of its repetitions so far.
+    /// It waits or runs: its receipt.
     Open(Box<Message>),
     /// Its end has been ordered.
     Ended,
@@ -248,15 +248,18 @@ impl Jobs {
     }
 
     /// What is known of a job.
-    pub(crate) fn state(&self, id: &JobId, now: Time) -> State {
+    pub(crate) fn state(&self, id: &JobId) -> State {
         match self.open.get(id) {
-            Some(job) if !job.parts.is_empty() => {
-                State::Open(Box::new(job.envelope(id, now, false)))
-            }
             Some(job) => State::Open(Box::new(job.receipt(id))),
             None if self.ended.contains_key(id) => State::Ended,
             None => State::Unknown,
         }
+    }
+
+    /// The results of the repetitions so far, of a job that has some and has not ended.
+    pub(crate) fn so_far(&self, id: &JobId, now: Time) -> Option<Message> {
+        let job = self.open.get(id).filter(|job| !job.parts.is_empty())?;
+        Some(job.envelope(id, now, false))
     }
 
     /// Notes the end of a job that an earlier process had.

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use sonde_mplane::Kind;
+
 use super::*;
 use crate::component::{
     Offering,
@@ -190,10 +192,10 @@ fn an_end_is_forgotten_after_its_time() {
     world.pass(0);
     world.measured(0);
     world.pass(60);
-    assert!(matches!(world.jobs.state(&id, world.now), State::Ended));
+    assert!(matches!(world.jobs.state(&id), State::Ended));
     world.pass(1);
     world.pass(0);
-    assert!(matches!(world.jobs.state(&id, world.now), State::Unknown));
+    assert!(matches!(world.jobs.state(&id), State::Unknown));
 }
 
 #[test]
@@ -234,11 +236,14 @@ fn a_repeated_scope_ends_with_one_envelope_of_all_its_results() {
         assert_eq!(world.started(), [expected]);
         world.measured(expected);
         if expected == 1 {
-            let State::Open(so_far) = world.jobs.state(&id, world.now) else { panic!() };
-            let Message::Envelope(so_far) = *so_far else { panic!() };
+            let so_far = world.jobs.so_far(&id, world.now).unwrap();
+            let Message::Envelope(so_far) = so_far else { panic!() };
             assert_eq!(so_far.contents.len(), 2);
             let end = so_far.when.unwrap().end_time(world.now);
             assert!(end > Some(world.now), "a client of the RI would not ask again");
+            // In answer to an interrupt it would pass for the end.
+            let State::Open(answer) = world.jobs.state(&id) else { panic!() };
+            assert_eq!(answer.kind(), Kind::Receipt);
         }
     }
     let ends = world.ends();
