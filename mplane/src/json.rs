@@ -16,8 +16,8 @@ pub const MAX_OCTETS: usize = 16 << 20;
 pub const MAX_DEPTH: usize = 32;
 /// Keys of all objects together.
 pub const MAX_KEYS: usize = 100_000;
-/// Values of all arrays and objects together.
-pub const MAX_VALUES: usize = 250_000;
+/// Values of all arrays and objects together: 65,535 probes of fifteen columns.
+pub const MAX_VALUES: usize = 1_000_000;
 
 /// Why octets are not acceptable JSON.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -24,6 +24,8 @@ use super::{
 /// Octets of the results of one repeated specification that are kept. In their envelope they are indented, and that
 /// has to be a message.
 const MOST_OCTETS: usize = MAX_OCTETS / 2;
+/// Octets of one result: nobody could read one that is larger, ourselves included.
+const MOST_OF_ONE: usize = MAX_OCTETS / 64 * 63;
 /// Ends that are remembered at most.
 const MEMORY: usize = 100_000;
 /// How far the end of a repeated measurement that runs lies ahead at least; clocks of clients may differ by it.
@@ -366,6 +368,15 @@ impl Jobs {
     }
 }
 
+/// In place of a result that no message holds.
+fn too_large(id: &JobId, values: usize, octets: usize) -> Message {
+    let message = format!(
+        "the result has {values} values and would take {octets} octets, accepted: {MAX_VALUES} values and {MAX_OCTETS} octets \
+         in a message; ask for fewer probes at a time, or for a capability with fewer columns"
+    );
+    Exception { token: Some(id.token.to_string()), message }.into()
+}
+
 impl Job {
     fn receipt(&self, id: &JobId) -> Message {
         let mut receipt = self.specification.receipt();
@@ -375,7 +386,7 @@ impl Job {
 
     fn add_part(&mut self, id: &JobId, outcome: Outcome, most: usize) {
         let mut values = 0;
-        let message: Message = match outcome {
+        let mut message: Message = match outcome {
             Outcome::Measured { from, to, rows } => {
                 values = rows.iter().map(Vec::len).sum();
                 let mut measured = self.specification.result(When::measured(from, to), rows);
@@ -387,7 +398,11 @@ impl Job {
             }
         };
         // A message is limited in values, too.
-        let octets = message.to_json().len().max(values * (MAX_OCTETS / MAX_VALUES));
+        let mut octets = message.to_json().len().max(values * (MAX_OCTETS / MAX_VALUES));
+        if octets > MOST_OF_ONE {
+            message = too_large(id, values, octets);
+            octets = 0;
+        }
         self.part_octets.push_back(octets);
         self.parts.push_back(message);
         let is_much = |octets: &VecDeque<usize>| octets.iter().sum::<usize>() > MOST_OCTETS;

@@ -397,9 +397,9 @@ impl<R: Registrant> Attendance<R> {
         let message = match Message::from_json(end.body.as_bytes(), &self.registries.get()) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(%error, "a result of an earlier version cannot be read and is lost");
-                self.delivered(end.sequence);
-                return Ok(());
+                let token = &*end.token;
+                tracing::error!(token, %error, "a result cannot be read and is lost");
+                exception(Some(token), format!("the result is lost: {error}"))
             }
         };
         match self.client.deliver(&self.supervisor.result, &message).await {
@@ -414,6 +414,9 @@ impl<R: Registrant> Attendance<R> {
                 }
                 let (supervisor, token) = (&*self.supervisor.name, &*end.token);
                 tracing::error!(supervisor, token, %error, "a result was refused and is given up");
+                // Whoever waits for it should not wait for ever. Where that is refused as well nothing is left to be said.
+                let refused = exception(Some(token), format!("the result was refused: {error}"));
+                drop(self.client.deliver(&self.supervisor.result, &refused).await);
                 self.delivered(end.sequence);
             }
         }

@@ -187,6 +187,8 @@ impl Port {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
             .max_buf_size(64 << 10)
+            // Who will ask nothing more still waits for the answer.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await.map_err(io::Error::other)
     }

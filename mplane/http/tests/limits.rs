@@ -28,6 +28,17 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
+async fn who_will_ask_nothing_more_gets_the_answer() {
+    let port = Served::clients(&Supervisor::offering(Vec::new()), Limits::default()).await;
+    for _ in 0..20 {
+        let mut stream = send(&port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        stream.shutdown().await.unwrap();
+        let reply = rest(stream).await;
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_long_is_refused_with_the_limit() {
     let limits = Limits { body_octets: 1000, ..Limits::default() };
     let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;

@@ -76,10 +76,14 @@ impl Sender {
         set_option(&raw4, libc::IPPROTO_IP, libc::IP_HDRINCL, &1i32)?;
         // Without it a packet dropped by the device's queue counts as sent.
         set_option(&raw4, libc::IPPROTO_IP, libc::IP_RECVERR, &1i32)?;
+        // What the kernel has learned of a path keeps no probe back: to find that is for a measurement.
+        set_option(&raw4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)?;
         let raw6 = match socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_RAW) {
             Ok(fd) => {
                 set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &1i32)?;
                 set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &1i32)?;
+                let probing = libc::IPV6_PMTUDISC_PROBE;
+                set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &probing)?;
                 // Flow labels are part of the probe.
                 set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_AUTOFLOWLABEL, &0i32)?;
                 Some(Lane::new(fd)?)

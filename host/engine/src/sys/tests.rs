@@ -188,6 +188,28 @@ fn each_packet_of_a_batch_is_reported_and_a_bad_one_stops_no_other() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn a_path_mtu_of_the_kernel_keeps_no_probe_back() {
+    let pair = Pair::new();
+    // What it makes of an error that names no MTU (RFC 1191, section 5), and the least of IPv6.
+    pair.ip("near", "route add 198.18.0.10 via 198.51.100.2 mtu lock 552");
+    pair.ip("near", "-6 route add 2001:db8:1::10 via 2001:db8::2 mtu 1280");
+    pair.inside("near", || {
+        let mut sockets = Sockets::open(Options::default()).unwrap();
+        let clock = Clock::new();
+        let raw = Egress::Raw { interface: index("near") };
+        let transport = Transport::Echo { identifier: 7, sequence: 2 };
+        for (source, destination) in
+            [("198.51.100.1", "198.18.0.10"), ("2001:db8::1", "2001:db8:1::10")]
+        {
+            let results =
+                send(&mut sockets, &clock, raw, &[packet(source, destination, transport, 1400)]);
+            assert!(results[0].is_ok(), "{destination}: {results:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn a_batch_takes_no_more_than_it_can() {
     let pair = Pair::new();
     pair.inside("near", || {

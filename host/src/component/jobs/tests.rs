@@ -228,6 +228,20 @@ fn measurements_beyond_the_limit_wait_for_their_turn() {
 }
 
 #[test]
+fn a_result_that_no_message_holds_is_an_exception_that_says_so() {
+    let mut world = World::new(Limits::default());
+    world.accept("now + 1s / 1s", "t1");
+    world.pass(1);
+    let measurement = world.started()[0];
+    let rows = vec![vec![Wire::Natural(412), Wire::Natural(3)]; MAX_VALUES / 2 + 1];
+    let outcome = Outcome::Measured { from: world.now, to: world.now, rows };
+    world.jobs.ended(world.now, measurement, outcome, &mut world.orders);
+    let Message::Exception(exception) = &world.ends()[0].message else { panic!() };
+    assert!(exception.message.starts_with("the result has 1000002 values"), "{exception:?}");
+    assert_eq!(exception.token.as_deref(), Some("t1"));
+}
+
+#[test]
 fn a_repeated_scope_ends_with_one_envelope_of_all_its_results() {
     let mut world = World::new(Limits::default());
     let id = world.accept("repeat now + 6s / 3s { now + 1s / 1s }", "t1");
@@ -264,7 +278,7 @@ fn of_results_that_are_too_much_for_a_message_the_last_ones_are_kept() {
     for number in 0..3_u64 {
         world.pass(if number == 0 { 1 } else { 3 });
         world.started();
-        let rows = vec![vec![Wire::from(number), Wire::Natural(7)]; 40_000];
+        let rows = vec![vec![Wire::from(number), Wire::Natural(7)]; MAX_VALUES / 6];
         let (from, to) = (world.now, world.now);
         let outcome = Outcome::Measured { from, to, rows };
         world.jobs.ended(world.now, number, outcome, &mut world.orders);
