@@ -283,26 +283,21 @@ impl Service {
         done
     }
 
-    /// The message of an answer; that of an outcome comes from the store and is over with it.
+    /// The message of an answer; that of an outcome comes from the store.
     async fn message_of(&self, answer: Answer) -> Message {
-        let number = match answer {
-            Answer::Message(message) => return *message,
-            Answer::Outcome { number } => number,
-        };
-        let text = match self.outcome(number).await {
-            Ok(Some(text)) => text,
-            Ok(None) => return failed("the outcome is not in the store"),
-            Err(error) => return failed(&error),
-        };
-        let message = match Message::from_json(text.as_bytes(), &self.registries.get()) {
-            Ok(message) => message,
-            Err(error) => return failed(&error),
-        };
-        let changes = self.state().relay.forget(number);
-        match self.commit(changes).await {
-            Ok(()) => message,
-            Err(error) => failed(&error),
+        match answer {
+            Answer::Message(message) => *message,
+            Answer::Outcome { number } => {
+                self.stored(number).await.unwrap_or_else(|reason| failed(&reason))
+            }
         }
+    }
+
+    async fn stored(&self, number: u64) -> Result<Message, String> {
+        let text = self.outcome(number).await.map_err(|error| error.to_string())?;
+        let text = text.ok_or("the outcome is not in the store")?;
+        Message::from_json(text.as_bytes(), &self.registries.get())
+            .map_err(|error| error.to_string())
     }
 
     /// What tells a host to poll less often, where all of them together poll too often.
@@ -441,7 +436,20 @@ impl ClientPort for Service {
     async fn redemption(&self, peer: &Peer, redemption: Reference) -> Message {
         let token = redemption.head.token.unwrap_or_default();
         let answer = self.state().relay.redeem(peer.identity.as_str(), &token);
-        self.message_of(answer).await
+        let number = match answer {
+            Answer::Message(message) => return *message,
+            Answer::Outcome { number } => number,
+        };
+        let message = match self.stored(number).await {
+            Ok(message) => message,
+            Err(reason) => return failed(&reason),
+        };
+        // Only who redeems it says that no more is wanted.
+        let changes = self.state().relay.forget(number);
+        match self.commit(changes).await {
+            Ok(()) => message,
+            Err(error) => failed(&error),
+        }
     }
 
     async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Message {

@@ -6,7 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{Running, average, average_from, clock, connection, poll, redeem, text, wanted};
-use sonde_mplane::{Capability, Kind, Message, Registries, Specification, Unknown, When};
+use sonde_mplane::{
+    Capability, Kind, Message, Reference, Registries, Specification, Unknown, When,
+};
 use sonde_mplane_http::Polled;
 use sonde_supervisor::service::Policy;
 
@@ -40,6 +42,10 @@ async fn a_measurement_goes_from_client_to_host_and_back_and_survives_restarts()
     supervisor.stop().await;
 
     let supervisor = Running::start(&store).await;
+    // An interrupt that comes too late is told the outcome, and takes it from nobody.
+    let interrupt = Message::Interrupt(Reference::to_token("measure", "mine"));
+    let answer = client.post(&supervisor.client_url(), &interrupt).await.unwrap();
+    assert_eq!(answer.kind(), Kind::Result);
     let outcome = redeem(&client, &supervisor, "mine").await;
     assert_eq!((outcome.kind(), outcome.token()), (Kind::Result, Some("mine")));
     assert_eq!(outcome.label(), Some("ping-average-ip4-0"));

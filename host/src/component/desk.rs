@@ -387,7 +387,8 @@ impl<M: Measurer> Desk<M> {
                 false => Some(unknown()),
             };
         };
-        if forget {
+        // A failed one may be asked for again.
+        if forget && !is_exception(&delivery.body) {
             ledger.delivered(delivery.sequence);
             self.jobs.forget(job);
         }
@@ -507,6 +508,14 @@ impl<M: Measurer> Desk<M> {
         let name = if is_client(peer) { CLIENTS } else { peer };
         self.ledgers.get_mut(name)
     }
+}
+
+/// Whether an end is an exception; a long one is none.
+fn is_exception(body: &str) -> bool {
+    /// Longer than any reason that is given.
+    const LONGEST: usize = 1 << 16;
+    let json = || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(body);
+    body.len() <= LONGEST && json().is_ok_and(|json| json.contains_key("exception"))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ struct Puppet {
     running: Vec<RunId>,
     over: Vec<RunId>,
     peers: Vec<String>,
+    fails: bool,
 }
 
 impl Measurer for Puppet {
@@ -44,9 +45,11 @@ impl Measurer for Puppet {
         let over = std::mem::take(&mut self.over);
         self.running.retain(|run| !over.contains(run));
         let rows = || vec![vec![Wire::Natural(412), Wire::Natural(3)]];
-        over.into_iter()
-            .map(|run| (run, Outcome::Measured { from: at, to: at, rows: rows() }))
-            .collect()
+        let outcome = |run| match self.fails {
+            true => (run, Outcome::Failed("no way there".to_owned())),
+            false => (run, Outcome::Measured { from: at, to: at, rows: rows() }),
+        };
+        over.into_iter().map(outcome).collect()
     }
 }
 
@@ -268,6 +271,20 @@ fn a_client_redeems_an_end_once() {
     assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
     let gone = world.redeem(&peer, "t1");
     assert!(matches!(gone, Message::Exception(it) if it.message == "Unknown job"));
+}
+
+#[test]
+fn a_client_hears_of_a_failed_job_as_often_as_it_asks() {
+    let mut world = World::new(ROOMY);
+    let peer = client("org.example.Somebody");
+    world.specify(&peer, "t1");
+    world.step();
+    world.desk.measurer.fails = true;
+    world.finish();
+    for _ in 0..3 {
+        let failed = world.redeem(&peer, "t1");
+        assert!(matches!(failed, Message::Exception(it) if it.message == "no way there"));
+    }
 }
 
 #[test]
