@@ -30,9 +30,15 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let mut begin = None;
     loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
-            return Ok(Verdict::None);
+            let is_answerless = seen.is_empty() && session.summary.answered > 0;
+            return Ok(if is_answerless { Verdict::IcwTooShort } else { Verdict::None });
         };
         session.ends(&segment)?;
+        let is_fin = segment.has(sonde_plugin_api::packet::tcp::flags::FIN);
+        if is_fin && !segment.has_data() && segment.sequence == start {
+            // There is nothing that could come again.
+            return Ok(Verdict::IcwTooShort);
+        }
         if segment.sequence == start && segment.has_data() {
             let now = session.ctx.now();
             if now.since(*begin.get_or_insert(now)) >= SOONEST {
@@ -40,7 +46,7 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
                 break;
             }
         }
-        is_ended |= segment.has(sonde_plugin_api::packet::tcp::flags::FIN);
+        is_ended |= is_fin;
         if segment.has_data() && distance(start, segment.sequence) >= 0 {
             let offset = distance(start, segment.sequence);
             if seen.insert(offset) {

@@ -38,7 +38,8 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
         let (size, is_data) = (segment.octets as u32, segment.has_data());
         let is_next = segment.sequence == session.connection.received.expected();
         let is_over = is_data && size > mtu && !segment.is_fragmented;
-        if segment.is_merged && is_over && !are_small {
+        // None of different DF are put together: without it the sum will do.
+        if segment.is_merged && is_over && segment.dont_fragment && !are_small {
             if is_next {
                 untaken = Some(segment.sequence);
             }

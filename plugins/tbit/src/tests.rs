@@ -110,7 +110,9 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
         assert_eq!(row.icw_segments, Some(segments as u32));
         assert_eq!(row.icw_octets, Some((segments * MSS) as u32));
     }
-    assert_eq!(verdict(Test::Icw, Behaviour { page: 5 * MSS, ..LINUX }), Verdict::IcwTooShort);
+    for page in [5 * MSS, 0] {
+        assert_eq!(verdict(Test::Icw, Behaviour { page, ..LINUX }), Verdict::IcwTooShort);
+    }
 }
 
 #[test]
