@@ -65,8 +65,7 @@ async fn a_capability_that_a_client_cannot_read_takes_no_other_with_it_nor_does_
     let (host, client) = (connection(), connection());
     let lenient = Registries::built_in().with_unknown(Unknown::AsText);
     let odd = Capability::build("odd", "now ... future / 1s").result("nope").finish(&lenient);
-    let [first, again] =
-        ["192.0.2.1,192.0.2.2", "192.0.2.2,192.0.2.1"].map(|sources| average_from(sources));
+    let [first, again] = ["192.0.2.1,192.0.2.2", "192.0.2.2,192.0.2.1"].map(average_from);
     let url = supervisor.component_url("/register/capability");
     for messages in [vec![odd.unwrap().into(), first.into()], vec![again.clone().into()]] {
         let registered = messages.len();

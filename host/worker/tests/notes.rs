@@ -1,5 +1,7 @@
 //! What a plugin said is noted: nobody asks it twice, until it or the program is another one.
 
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
 mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread, time::Duration};

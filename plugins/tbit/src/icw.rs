@@ -30,7 +30,7 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let mut begin = None;
     loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
-            let is_answerless = seen.is_empty() && session.summary.answered > 0;
+            let is_answerless = seen.is_empty() && session.is_acknowledged();
             return Ok(if is_answerless { Verdict::IcwTooShort } else { Verdict::None });
         };
         session.ends(&segment)?;
