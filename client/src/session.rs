@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use sonde_mplane::{Capability, Kind, Message, Specification, Time, When};
+use sonde_mplane::{Capability, Constraint, Kind, Message, Primitive, Specification, Time, When};
 use ulid::Ulid;
 
 /// What is said of a token that nobody knows, or not any more.
@@ -181,7 +181,10 @@ impl Session {
         Err(AskError::Value {
             name: name.to_owned(),
             value: text.to_owned(),
-            accepted: parameter.constraint.to_string(),
+            accepted: match &parameter.constraint {
+                Constraint::Any => any(parameter.element.primitive()).to_owned(),
+                constraint => constraint.to_string(),
+            },
         })
     }
 
@@ -240,6 +243,18 @@ impl Session {
                 latest: answer,
             }),
         }
+    }
+}
+
+/// What a parameter without a constraint accepts.
+fn any(primitive: Primitive) -> &'static str {
+    match primitive {
+        Primitive::String | Primitive::Url => "a text",
+        Primitive::Natural => "an integer",
+        Primitive::Real => "a number",
+        Primitive::Boolean => "True or False",
+        Primitive::Time => "a time, as 2026-01-02 03:04:05",
+        Primitive::Address => "an IPv4 or IPv6 address, not a name",
     }
 }
 

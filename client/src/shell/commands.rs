@@ -74,7 +74,10 @@ impl<C: Carrier, P: Person> Shell<C, P> {
             }
             // A traceback of ours would tell a person nothing.
             ("tbenable", _) => Ok(Said::default()),
-            ("help" | "?", topic) => Ok(Said::line(help::text(topic.first().copied()))),
+            ("help" | "?", topic) => {
+                let text = help::text(topic.first().copied());
+                Ok(Said::line(&*text).with(json!(text)))
+            }
             ("EOF" | "exit" | "quit", _) => Ok(Said { is_end: true, ..Said::line("Ciao!") }),
             (other, _) => Err(ShellError::Command(other.to_owned())),
         }

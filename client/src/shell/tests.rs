@@ -143,7 +143,7 @@ async fn runcap_asks_until_the_answers_fit_and_only_for_what_it_does_not_know() 
             "when is \"nonsense\", accepted: now ... future / 1s",
             "|when| = ",
             "destination.ip4 = ",
-            "destination.ip4 is \"1.2.3.4.5\", accepted: *",
+            "destination.ip4 is \"1.2.3.4.5\", accepted: an IPv4 or IPv6 address, not a name",
             "destination.ip4 = ",
             "scamper.ping.ttl [64] = ",
             "scamper.ping.ttl is \"300\", accepted: 0 ... 255",

@@ -14,7 +14,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
 /// A certificate that ends within that time is worth a word, seconds.
 const SOON_S: i64 = 14 * 86_400;
@@ -117,7 +117,7 @@ impl TlsFiles {
         Ok(certificates)
     }
 
-    /// Certificates in them that nobody accepts now, or not for much longer, one a line.
+    /// Certificates in them that nobody accepts now, or not for much longer, or not as what they stand there for, one a line.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -126,6 +126,17 @@ impl TlsFiles {
                 let Ok((_, certificate)) = X509Certificate::from_der(&certificate) else {
                     continue;
                 };
+                let mut warn = |what: &str| {
+                    let (file, subject) = (file.display(), certificate.subject());
+                    warnings.push(format!("{file}: the certificate of {subject}: {what}"));
+                };
+                let constraints = certificate.basic_constraints().ok().flatten();
+                let is_authority = constraints.is_some_and(|it| it.value.ca);
+                // Older ones do not say (RFC 5280, section 4.2.1.9).
+                let says_so = certificate.version() == X509Version::V3;
+                if file == &self.authority && says_so && !is_authority {
+                    warn("it is none of an authority");
+                }
                 let validity = certificate.validity();
                 let (from, until) = (validity.not_before, validity.not_after);
                 let left = until.timestamp() - ASN1Time::now().timestamp();
@@ -134,8 +145,7 @@ impl TlsFiles {
                     true => format!("it is valid until {until}, for {} days", left / 86_400),
                     false => format!("it is valid from {from} to {until}, not now"),
                 };
-                let (file, subject) = (file.display(), certificate.subject());
-                warnings.push(format!("{file}: the certificate of {subject}: {what}"));
+                warn(&what);
             }
         }
         warnings

@@ -168,4 +168,9 @@ fn a_certificate_that_is_out_of_its_time_is_told() {
     let warnings = files(true).warnings();
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(warning.contains("Component-1.crt: ") && warning.ends_with(", not now"), "{warning}");
+    let other = authority.issue("Components", "Component-2", Oddity::default());
+    let leaf = TlsFiles { authority: other.certificate, ..files(false) };
+    let warnings = leaf.warnings();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.ends_with(": it is none of an authority"), "{warning}");
 }
