@@ -73,7 +73,7 @@ fn what_refusals_cost() {
         ("depth of 10,000 behind a long text", format!("[\"{text}\",{}", "[".repeat(100)).into()),
         ("100 MB", vec![b'['; 100_000_000]),
         ("1,000,000 keys", format!("{{{}\"last\":0}}", keys(1_000_000)).into()),
-        ("1,000,000 values", format!("[{}0]", "0,".repeat(1_000_000)).into()),
+        ("4,000,000 values", format!("[{}0]", "0,".repeat(4_000_000)).into()),
         ("a key twice", format!("{head},\"token\":\"t\"}}").into()),
         ("a key twice, the last of 99,990", format!("{{{}\"key7\":0}}", keys(few)).into()),
         ("a key twice behind 16 MiB of blanks", format!("{head},{blank}\"token\":1}}").into()),
@@ -92,7 +92,7 @@ fn what_refusals_cost() {
         ("a number for a token, 99,990 keys", {
             format!("{{{}\"redemption\":\"measure\",\"token\":7}}", keys(few)).into()
         }),
-        ("249,000 numbers for parameters", {
+        ("999,000 numbers for parameters", {
             format!("{head},\"parameters\":[{}0]}}", "0,".repeat(MAX_VALUES - 1000)).into()
         }),
         ("99,990 unknown parameters", {
