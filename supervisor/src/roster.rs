@@ -135,12 +135,14 @@ impl Roster {
         let is_it = |known: &Capability| {
             known.head.label() == capability.head.label()
                 && known.when == capability.when
+                && known.schema_hash() == capability.schema_hash()
                 && known.token() != capability.token()
                 && sets_of(known) == sets_of(capability)
         };
-        let schema = capability.schema_hash();
-        let mut alike = self.offers.of_schema(&schema);
-        let known = alike.find(|offer| offer.host == host && is_it(&offer.capability))?;
+        let label = capability.head.label();
+        let published = [label.to_owned(), format!("{label}@{host}")];
+        let mut own = published.iter().flat_map(|label| self.offers.of_label(label));
+        let known = own.find(|offer| offer.host == host && is_it(&offer.capability))?;
         Some(known.capability.clone())
     }
 
