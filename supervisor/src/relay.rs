@@ -51,7 +51,7 @@ struct Job {
 pub enum Answer {
     /// This message.
     Message(Box<Message>),
-    /// The outcome of a job, which is in the store; it is redeemed with that.
+    /// The outcome of a job, which is in the store.
     Outcome {
         /// Which job.
         number: u64,

@@ -75,11 +75,11 @@ pub enum Request {
         /// Gets the receipt, the end, or an exception; dropped where a supervisor has the end already.
         reply: Reply<String>,
     },
-    /// Is there an end? It is forgotten once it was told.
+    /// Is there an end? It is forgotten once it was told, unless it is an exception.
     Redeem {
         /// Which job.
         job: JobId,
-        /// Gets the end, the receipt, or an exception.
+        /// Gets the end, the results so far, the receipt, or an exception.
         reply: Reply<String>,
     },
     /// Tell the end of a job when there is one; it stays redeemable.
@@ -249,7 +249,7 @@ impl<M: Measurer> Desk<M> {
                 }
             }
             Request::Redeem { job, reply } => {
-                // Whom it was told in answer to an interrupt would take it for the end.
+                // In answer to this alone: a supervisor takes whatever it is brought for the end.
                 let so_far = self.jobs.so_far(&job, now).map(|message| message.to_json());
                 let state = self.jobs.state(&job);
                 if let Some(text) = so_far.or_else(|| self.told(&job, state, true)) {

@@ -24,8 +24,10 @@ use super::{
 /// Octets of the results of one repeated specification that are kept. In their envelope they are indented, and that
 /// has to be a message.
 const MOST_OCTETS: usize = MAX_OCTETS / 2;
-/// Octets of one result: nobody could read one that is larger, ourselves included.
+/// Octets and values of one result, with room for what stands around its rows: nobody could read one that is larger, ourselves
+/// included.
 const MOST_OF_ONE: usize = MAX_OCTETS / 64 * 63;
+const MOST_VALUES_OF_ONE: usize = MAX_VALUES / 64 * 63;
 /// Ends that are remembered at most.
 const MEMORY: usize = 100_000;
 /// How far the end of a repeated measurement that runs lies ahead at least; clocks of clients may differ by it.
@@ -371,7 +373,7 @@ impl Jobs {
 /// In place of a result that no message holds.
 fn too_large(id: &JobId, values: usize, octets: usize) -> Message {
     let message = format!(
-        "the result has {values} values and would take {octets} octets, accepted: {MAX_VALUES} values and {MAX_OCTETS} octets \
+        "the result has {values} values and takes {octets} octets, accepted: {MAX_VALUES} values and {MAX_OCTETS} octets \
          in a message; ask for fewer probes at a time, or for a capability with fewer columns"
     );
     Exception { token: Some(id.token.to_string()), message }.into()
@@ -388,7 +390,8 @@ impl Job {
         let mut values = 0;
         let mut message: Message = match outcome {
             Outcome::Measured { from, to, rows } => {
-                values = rows.iter().map(Vec::len).sum();
+                // Each row is one, too.
+                values = rows.iter().map(|row| row.len() + 1).sum();
                 let mut measured = self.specification.result(When::measured(from, to), rows);
                 measured.head.token = Some(id.token.to_string());
                 measured.into()
@@ -397,12 +400,13 @@ impl Job {
                 Exception { token: Some(id.token.to_string()), message }.into()
             }
         };
-        // A message is limited in values, too.
-        let mut octets = message.to_json().len().max(values * (MAX_OCTETS / MAX_VALUES));
-        if octets > MOST_OF_ONE {
+        let mut octets = message.to_json().len();
+        if octets > MOST_OF_ONE || values > MOST_VALUES_OF_ONE {
             message = too_large(id, values, octets);
-            octets = 0;
+            (values, octets) = (0, 0);
         }
+        // A message is limited in values, too.
+        let octets = octets.max(values * MAX_OCTETS.div_ceil(MAX_VALUES));
         self.part_octets.push_back(octets);
         self.parts.push_back(message);
         let is_much = |octets: &VecDeque<usize>| octets.iter().sum::<usize>() > MOST_OCTETS;

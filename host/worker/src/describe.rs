@@ -31,8 +31,6 @@ const MAX_WORDS_OCTETS: usize = 4096;
 pub struct Described {
     /// Parsed and validated.
     pub descriptor: Descriptor,
-    /// As the plugin wrote it, for whoever shows or keeps it.
-    pub descriptor_json: String,
     /// The version of plugin-api that it was built with.
     pub api: String,
     /// How it was built; one that does not unwind can only run in a process of its own.
@@ -179,14 +177,7 @@ fn understand(answer: &[u8], kept: Kept) -> Result<Described, LoadError> {
     let json = word()?;
     let descriptor = Descriptor::from_json(json)
         .map_err(|error| LoadError::Descriptor(one_line(&error.to_string())))?;
-    Ok(Described {
-        descriptor,
-        descriptor_json: json.to_owned(),
-        api,
-        build: Build { unwinds, debug, rustc },
-        refused_calls,
-        kept,
-    })
+    Ok(Described { descriptor, api, build: Build { unwinds, debug, rustc }, refused_calls, kept })
 }
 
 #[cfg(test)]

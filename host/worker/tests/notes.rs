@@ -35,7 +35,7 @@ fn a_plugin_is_asked_once_until_it_or_the_program_changes() {
     let place = Place::new();
     let (program, library) = (counting(&place), place.plugin_as("hostile", "once"));
     let ask = |library: &Path| {
-        sonde_worker::describe(&program, library, &place.store()).unwrap().descriptor_json
+        sonde_worker::describe(&program, library, &place.store()).unwrap().descriptor.to_json()
     };
     let first = ask(&library);
     assert_eq!(ask(&library), first);

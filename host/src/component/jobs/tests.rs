@@ -233,12 +233,27 @@ fn a_result_that_no_message_holds_is_an_exception_that_says_so() {
     world.accept("now + 1s / 1s", "t1");
     world.pass(1);
     let measurement = world.started()[0];
-    let rows = vec![vec![Wire::Natural(412), Wire::Natural(3)]; MAX_VALUES / 2 + 1];
+    // Two columns, and the row itself.
+    let rows = vec![vec![Wire::Natural(1), Wire::Natural(3)]; MAX_VALUES / 3 + 1];
     let outcome = Outcome::Measured { from: world.now, to: world.now, rows };
     world.jobs.ended(world.now, measurement, outcome, &mut world.orders);
     let Message::Exception(exception) = &world.ends()[0].message else { panic!() };
     assert!(exception.message.starts_with("the result has 1000002 values"), "{exception:?}");
     assert_eq!(exception.token.as_deref(), Some("t1"));
+}
+
+#[test]
+fn a_result_that_a_message_just_holds_can_be_read() {
+    let mut world = World::new(Limits::default());
+    world.accept("now + 1s / 1s", "t1");
+    world.pass(1);
+    let measurement = world.started()[0];
+    let rows = vec![vec![Wire::Natural(1), Wire::Natural(3)]; MOST_VALUES_OF_ONE / 3];
+    let outcome = Outcome::Measured { from: world.now, to: world.now, rows };
+    world.jobs.ended(world.now, measurement, outcome, &mut world.orders);
+    let text = world.ends()[0].message.to_json();
+    let read = Message::from_json(text.as_bytes(), &sonde_mplane::Registries::built_in());
+    assert_eq!(read.map(|it| it.kind()), Ok(Kind::Result));
 }
 
 #[test]
