@@ -5,7 +5,8 @@
 //!
 //! * **Segments.** Records are appended to segment files of bounded size. A segment goes when
 //!   everything in it is acknowledged and no older one is left: acknowledgements stand in the log
-//!   too, always behind their record, so an older segment may need a younger one.
+//!   too, always behind their record, so an older segment may need a younger one. Where half of the log is
+//!   acknowledged, what waits in its oldest segment is copied behind everything else.
 //! * **Group commit.** Any number of records are appended, then one `fdatasync` makes all of them
 //!   count. Where it fails the segment is given up and the records are written to another: after a
 //!   failed sync nobody knows what of a file is on disk.

@@ -25,8 +25,8 @@ const SEGMENT_LIMIT_OCTETS: u64 = 64 << 20;
 pub struct Options {
     /// Another segment is begun behind this many octets; at most 64 MiB and a quarter of the cap.
     pub segment_octets: u64,
-    /// All segments together; a record that would go beyond is refused. A segment that is done with
-    /// but for one record counts in full.
+    /// All segments together; a record that would go beyond is refused. What is acknowledged counts until its
+    /// segment goes, at the latest when it is half of everything.
     pub cap_octets: u64,
 }
 
@@ -47,6 +47,10 @@ pub struct Spool<D: Disk = Folder> {
     active: Option<D::Handle>,
     /// Records that count and are not acknowledged.
     waiting: BTreeMap<u64, Place>,
+    /// Octets of their frames.
+    waiting_octets: u64,
+    /// Of records that wait, younger segments where there may be a copy that does not count.
+    strays: BTreeMap<u64, Name>,
     /// Records that do not count yet.
     fresh: BTreeMap<u64, Fresh>,
     /// Acknowledgements that are not in the log yet, with the segment of their record.
@@ -109,12 +113,15 @@ impl<D: Disk> Spool<D> {
         let recovery = Recovery { waiting: log.waiting.len(), damage: log.damage };
         let longest = SEGMENT_LIMIT_OCTETS.min(options.cap_octets / 4);
         let options = Options { segment_octets: options.segment_octets.min(longest), ..options };
+        let waiting_octets = log.waiting.values().map(|place| place.octets as u64).sum();
         let mut spool = Self {
             disk,
             options,
             segments: log.segments,
             active: None,
             waiting: log.waiting,
+            waiting_octets,
+            strays: BTreeMap::new(),
             fresh: BTreeMap::new(),
             owed: Vec::new(),
             unsynced: Vec::new(),
@@ -196,7 +203,9 @@ impl<D: Disk> Spool<D> {
         self.sync_active().map_err(CommitError::of)?;
         // INVARIANT: every fresh record has a place: losing it is an error in `write` or above.
         for (sequence, fresh) in std::mem::take(&mut self.fresh) {
-            self.waiting.extend(fresh.place.map(|place| (sequence, place)));
+            let Some(place) = fresh.place else { continue };
+            self.waiting_octets += place.octets as u64;
+            self.waiting.insert(sequence, place);
         }
         Ok(())
     }
@@ -221,7 +230,7 @@ impl<D: Disk> Spool<D> {
                 Ok(frame.split_off(HEADER_OCTETS))
             }
             _ => {
-                self.acknowledge(sequence);
+                self.let_go(sequence);
                 Err(ReadError::Damaged(sequence))
             }
         }
@@ -233,14 +242,75 @@ impl<D: Disk> Spool<D> {
     /// The note is written at once and outlives a kill; it is on disk after the next commit. It
     /// needs no room: on a full volume it is kept in memory until it can be written.
     pub fn acknowledge(&mut self, sequence: u64) -> bool {
+        if !self.let_go(sequence) {
+            return false;
+        }
+        // Where the disk takes no copies everything stays where it is until the next one.
+        while self.segments.len() > 2 && self.waiting_octets < self.used_octets() / 2 {
+            let oldest = self.segments[0].name;
+            if self.move_records(oldest).is_err() || self.segments[0].name == oldest {
+                break;
+            }
+        }
+        true
+    }
+
+    fn let_go(&mut self, sequence: u64) -> bool {
         let Some(place) = self.waiting.remove(&sequence) else { return false };
+        self.waiting_octets -= place.octets as u64;
         if let Some(segment) = self.segment_of(place.segment) {
             segment.waiting -= 1;
         }
-        self.owed.push((sequence, place.segment));
+        let youngest = self.strays.remove(&sequence).unwrap_or(place.segment);
+        self.owed.push((sequence, youngest));
         self.collect();
         self.pay();
         true
+    }
+
+    /// Copies the records of a segment behind all others, so that one that waits for weeks does not keep
+    /// everything that came after it.
+    fn move_records(&mut self, from: Name) -> io::Result<()> {
+        let of_segment = |(sequence, place): (&u64, &Place)| {
+            (place.segment == from).then_some((*sequence, *place))
+        };
+        let records: Vec<(u64, Place)> = self.waiting.iter().filter_map(of_segment).collect();
+        let mut copies = Vec::new();
+        let copied = self.copy(&records, &mut copies);
+        let settled: &[(u64, Place)] = if copied.is_ok() { &records } else { &copies };
+        for (_, place) in settled {
+            if let Some(segment) = self.segment_of(place.segment) {
+                segment.waiting -= 1;
+            }
+        }
+        if copied.is_ok() {
+            for (sequence, place) in copies {
+                self.strays.remove(&sequence);
+                self.waiting.insert(sequence, place);
+            }
+            self.collect();
+        } else {
+            self.strays.extend(copies.iter().map(|(sequence, place)| (*sequence, place.segment)));
+        }
+        copied
+    }
+
+    /// The copies are on disk where this ends well.
+    fn copy(&mut self, records: &[(u64, Place)], copies: &mut Vec<(u64, Place)>) -> io::Result<()> {
+        for (sequence, place) in records {
+            let body = match self.read(*sequence) {
+                Ok(body) => body,
+                Err(ReadError::Disk(error)) => return Err(error),
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            debug_assert_eq!(place.octets, body.len() + HEADER_OCTETS);
+            copies.push((*sequence, self.write(Kind::Result, *sequence, &body)?));
+        }
+        if self.folder_changed {
+            self.disk.sync_folder()?;
+            self.folder_changed = false;
+        }
+        self.sync_active()
     }
 
     /// Octets that all segments take.

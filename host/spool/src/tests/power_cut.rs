@@ -16,7 +16,7 @@ use crate::Spool;
 enum Step {
     Append(usize),
     Commit,
-    /// One of the oldest that wait.
+    /// One of those that wait.
     Acknowledge(usize),
     SyncFails,
     Room(usize),
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0usize..300).prop_map(Step::Append),
         5 => Just(Step::Commit),
-        4 => (0usize..3).prop_map(Step::Acknowledge),
+        4 => (0usize..12).prop_map(Step::Acknowledge),
         1 => Just(Step::SyncFails),
         1 => (0usize..600).prop_map(Step::Room),
         1 => Just(Step::RoomForAll),
