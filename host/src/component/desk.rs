@@ -12,15 +12,16 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Exception, Message, Reference, Specification, Time};
+use sonde_mplane::{Exception, Message, Reference, Registries, Specification, Time};
 use sonde_plugin_api::schema::Value;
 use sonde_spool::{OpenError, Options};
 use tokio::sync::oneshot;
 
 use super::{
-    jobs::{Answer, End, JobId, Jobs, Order, Outcome, State},
-    ledger::{Delivery, Ledger},
+    jobs::{Answer, End, JobId, Jobs, Left, Order, Outcome, State},
+    ledger::{Ledger, Unfinished},
     offered::{Offered, Offers},
+    request::{Reply, Request, is_client},
     settings::Limits,
 };
 use crate::{Lists, RunId};
@@ -52,71 +53,17 @@ pub trait Measurer {
     fn ended(&mut self, limit: Duration) -> Vec<(RunId, Outcome)>;
 }
 
-/// Calls back with an answer.
-pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
-
-/// What peers want.
-pub enum Request {
-    /// Measure this.
-    Specify {
-        /// Name of the supervisor, or a client's from [`client`].
-        peer: Arc<str>,
-        /// What.
-        specification: Box<Specification>,
-        /// Whether the peer may use the capability of a label.
-        permits: Box<dyn Fn(&str) -> bool + Send>,
-        /// Gets the receipt, an exception, or the end of a job that had the same token.
-        reply: Reply<String>,
-    },
-    /// Stop a job.
-    Interrupt {
-        /// Which.
-        job: JobId,
-        /// Gets the receipt, the end, or an exception; dropped where a supervisor has the end already.
-        reply: Reply<String>,
-    },
-    /// Is there an end? It is forgotten once it was told, unless it is an exception.
-    Redeem {
-        /// Which job.
-        job: JobId,
-        /// Gets the end, the results so far, the receipt, or an exception.
-        reply: Reply<String>,
-    },
-    /// Tell the end of a job when there is one; it stays redeemable.
-    Await {
-        /// Which job.
-        job: JobId,
-        /// Gets the end, unless nobody waits for it any more.
-        reply: oneshot::Sender<String>,
-    },
-    /// Ends that wait for a supervisor, oldest first.
-    Fetch {
-        /// Its name.
-        peer: Arc<str>,
-        /// At most so many.
-        most: usize,
-        /// Gets them.
-        reply: Reply<Vec<Delivery>>,
-    },
-    /// A supervisor has this end.
-    Delivered {
-        /// Its name.
-        peer: Arc<str>,
-        /// Of the delivery.
-        sequence: u64,
-    },
-    /// Offer these from now on; jobs that are open go on with what they began with.
-    Offer(Arc<Offers>),
-    /// These lists say from now on who may be measured.
-    Lists(Lists),
-    /// Interrupt everything; called back when every job has ended and is on disk.
-    Stop(Reply<()>),
-}
-
-/// The name of a client as a peer.
-#[must_use]
-pub fn client(identity: &str) -> Arc<str> {
-    format!("client:{identity}").into()
+/// Where ledgers are, and whose: those of the supervisors and that of all clients have a folder each.
+#[derive(Clone, Copy, Debug)]
+pub struct Ledgers<'a> {
+    /// Theirs are below it.
+    pub folder: &'a Path,
+    /// How much room each may take.
+    pub options: Options,
+    /// Names in the configuration.
+    pub supervisors: &'a [Arc<str>],
+    /// Of the elements in what was noted.
+    pub registries: &'a Registries,
 }
 
 /// Folders of supervisors that are not among these.
@@ -130,10 +77,6 @@ fn others(folder: &Path, supervisors: &[Arc<str>]) -> Vec<PathBuf> {
     entries.filter(is_other).map(|entry| entry.path()).collect()
 }
 
-fn is_client(peer: &str) -> bool {
-    peer.starts_with("client:")
-}
-
 /// From one word about a disk that takes nothing to the next.
 const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
@@ -145,6 +88,8 @@ pub struct Desk<M> {
     ledgers: BTreeMap<Arc<str>, Ledger>,
     runs: HashMap<RunId, (u64, Arc<Offered>)>,
     by_measurement: HashMap<u64, RunId>,
+    /// Jobs of an earlier process, until something is offered.
+    left: Vec<Left>,
     /// Ends that found no room in the ledger.
     owed: VecDeque<End>,
     /// When it was said last that the disk takes nothing.
@@ -160,8 +105,9 @@ pub struct Desk<M> {
 }
 
 impl<M: Measurer> Desk<M> {
-    /// Opens the ledgers of the supervisors and of the clients in folders below `folder`. Jobs that an
-    /// earlier process left without an end end now, as exceptions.
+    /// Opens the ledgers. Jobs that an
+    /// earlier process left without an end go on with the first [`Request::Offer`] where something of them is still to
+    /// come, and end then where not.
     ///
     /// # Errors
     ///
@@ -169,9 +115,7 @@ impl<M: Measurer> Desk<M> {
     pub fn open(
         measurer: M,
         limits: Limits,
-        folder: &Path,
-        options: Options,
-        supervisors: &[Arc<str>],
+        ledgers: &Ledgers<'_>,
         now: Time,
         on_end: Box<dyn Fn(&str) + Send>,
     ) -> Result<Self, OpenError> {
@@ -182,6 +126,7 @@ impl<M: Measurer> Desk<M> {
             ledgers: BTreeMap::new(),
             runs: HashMap::new(),
             by_measurement: HashMap::new(),
+            left: Vec::new(),
             owed: VecDeque::new(),
             complained: None,
             receipts: Vec::new(),
@@ -191,24 +136,29 @@ impl<M: Measurer> Desk<M> {
             stopping: false,
             when_over: Vec::new(),
         };
+        let Ledgers { folder, options, supervisors, registries } = *ledgers;
         for left in others(folder, supervisors) {
             let folder = left.display();
             tracing::warn!(%folder, "kept for a supervisor that is not configured; nobody is brought what is in it");
         }
         for name in supervisors.iter().cloned().chain([CLIENTS.into()]) {
-            let (ledger, recovery, lost) = Ledger::open(&folder.join(&*name), options)?;
+            let (ledger, recovery, unfinished) = Ledger::open(&folder.join(&*name), options)?;
             for damage in &recovery.damage {
                 tracing::warn!(peer = &*name, "spool: {damage}");
             }
-            for job in ledger.ended().chain(&lost) {
+            for job in ledger.ended() {
                 desk.jobs.remember(now, job.clone());
             }
             desk.ledgers.insert(name, ledger);
-            desk.owed.extend(lost.into_iter().map(|job| {
-                let token = Some(job.token.to_string());
-                let message = "the host was stopped before the measurement had ended".to_owned();
-                End { job, link: None, message: Exception { token, message }.into() }
-            }));
+            for job in unfinished {
+                match read(job, registries) {
+                    Ok(left) => desk.left.push(left),
+                    Err(end) => {
+                        desk.jobs.remember(now, end.job.clone());
+                        desk.owed.push_back(*end);
+                    }
+                }
+            }
         }
         desk.keep_owed(now);
         desk.commit(now);
@@ -218,7 +168,7 @@ impl<M: Measurer> Desk<M> {
     /// Whether everything is over after [`Request::Stop`].
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.stopping && self.jobs.open() == 0 && self.owed.is_empty() && self.changed.is_empty()
+        self.stopping && self.jobs.is_idle() && self.owed.is_empty() && self.changed.is_empty()
     }
 
     /// When [`Desk::step`] has something to do by itself.
@@ -274,13 +224,23 @@ impl<M: Measurer> Desk<M> {
                     ledger.delivered(sequence);
                 }
             }
-            Request::Offer(offers) => self.offers = offers,
+            Request::Offer(offers) => {
+                self.offers = offers;
+                self.resume(now);
+            }
             Request::Lists(lists) => self.measurer.obey_lists(lists),
             Request::Stop(reply) => {
                 self.stopping = true;
                 self.when_over.push(reply);
                 let mut orders = Vec::new();
-                self.jobs.interrupt_all(now, &mut orders);
+                self.jobs.stop(now, &mut orders);
+                let open = self.jobs.open();
+                if open > 0 {
+                    tracing::info!(
+                        open,
+                        "specifications of which more is to come go on with the next start"
+                    );
+                }
                 self.obey(now, orders);
             }
         }
@@ -291,6 +251,7 @@ impl<M: Measurer> Desk<M> {
     pub fn step(&mut self, now: Time, limit: Duration) {
         let mut orders = Vec::new();
         self.jobs.tick(now, &mut orders);
+        self.forget();
         self.obey(now, orders);
         let mut orders = Vec::new();
         for (run, outcome) in self.measurer.ended(limit) {
@@ -306,6 +267,19 @@ impl<M: Measurer> Desk<M> {
             for reply in std::mem::take(&mut self.when_over) {
                 reply(());
             }
+        }
+    }
+
+    /// Takes up what an earlier process left.
+    fn resume(&mut self, now: Time) {
+        let mut orders = Vec::new();
+        for left in std::mem::take(&mut self.left) {
+            self.jobs.resume(now, left, &self.offers.offered, &mut orders);
+        }
+        if !orders.is_empty() {
+            self.obey(now, orders);
+            self.keep_owed(now);
+            self.commit(now);
         }
     }
 
@@ -341,6 +315,7 @@ impl<M: Measurer> Desk<M> {
                 let job = JobId::new(&peer, &token);
                 let stopping = self.stopping;
                 let has_debts = !self.owed.is_empty();
+                let text = Message::from(specification.clone()).to_json();
                 let ledger = self.ledger(&peer);
                 let noted = match ledger {
                     _ if stopping => Err("busy: the host is being stopped".to_owned()),
@@ -348,7 +323,7 @@ impl<M: Measurer> Desk<M> {
                     None => Err("the host keeps no results for this peer".to_owned()),
                     Some(ledger) => ledger
                         .has_room()
-                        .and_then(|()| ledger.accept(&job))
+                        .and_then(|()| ledger.accept(&job, now, &text))
                         .map_err(|error| format!("busy: {error}")),
                 };
                 match noted {
@@ -389,7 +364,7 @@ impl<M: Measurer> Desk<M> {
         };
         // A failed one may be asked for again.
         if forget && !is_exception(&delivery.body) {
-            ledger.delivered(delivery.sequence);
+            ledger.discard(job);
             self.jobs.forget(job);
         }
         Some(delivery.body)
@@ -417,8 +392,33 @@ impl<M: Measurer> Desk<M> {
                         self.measurer.interrupt(*run);
                     }
                 }
+                Order::Keep { job, part, kept } => self.keep_part(now, &job, &part, kept),
                 Order::End(end) => self.owed.push_back(*end),
             }
+        }
+    }
+
+    /// A client need not redeem what it was told at once, and may ask for an exception as often as it likes. What nobody
+    /// has redeemed goes when its token is forgotten; a supervisor is brought its ends however long that takes.
+    fn forget(&mut self) {
+        for job in self.jobs.take_forgotten() {
+            if is_client(&job.peer)
+                && let Some(ledger) = self.ledger(&job.peer)
+            {
+                ledger.discard(&job);
+            }
+        }
+    }
+
+    /// What finds no room is only in memory until its job ends.
+    fn keep_part(&mut self, now: Time, job: &JobId, part: &Message, kept: usize) {
+        let Some(ledger) = self.ledger(&job.peer) else { return };
+        match ledger.part(job, &part.to_json(), kept) {
+            Ok(()) => drop(self.changed.insert(Arc::clone(&job.peer))),
+            Err(error) if self.may_complain(now) => {
+                tracing::error!(peer = &*job.peer, %error, "results of a repetition wait in memory");
+            }
+            Err(_) => {}
         }
     }
 
@@ -507,6 +507,23 @@ impl<M: Measurer> Desk<M> {
     fn ledger(&mut self, peer: &str) -> Option<&mut Ledger> {
         let name = if is_client(peer) { CLIENTS } else { peer };
         self.ledgers.get_mut(name)
+    }
+}
+
+/// A job as it was noted, or its end where the note cannot be used.
+fn read(unfinished: Unfinished, registries: &Registries) -> Result<Left, Box<End>> {
+    let Unfinished { job, accepted, specification, parts } = unfinished;
+    let message = |text: &str| Message::from_json(text.as_bytes(), registries).ok();
+    match (message(&specification), accepted) {
+        (Some(Message::Specification(specification)), Some(accepted)) => {
+            let parts = parts.iter().filter_map(|part| message(part)).collect();
+            Ok(Left { job, accepted, specification, parts })
+        }
+        _ => {
+            let token = Some(job.token.to_string());
+            let message = "the host was stopped before the measurement had ended".to_owned();
+            Err(Box::new(End { job, link: None, message: Exception { token, message }.into() }))
+        }
     }
 }
 

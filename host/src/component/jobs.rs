@@ -15,11 +15,15 @@ use sonde_mplane::{
 };
 use sonde_plugin_api::schema::Value;
 
+mod restart;
+
 use super::{
     offered::Offered,
     schedule::{Sampling, Schedule},
     settings::Limits,
 };
+
+pub(crate) use self::restart::Left;
 
 /// Octets of the results of one repeated specification that are kept. In their envelope they are indented, and that
 /// has to be a message.
@@ -61,6 +65,8 @@ pub(crate) enum Order {
     },
     /// Ask a measurement to finish.
     Interrupt { measurement: u64 },
+    /// Keep what a repetition gave until its job ends: with it so many are kept, the last ones.
+    Keep { job: JobId, part: Box<Message>, kept: usize },
     /// Keep this and deliver it. It comes once for every job.
     End(Box<End>),
 }
@@ -117,7 +123,8 @@ pub(crate) enum State {
 
 struct Job {
     specification: Specification,
-    offered: Arc<Offered>,
+    /// `None` where nothing of it begins any more.
+    offered: Option<Arc<Offered>>,
     schedule: Schedule,
     accepted: Time,
     running: BTreeSet<u64>,
@@ -141,6 +148,8 @@ pub(crate) struct Jobs {
     next_measurement: u64,
     ended: HashMap<JobId, Time>,
     endings: VecDeque<JobId>,
+    /// Ends that were forgotten since [`Jobs::take_forgotten`].
+    forgotten: Vec<JobId>,
 }
 
 impl Jobs {
@@ -198,17 +207,7 @@ impl Jobs {
             ));
         }
         let next = schedule.next();
-        let job = Job {
-            specification: specification.clone(),
-            offered,
-            schedule,
-            accepted: now,
-            running: BTreeSet::new(),
-            queued: 0,
-            parts: VecDeque::new(),
-            part_octets: VecDeque::new(),
-            interrupted: false,
-        };
+        let job = Job::new(specification.clone(), Some(offered), schedule, now);
         let receipt = job.receipt(id);
         self.timetable.extend(next.map(|next| (next, id.clone())));
         self.open.insert(id.clone(), job);
@@ -242,15 +241,6 @@ impl Jobs {
         self.finish(now, id, orders);
     }
 
-    /// Stops every job.
-    pub(crate) fn interrupt_all(&mut self, now: Time, orders: &mut Vec<Order>) {
-        let mut all: Vec<JobId> = self.open.keys().cloned().collect();
-        all.sort_unstable();
-        for id in all {
-            self.interrupt(now, &id, orders);
-        }
-    }
-
     /// What is known of a job.
     pub(crate) fn state(&self, id: &JobId) -> State {
         match self.open.get(id) {
@@ -282,9 +272,16 @@ impl Jobs {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(id) = self.endings.pop_front() {
-            self.ended.remove(&id);
+        if let Some(id) = self.endings.pop_front()
+            && self.ended.remove(&id).is_some()
+        {
+            self.forgotten.push(id);
         }
+    }
+
+    /// Jobs whose ends nobody can ask for any more.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// When [`Jobs::tick`] has something to do; `None` where only news can change that.
@@ -319,24 +316,17 @@ impl Jobs {
     fn start(&mut self, now: Time, id: JobId, sampling: Sampling, orders: &mut Vec<Order>) {
         let Some(job) = self.open.get_mut(&id) else { return };
         job.queued -= 1;
-        match values(&job.offered, &job.specification, sampling) {
+        let Some(offered) = job.offered.clone() else { return };
+        match values(&offered, &job.specification, sampling) {
             Ok(values) => {
                 let measurement = self.next_measurement;
                 self.next_measurement += 1;
                 job.running.insert(measurement);
                 let peer = Arc::clone(&id.peer);
                 self.measurements.insert(measurement, id);
-                orders.push(Order::Start {
-                    measurement,
-                    peer,
-                    offered: Arc::clone(&job.offered),
-                    values,
-                });
+                orders.push(Order::Start { measurement, peer, offered, values });
             }
-            Err(text) => {
-                job.add_part(&id, Outcome::Failed(text), self.limits.repetitions);
-                self.finish(now, &id, orders);
-            }
+            Err(text) => self.add_part(now, &id, Outcome::Failed(text), orders),
         }
     }
 
@@ -351,15 +341,25 @@ impl Jobs {
         let Some(id) = self.measurements.remove(&measurement) else { return };
         let Some(job) = self.open.get_mut(&id) else { return };
         job.running.remove(&measurement);
-        job.add_part(&id, outcome, self.limits.repetitions);
-        self.finish(now, &id, orders);
+        self.add_part(now, &id, outcome, orders);
+    }
+
+    fn add_part(&mut self, now: Time, id: &JobId, outcome: Outcome, orders: &mut Vec<Order>) {
+        let Some(job) = self.open.get_mut(id) else { return };
+        job.add_part(id, outcome, self.limits.repetitions);
+        // At its end a job gives everything at once.
+        if !job.is_over()
+            && let Some(part) = job.parts.back()
+        {
+            let (part, kept) = (Box::new(part.clone()), job.parts.len());
+            orders.push(Order::Keep { job: id.clone(), part, kept });
+        }
+        self.finish(now, id, orders);
     }
 
     /// Ends the job if nothing is to come any more.
     fn finish(&mut self, now: Time, id: &JobId, orders: &mut Vec<Order>) {
-        let over =
-            |job: &Job| job.running.is_empty() && job.queued == 0 && job.schedule.next().is_none();
-        if !self.open.get(id).is_some_and(over) {
+        if !self.open.get(id).is_some_and(Job::is_over) {
             return;
         }
         let Some(job) = self.open.remove(id) else { return };
@@ -380,6 +380,29 @@ fn too_large(id: &JobId, values: usize, octets: usize) -> Message {
 }
 
 impl Job {
+    fn new(
+        specification: Specification,
+        offered: Option<Arc<Offered>>,
+        schedule: Schedule,
+        accepted: Time,
+    ) -> Self {
+        Self {
+            specification,
+            offered,
+            schedule,
+            accepted,
+            running: BTreeSet::new(),
+            queued: 0,
+            parts: VecDeque::new(),
+            part_octets: VecDeque::new(),
+            interrupted: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.running.is_empty() && self.queued == 0 && self.schedule.next().is_none()
+    }
+
     fn receipt(&self, id: &JobId) -> Message {
         let mut receipt = self.specification.receipt();
         receipt.set_token(&id.token);
@@ -405,6 +428,11 @@ impl Job {
             message = too_large(id, values, octets);
             (values, octets) = (0, 0);
         }
+        self.take_part(message, octets, values, most);
+    }
+
+    /// One more part, in place of the oldest ones where there are more than `most` or too many for a message.
+    fn take_part(&mut self, message: Message, octets: usize, values: usize, most: usize) {
         // A message is limited in values, too.
         let octets = octets.max(values * MAX_OCTETS.div_ceil(MAX_VALUES));
         self.part_octets.push_back(octets);

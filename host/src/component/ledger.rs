@@ -1,18 +1,18 @@
-//! What a peer was promised and what it is owed, in its spool: which specifications were accepted, and
-//! how each of them ended.
+//! What a peer was promised and what it is owed, in its spool: which specifications were accepted, what their
+//! repetitions gave so far, and how each of them ended.
 //!
 //! A specification is noted before its receipt is sent, its end before it is delivered. One that was
-//! accepted and has no end when the ledger is opened was running when the host was stopped.
+//! accepted and has no end when the ledger is opened waited or ran when the host was stopped.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use sonde_mplane::{Exception, Message};
+use sonde_mplane::{Exception, Message, Time};
 use sonde_spool::{AppendError, CommitError, OpenError, Options, ReadError, Recovery, Spool};
 
 use super::jobs::JobId;
@@ -27,6 +27,31 @@ struct Note {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<String>,
     end: bool,
+    /// What stands behind it is a part of what the end will be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    part: bool,
+    /// Only of accepted specifications: when, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accepted_us: Option<i64>,
+}
+
+/// A job that has no end, as it was written down.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) job: JobId,
+    pub(crate) accepted: Option<Time>,
+    /// The message as JSON; empty where an earlier version of the host noted it.
+    pub(crate) specification: String,
+    /// Messages as JSON, oldest first.
+    pub(crate) parts: Vec<String>,
+}
+
+/// What the repetitions of a job gave so far.
+#[derive(Debug, Default)]
+struct Parts {
+    sequences: VecDeque<u64>,
+    /// How many of them are wanted, the last ones.
+    kept: usize,
 }
 
 /// An end on its way to its peer.
@@ -50,6 +75,7 @@ pub(crate) struct Ledger {
     /// Device and number of the folder, which somebody may take away.
     identity: Option<(u64, u64)>,
     accepted: HashMap<JobId, u64>,
+    parts: HashMap<JobId, Parts>,
     /// Ends that count and wait, oldest first.
     ends: BTreeMap<u64, JobId>,
     by_job: HashMap<JobId, u64>,
@@ -62,9 +88,10 @@ impl Ledger {
     pub(crate) fn open(
         folder: &Path,
         options: Options,
-    ) -> Result<(Self, Recovery, Vec<JobId>), OpenError> {
+    ) -> Result<(Self, Recovery, Vec<Unfinished>), OpenError> {
         let (mut spool, recovery) = Spool::open(folder, options)?;
         let mut accepted = HashMap::new();
+        let mut parts = HashMap::<JobId, Parts>::new();
         let (mut ends, mut by_job) = (BTreeMap::new(), HashMap::new());
         for sequence in spool.waiting().collect::<Vec<_>>() {
             let note = match spool.read(sequence) {
@@ -86,19 +113,52 @@ impl Ledger {
             if note.end {
                 ends.insert(sequence, job.clone());
                 by_job.insert(job, sequence);
+            } else if note.part {
+                let parts = parts.entry(job).or_default();
+                parts.sequences.push_back(sequence);
+                parts.kept += 1;
             } else {
                 accepted.insert(job, sequence);
             }
         }
         let (folder, identity) = (folder.to_owned(), identity(folder));
         let fresh = Vec::new();
-        let ledger = Self { spool, folder, identity, accepted, ends, by_job, fresh };
+        let mut ledger = Self { spool, folder, identity, accepted, parts, ends, by_job, fresh };
         let has_no_end = |(job, _): &(&JobId, &u64)| !ledger.by_job.contains_key(job);
         let accepted = ledger.accepted.iter().filter(has_no_end);
-        let mut lost: Vec<(u64, JobId)> =
+        let mut unfinished: Vec<(u64, JobId)> =
             accepted.map(|(job, sequence)| (*sequence, job.clone())).collect();
-        lost.sort_unstable();
-        Ok((ledger, recovery, lost.into_iter().map(|(_, job)| job).collect()))
+        unfinished.sort_unstable();
+        let unfinished = unfinished.into_iter().map(|(it, job)| ledger.unfinished(it, job));
+        let unfinished: Vec<Unfinished> = unfinished.collect();
+        // The others are in the ends of their jobs.
+        let mut parts = std::mem::take(&mut ledger.parts);
+        for Unfinished { job, .. } in &unfinished {
+            ledger.parts.extend(parts.remove_entry(job));
+        }
+        parts.into_values().for_each(|parts| ledger.let_go(parts));
+        Ok((ledger, recovery, unfinished))
+    }
+
+    fn unfinished(&mut self, sequence: u64, job: JobId) -> Unfinished {
+        let (accepted, specification) = match self.note(sequence) {
+            Some((note, body)) => (note.accepted_us.map(Time::from_unix_us), body),
+            None => (None, String::new()),
+        };
+        let parts = self.parts.get(&job).map(|parts| parts.sequences.clone()).unwrap_or_default();
+        let parts = parts.into_iter().filter_map(|it| Some(self.note(it)?.1)).collect();
+        Unfinished { job, accepted, specification, parts }
+    }
+
+    fn note(&mut self, sequence: u64) -> Option<(Note, String)> {
+        let octets = self.spool.read(sequence).ok()?;
+        split(&octets).map(|(note, body)| (note, body.to_owned()))
+    }
+
+    fn let_go(&mut self, parts: Parts) {
+        for sequence in parts.sequences {
+            self.spool.acknowledge(sequence);
+        }
     }
 
     /// Whether an end of usual size would be taken.
@@ -112,9 +172,24 @@ impl Ledger {
     }
 
     /// Notes that a specification was accepted; counts after the next commit.
-    pub(crate) fn accept(&mut self, job: &JobId) -> Result<(), AppendError> {
-        let sequence = self.spool.append(&joined(job, None, false, ""))?;
+    pub(crate) fn accept(
+        &mut self,
+        job: &JobId,
+        now: Time,
+        specification: &str,
+    ) -> Result<(), AppendError> {
+        let note = Note { accepted_us: Some(now.unix_us()), ..Note::of(job) };
+        let sequence = self.spool.append(&joined(&note, specification))?;
         self.accepted.insert(job.clone(), sequence);
+        Ok(())
+    }
+
+    /// Keeps what a repetition gave; counts after the next commit. With it `kept` are wanted, the last ones.
+    pub(crate) fn part(&mut self, job: &JobId, body: &str, kept: usize) -> Result<(), AppendError> {
+        let sequence = self.spool.append(&joined(&Note { part: true, ..Note::of(job) }, body))?;
+        let parts = self.parts.entry(job.clone()).or_default();
+        parts.sequences.push_back(sequence);
+        parts.kept = kept;
         Ok(())
     }
 
@@ -125,7 +200,8 @@ impl Ledger {
         link: Option<&str>,
         body: &str,
     ) -> Result<(), AppendError> {
-        let sequence = self.spool.append(&joined(job, link, true, body))?;
+        let note = Note { link: link.map(str::to_owned), end: true, ..Note::of(job) };
+        let sequence = self.spool.append(&joined(&note, body))?;
         self.fresh.push((sequence, job.clone()));
         Ok(())
     }
@@ -137,7 +213,18 @@ impl Ledger {
         for (sequence, job) in std::mem::take(&mut self.fresh) {
             self.ends.insert(sequence, job.clone());
             self.by_job.insert(job.clone(), sequence);
+            // They are in the end.
+            if let Some(parts) = self.parts.remove(&job) {
+                self.let_go(parts);
+            }
             ended.push(job);
+        }
+        for parts in self.parts.values_mut() {
+            while parts.sequences.len() > parts.kept
+                && let Some(oldest) = parts.sequences.pop_front()
+            {
+                self.spool.acknowledge(oldest);
+            }
         }
         Ok(ended)
     }
@@ -164,6 +251,13 @@ impl Ledger {
         self.delivery(sequence)
     }
 
+    /// The end of a job is not asked for any more.
+    pub(crate) fn discard(&mut self, job: &JobId) {
+        if let Some(sequence) = self.by_job.get(job) {
+            self.delivered(*sequence);
+        }
+    }
+
     /// The end has arrived.
     pub(crate) fn delivered(&mut self, sequence: u64) {
         if let Some(job) = self.ends.remove(&sequence) {
@@ -175,6 +269,12 @@ impl Ledger {
             }
         }
         self.spool.acknowledge(sequence);
+    }
+
+    /// Number of records on disk that are still needed.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.spool.waiting().count()
     }
 
     fn delivery(&mut self, sequence: u64) -> Option<Delivery> {
@@ -204,14 +304,15 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
     fs::metadata(folder).ok().map(|folder| (folder.dev(), folder.ino()))
 }
 
-fn joined(job: &JobId, link: Option<&str>, end: bool, body: &str) -> Vec<u8> {
-    let note = Note {
-        peer: job.peer.to_string(),
-        token: job.token.to_string(),
-        link: link.map(str::to_owned),
-        end,
-    };
-    let mut octets = serde_json::to_vec(&note).expect("texts are JSON");
+impl Note {
+    fn of(job: &JobId) -> Self {
+        let (peer, token) = (job.peer.to_string(), job.token.to_string());
+        Self { peer, token, link: None, end: false, part: false, accepted_us: None }
+    }
+}
+
+fn joined(note: &Note, body: &str) -> Vec<u8> {
+    let mut octets = serde_json::to_vec(note).expect("texts are JSON");
     octets.push(b'\n');
     octets.extend_from_slice(body.as_bytes());
     octets

@@ -6,9 +6,9 @@ use sonde_mplane::{Capability, Message, Reference, Registries, Specification};
 use sonde_mplane_http::{ClientPort, Peer, Shared, exception};
 
 use super::{
-    desk::{Request, client},
     jobs::JobId,
     reception::Reception,
+    request::{Request, client},
 };
 
 /// Answers clients.

@@ -8,7 +8,10 @@ use std::{
 use sonde_mplane::Time;
 use tokio::sync::oneshot;
 
-use super::desk::{Desk, Measurer, Reply, Request};
+use super::{
+    desk::{Desk, Measurer},
+    request::{Reply, Request},
+};
 
 /// Longest time without looking at the clock, which may have been set.
 const IDLE: Duration = Duration::from_secs(1);

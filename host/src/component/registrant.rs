@@ -6,7 +6,7 @@ use sonde_mplane::{Capability, Envelope, Message, Registries, Specification};
 use sonde_mplane_http::{Access, End, Identity, Registrant, Shared};
 use tokio::sync::watch;
 
-use super::{desk::Request, jobs::JobId, offered::Offers, reception::Reception};
+use super::{jobs::JobId, offered::Offers, reception::Reception, request::Request};
 
 /// In the folder of a supervisor's spool: the capabilities that it may know, in an envelope.
 const REGISTERED: &str = "registered.json";

@@ -23,13 +23,14 @@ use tokio::{
 };
 
 use super::{
-    desk::{Desk, Request},
+    desk::{Desk, Ledgers},
     file::{ComponentFile, FileError},
     listener::Listener,
     measuring::Measuring,
     offered::{Addresses, Offers},
     reception::{self, Reception, now},
     registrant::Measures,
+    request::Request,
 };
 use crate::{Catalogue, Configuration, Host, HostError, Offer, Settings};
 
@@ -178,7 +179,9 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let names: Vec<Arc<str>> = said.supervisors.iter().map(|it| Arc::clone(&it.name)).collect();
     let (measuring, limits) = (Measuring::new(host), said.limits);
     let (spool, options) = (&said.spool, said.spool_options);
-    let mut desk = Desk::open(measuring, limits, spool, options, &names, now(), Box::new(on_end))?;
+    let registries = &said.registries;
+    let ledgers = Ledgers { folder: spool, options, supervisors: &names, registries };
+    let mut desk = Desk::open(measuring, limits, &ledgers, now(), Box::new(on_end))?;
     let (reception, requests) = Reception::new();
     reception.tell(Request::Offer(Arc::clone(&offers)));
     let worker = thread::Builder::new()

@@ -47,6 +47,32 @@ impl Schedule {
         Ok(Self::Once { start: Some(start), sampling: Sampling::of(when, start, now) })
     }
 
+    /// What is still to come at `now` of a scope that was accepted earlier.
+    pub(crate) fn resumed(when: &When, verb: &str, accepted: Time, now: Time) -> Self {
+        if !when.is_repeated() {
+            // Whoever reads this missed the start, or was stopped in the middle.
+            let mut schedule = Self::of(when, verb, accepted);
+            if let Ok(schedule) = &mut schedule {
+                schedule.take_due(now);
+            }
+            return schedule.unwrap_or_else(|_| Self::nothing());
+        }
+        let mut absolute = when.clone();
+        absolute.start = match when.start {
+            Moment::Past => Moment::At(accepted),
+            start => start.resolved(accepted),
+        };
+        if when.duration.is_some() || when.end == Some(Moment::Now) {
+            absolute.end = when.end_time(accepted).map(Moment::At);
+            absolute.duration = None;
+        }
+        Self::of(&absolute, verb, now).unwrap_or_else(|_| Self::nothing())
+    }
+
+    fn nothing() -> Self {
+        Self::Once { start: None, sampling: Sampling { period: None, samples: Some(1) } }
+    }
+
     /// When the next measurement begins.
     pub(crate) fn next(&self) -> Option<Time> {
         match self {
@@ -189,6 +215,30 @@ mod tests {
         let late: Time = "2026-05-01 12:01:03".parse().unwrap();
         assert_eq!(schedule.take_due(late).unwrap().samples, Some(5));
         assert_eq!(schedule.next().unwrap().to_string(), "2026-05-01 12:01:10.000000");
+    }
+
+    #[test]
+    fn a_scope_that_was_accepted_earlier_goes_on_where_it_was() {
+        let resumed = |when: &str| {
+            let accepted: Time = "2026-05-01 11:00:03".parse().unwrap();
+            let when: When = when.parse().unwrap();
+            let schedule = Schedule::resumed(&when, "measure", accepted, NOW.parse().unwrap());
+            schedule.next().map(|next| next.to_string()[..19].to_owned())
+        };
+        for (when, next) in [
+            ("now + 2h / 1s", None),
+            ("2026-05-01 11:59:59 + 1h", None),
+            ("2026-05-01 12:30:00 + 1h", Some("2026-05-01 12:30:00")),
+            ("2026-05-01 12:30:00 ... 2026-05-01 12:30:05 / 1s", Some("2026-05-01 12:30:00")),
+            ("repeat now ... future / 1h { now + 5s / 1s }", Some("2026-05-01 12:00:03")),
+            ("repeat now + 1h / 50s { now + 5s / 1s }", Some("2026-05-01 12:00:03")),
+            ("repeat now + 10m / 50s { now + 5s / 1s }", None),
+            ("repeat past ... 2026-05-01 12:00:30 / 20s", Some("2026-05-01 12:00:03")),
+            ("repeat now + 59m / 1h { now + 5s / 1s }", None),
+            ("repeat now + 1d cron 30 * * * * *", Some("2026-05-01 12:00:30")),
+        ] {
+            assert_eq!(resumed(when).as_deref(), next, "{when}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use sonde_mplane::{Registries, Value as Wire};
 
 use super::*;
 use crate::component::{
-    Offering,
+    Delivery, Offering, client,
     fixture::{offers, specification},
 };
 
@@ -57,54 +57,67 @@ struct World {
     desk: Desk<Puppet>,
     folder: PathBuf,
     options: Options,
+    now: Time,
     _keep: Arc<tempfile::TempDir>,
 }
 
 impl World {
     fn new(options: Options) -> Self {
         let keep = Arc::new(tempfile::tempdir().unwrap());
-        Self::in_folder(keep, options)
+        Self::in_folder(keep, options, NOW.parse().unwrap())
     }
 
-    fn in_folder(keep: Arc<tempfile::TempDir>, options: Options) -> Self {
+    fn in_folder(keep: Arc<tempfile::TempDir>, options: Options, now: Time) -> Self {
         let folder = keep.path().to_path_buf();
         let mut desk = Desk::open(
             Puppet::default(),
             Limits::default(),
-            &folder,
-            options,
-            &["top".into()],
-            NOW.parse().unwrap(),
+            &Ledgers {
+                folder: &folder,
+                options,
+                supervisors: &["top".into()],
+                registries: &Registries::built_in(),
+            },
+            now,
             Box::new(|_| {}),
         )
         .unwrap();
-        desk.handle(NOW.parse().unwrap(), Request::Offer(Arc::new(offers(&Offering::default()))));
-        Self { desk, folder, options, _keep: keep }
+        desk.handle(now, Request::Offer(Arc::new(offers(&Offering::default()))));
+        Self { desk, folder, options, now, _keep: keep }
     }
 
     /// As after a kill: what was written is there, and nothing else.
     fn restarted(self) -> Self {
-        let Self { desk, folder, options, _keep: keep } = self;
+        let Self { desk, folder, options, now, _keep: keep } = self;
         drop(desk);
         assert_eq!(folder, keep.path());
-        Self::in_folder(keep, options)
+        Self::in_folder(keep, options, now)
     }
 
     fn step(&mut self) {
-        self.desk.step(NOW.parse().unwrap(), Duration::ZERO);
+        self.desk.step(self.now, Duration::ZERO);
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+        self.step();
     }
 
     fn ask(&mut self, request: impl FnOnce(Reply<String>) -> Request) -> mpsc::Receiver<String> {
         let (sender, receiver) = mpsc::channel();
         // Not every test listens.
         let reply: Reply<String> = Box::new(move |text| drop(sender.send(text)));
-        self.desk.handle(NOW.parse().unwrap(), request(reply));
+        self.desk.handle(self.now, request(reply));
         receiver
     }
 
     fn specify(&mut self, peer: &str, token: &str) -> mpsc::Receiver<String> {
+        self.specify_at("now + 3s / 1s", peer, token)
+    }
+
+    fn specify_at(&mut self, when: &str, peer: &str, token: &str) -> mpsc::Receiver<String> {
         let offered = offers(&Offering::default()).offered;
-        let mut made = specification(&offered, "knock-average-ip4", "now + 3s / 1s");
+        let mut made = specification(&offered, "knock-average-ip4", when);
         made.head.token = Some(token.to_owned());
         let (peer, specification) = (peer.into(), Box::new(made));
         self.ask(|reply| Request::Specify {
@@ -124,14 +137,23 @@ impl World {
         let (sender, receiver) = mpsc::channel();
         let reply: Reply<Vec<Delivery>> = Box::new(move |it| sender.send(it).unwrap());
         let peer = "top".into();
-        let now = NOW.parse().unwrap();
-        self.desk.handle(now, Request::Fetch { peer, most: 10_000, reply });
+        self.desk.handle(self.now, Request::Fetch { peer, most: 10_000, reply });
         receiver.try_recv().unwrap()
     }
 
     fn delivered(&mut self, sequence: u64) {
         let peer = "top".into();
-        self.desk.handle(NOW.parse().unwrap(), Request::Delivered { peer, sequence });
+        self.desk.handle(self.now, Request::Delivered { peer, sequence });
+    }
+
+    /// Asks it to stop; what was written by then is there for the next process.
+    fn stopped(mut self) -> Self {
+        self.desk.handle(self.now, Request::Stop(Box::new(|()| {})));
+        for _ in 0..3 {
+            self.step();
+        }
+        assert!(self.desk.is_over());
+        self.restarted()
     }
 
     /// Everything that runs ends.
@@ -288,6 +310,28 @@ fn a_client_hears_of_a_failed_job_as_often_as_it_asks() {
 }
 
 #[test]
+fn what_a_client_never_redeems_goes_when_its_token_is_forgotten() {
+    let mut world = World::new(ROOMY);
+    let peer = client("org.example.Somebody");
+    for (token, fails) in [("t1", false), ("t2", true)] {
+        world.specify(&peer, token);
+        world.specify("top", token);
+        world.step();
+        world.desk.measurer.fails = fails;
+        world.finish();
+    }
+    let memory = Limits::default().memory.as_secs();
+    world.pass(memory);
+    assert_eq!(world.desk.ledger(&peer).unwrap().waiting(), 4, "ends and what was promised");
+    world.pass(1);
+    assert_eq!(world.desk.ledger(&peer).unwrap().waiting(), 0);
+    assert_eq!(world.fetch().len(), 2, "a supervisor is brought all");
+    let again = world.specify(&peer, "t1");
+    world.step();
+    assert!(matches!(read(&again.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
 fn an_interrupt_of_a_job_that_nobody_knows_ends_it_and_one_of_a_brought_end_is_not_answered() {
     let mut world = World::new(ROOMY);
     let interrupt = |world: &mut World, token: &str| {
@@ -377,4 +421,103 @@ fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
     world.step();
     assert!(world.desk.is_over());
     assert!(matches!(read(&world.restarted().fetch()[0].body), Message::Result(_)));
+}
+
+/// Number of results in the only end that waits.
+fn results(world: &mut World) -> usize {
+    let fetched = world.fetch();
+    let [end] = &fetched[..] else { panic!("{fetched:?}") };
+    match read(&end.body) {
+        Message::Envelope(envelope) => {
+            let is_result = |it: &&Message| matches!(it, Message::Result(_));
+            envelope.contents.iter().filter(is_result).count()
+        }
+        Message::Result(_) => 1,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_repetition_gave_outlives_the_host_and_the_rest_follows() {
+    for stop in [World::restarted, World::stopped] {
+        let mut world = World::new(ROOMY);
+        world.specify_at("repeat now + 40s / 10s { now + 1s / 1s }", "top", "t1");
+        for _ in 0..2 {
+            world.step();
+            world.finish();
+            world.pass(10);
+            world.finish();
+        }
+        // At 0, 10 and 20 s. What is due at 30 s is missed.
+        assert_eq!(world.desk.measurer.next, 3);
+        world = stop(world);
+        assert_eq!(world.fetch(), []);
+        world.now = world.now.plus(Duration::from_secs(15));
+        world = stop(world);
+        world.step();
+        assert_eq!((world.desk.measurer.next, world.desk.jobs.open()), (0, 1));
+        world.pass(5);
+        assert_eq!(world.desk.measurer.peers, ["top"]);
+        world.finish();
+        assert_eq!(results(&mut world), 4);
+        // Nothing else is left of it on disk.
+        let sequence = world.fetch()[0].sequence;
+        world.delivered(sequence);
+        world.desk.handle(world.now, Request::Stop(Box::new(|()| {})));
+        let ledger = world.desk.ledger("top").unwrap();
+        assert_eq!(ledger.waiting(), 0);
+    }
+}
+
+#[test]
+fn what_was_to_begin_later_begins_later_also_in_the_next_process() {
+    for stop in [World::restarted, World::stopped] {
+        let mut world = World::new(ROOMY);
+        let peer = client("org.example.Somebody");
+        world.specify_at("2026-05-01 13:00:00 + 3s / 1s", &peer, "t1");
+        world.step();
+        world = stop(world);
+        assert!(matches!(world.redeem(&peer, "t1"), Message::Receipt(_)));
+        world.pass(3599);
+        assert_eq!(world.desk.measurer.next, 0);
+        world.pass(1);
+        assert_eq!(world.desk.measurer.peers, [&*peer]);
+        world.finish();
+        assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
+    }
+}
+
+#[test]
+fn a_repetition_whose_end_passed_while_the_host_was_down_gives_what_there_is() {
+    let mut world = World::new(ROOMY);
+    world.specify_at("repeat now + 40s / 10s { now + 1s / 1s }", "top", "t1");
+    world.step();
+    world.finish();
+    world.now = world.now.plus(Duration::from_secs(3600));
+    let mut world = world.restarted();
+    assert_eq!(results(&mut world), 1);
+}
+
+#[test]
+fn a_job_whose_capability_is_gone_ends_and_says_so() {
+    let mut world = World::new(ROOMY);
+    world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
+    world.step();
+    let World { desk, folder, options, now, _keep } = world;
+    drop(desk);
+    let puppet = Puppet::default();
+    let registries = Registries::built_in();
+    let names = ["top".into()];
+    let limits = Limits::default();
+    let ledgers =
+        Ledgers { folder: &folder, options, supervisors: &names, registries: &registries };
+    let desk = Desk::open(puppet, limits, &ledgers, now, Box::new(|_| {}));
+    let mut world = World { desk: desk.unwrap(), folder, options, now, _keep };
+    assert_eq!(world.fetch(), []);
+    world.desk.handle(now, Request::Offer(Arc::default()));
+    let message = message_of(&world.fetch()[0].body);
+    assert_eq!(
+        message,
+        "the host was started again, and then: No service registered for specification knock-average-ip4-0"
+    );
 }

@@ -348,7 +348,9 @@ fn an_interrupt_asks_what_runs_to_finish_and_ends_what_waits() {
     let World { jobs, now, orders, .. } = &mut world;
     jobs.interrupt(*now, &running, orders);
     assert!(matches!(orders[..], [Order::Interrupt { measurement: 0 }]));
-    jobs.interrupt_all(*now, orders);
+    for token in ["t2", "t3"] {
+        jobs.interrupt(*now, &JobId::new("top", token), orders);
+    }
     let ends = world.ends();
     let tokens: Vec<&str> = ends.iter().map(|end| &*end.job.token).collect();
     assert_eq!(tokens, ["t2", "t3"]);
@@ -377,6 +379,34 @@ fn an_interrupted_repetition_gives_what_there_is() {
         envelope.when.as_ref().unwrap().to_string(),
         "2026-05-01 12:00:00.000000 ... 2026-05-01 12:00:15.000000 / 10s"
     );
+}
+
+#[test]
+fn a_stop_ends_what_runs_or_is_late_and_leaves_open_what_is_still_to_come() {
+    let mut world = World::new(Limits { measurements: 2, ..Limits::default() });
+    world.accept("now ... future / 1s", "runs");
+    world.accept("repeat now ... future / 10s { now + 1s / 1s }", "repeats");
+    world.accept("now + 3s / 1s", "late");
+    world.accept("2026-05-01 13:00:00 + 3s / 1s", "to come");
+    world.pass(1);
+    assert_eq!(world.started(), [0, 1]);
+    let World { jobs, now, orders, .. } = &mut world;
+    jobs.stop(*now, orders);
+    assert!(!jobs.is_idle());
+    for wanted in [0, 1] {
+        let asks = |order: &Order| matches!(order, Order::Interrupt { measurement } if *measurement == wanted);
+        assert!(world.orders.iter().any(asks));
+        world.measured(wanted);
+    }
+    let kept = |order: &Order| matches!(order, Order::Keep { job, kept: 1, .. } if &*job.token == "repeats");
+    assert!(world.orders.iter().any(kept), "what it gave so far is on disk");
+    let mut ended: Vec<String> =
+        world.ends().into_iter().map(|end| end.job.token.to_string()).collect();
+    ended.sort();
+    assert_eq!(ended, ["late", "runs"]);
+    assert_eq!((world.jobs.open(), world.jobs.is_idle()), (2, true));
+    world.pass(7200);
+    assert_eq!(world.started(), [0; 0]);
 }
 
 #[test]
@@ -424,7 +454,9 @@ fn every_accepted_specification_ends_exactly_once_whatever_happens() {
             prop_assert_eq!(accepted.len(), ended.len() + world.jobs.open());
         }
         let World { jobs, now, orders, .. } = &mut world;
-        jobs.interrupt_all(*now, orders);
+        for token in &accepted {
+            jobs.interrupt(*now, &JobId::new("top", token), orders);
+        }
         for measurement in running {
             world.measured(measurement);
         }

@@ -21,7 +21,7 @@ use crate::{
     RunId,
     component::{
         Offering,
-        desk::{Desk, Measurer},
+        desk::{Desk, Ledgers, Measurer},
         fixture::{offers, specification},
         jobs::Outcome as Measured,
         offered::Offered,
@@ -131,8 +131,9 @@ impl World {
         let names = [TOP.into()];
         let (measurer, options) = (Instantly::default(), Options::default());
         let on_end = Box::new(|_: &str| {});
-        let mut desk =
-            Desk::open(measurer, limits, folder, options, &names, now(), on_end).unwrap();
+        let registries = &Registries::built_in();
+        let ledgers = Ledgers { folder, options, supervisors: &names, registries };
+        let mut desk = Desk::open(measurer, limits, &ledgers, now(), on_end).unwrap();
         let (reception, requests) = Reception::new();
         let worker = std::thread::spawn(move || reception::serve(&mut desk, &requests));
         let offers = Arc::new(offers(offering));

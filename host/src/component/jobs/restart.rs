@@ -1,0 +1,83 @@
+//! What becomes of jobs when the host stops, and when it starts again.
+
+use super::{
+    Arc, Job, JobId, Jobs, Message, Offered, Order, Outcome, Schedule, Specification, Time, choose,
+};
+
+/// A job that an earlier process had accepted and not ended.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) job: JobId,
+    pub(crate) accepted: Time,
+    pub(crate) specification: Specification,
+    /// What its repetitions gave, oldest first.
+    pub(crate) parts: Vec<Message>,
+}
+
+impl Jobs {
+    /// Ends what runs, with what is known by then; nothing else begins. Jobs of which more is to come stay
+    /// open: the next process takes them up again.
+    pub(crate) fn stop(&mut self, now: Time, orders: &mut Vec<Order>) {
+        self.timetable.clear();
+        self.ready.clear();
+        let mut all: Vec<JobId> = self.open.keys().cloned().collect();
+        all.sort_unstable();
+        for id in all {
+            let Some(job) = self.open.get_mut(&id) else { continue };
+            job.queued = 0;
+            job.interrupted |= job.schedule.next().is_none();
+            let running = job.running.iter();
+            orders.extend(running.map(|it| Order::Interrupt { measurement: *it }));
+            self.finish(now, &id, orders);
+        }
+    }
+
+    /// Whether nothing is being measured, or about to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.measurements.is_empty() && self.ready.is_empty()
+    }
+
+    /// Takes a job up again. What was missed in the meantime is not made up for; where nothing is to come it ends
+    /// with what there is.
+    pub(crate) fn resume(
+        &mut self,
+        now: Time,
+        left: Left,
+        offered: &[Arc<Offered>],
+        orders: &mut Vec<Order>,
+    ) {
+        let Left { job: id, accepted, specification, parts } = left;
+        let (when, verb) = (&specification.when, &specification.head.verb);
+        let schedule = Schedule::resumed(when, verb, accepted, now);
+        let (offered, missing) = match choose(&specification, offered, now) {
+            Ok(offered) => (Some(offered), None),
+            Err(text) => (None, Some(format!("the host was started again, and then: {text}"))),
+        };
+        let mut job = Job::new(specification, offered, schedule, accepted);
+        for part in parts {
+            let (octets, values) = size(&part);
+            job.take_part(part, octets, values, self.limits.repetitions);
+        }
+        if job.offered.is_none() {
+            job.schedule.stop();
+        }
+        let next = job.schedule.next();
+        if next.is_none() && job.parts.is_empty() {
+            let was_stopped = || "the host was stopped before the measurement had ended".to_owned();
+            let text = missing.unwrap_or_else(was_stopped);
+            job.add_part(&id, Outcome::Failed(text), self.limits.repetitions);
+        }
+        self.timetable.extend(next.map(|next| (next, id.clone())));
+        self.open.insert(id.clone(), job);
+        self.finish(now, &id, orders);
+    }
+}
+
+/// Octets and values of a part, as [`Job::add_part`] counts them.
+fn size(part: &Message) -> (usize, usize) {
+    let values = match part {
+        Message::Result(measured) => measured.rows.iter().map(|row| row.len() + 1).sum(),
+        _ => 0,
+    };
+    (part.to_json().len(), values)
+}
