@@ -125,6 +125,12 @@ pub(crate) fn run(
     let mut prepared = Prepared::new(offer, parameters);
     let mut running = HashMap::new();
     let mut tally = Tally::default();
+    // What a method says to those who look for a fault is asked for as all such lines are.
+    let loudest = match () {
+        () if tracing::enabled!(tracing::Level::TRACE) => 5,
+        () if tracing::enabled!(tracing::Level::DEBUG) => 4,
+        () => 3,
+    };
     let mut interrupts = 0;
     loop {
         if signals.stop.swap(false, Ordering::Relaxed) {
@@ -156,6 +162,9 @@ pub(crate) fn run(
                 Next::Later | Next::End => break,
             };
             let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
+            if printer.is_live() {
+                printer.begin(prepared.parameters(target.address).unwrap_or_default());
+            }
             if printer.names_targets() || journal.is_some() {
                 running.insert(run, target);
             }
@@ -175,6 +184,12 @@ pub(crate) fn run(
         for notice in host.notices(limit) {
             match notice {
                 Notice::Row { run, table, row } => printer.row(running.get(&run), &table, &row),
+                Notice::Log { level, .. } if level > loudest => {}
+                Notice::Log { run, text, .. } if many => {
+                    let name = running.get(&run).map(|target| target.name.clone());
+                    let name = name.or_else(|| host.destination(run).map(|it| it.to_string()));
+                    printer.complain(&format!("{}: {text}", name.unwrap_or_default()));
+                }
                 Notice::Log { text, .. } => printer.complain(&text),
                 Notice::Ended { run, status, record } => {
                     let target = running.remove(&run);

@@ -47,6 +47,8 @@ pub(crate) struct Printer {
     live: bool,
     text: TextForm,
     head_printed: bool,
+    /// Of the measurement that is shown.
+    parameters: Map<String, Json>,
     /// The row shown last, whose line the next may go on in.
     last_row: Option<(String, Map<String, Json>)>,
     /// The line shown last has no end yet.
@@ -83,6 +85,7 @@ impl Printer {
             live: !many,
             text,
             head_printed: false,
+            parameters: Map::new(),
             last_row: None,
             line_open: false,
             bar,
@@ -98,6 +101,11 @@ impl Printer {
         self.form == Form::Text && self.live
     }
 
+    /// The parameters of the measurement whose rows are shown as they come.
+    pub(crate) fn begin(&mut self, parameters: Map<String, Json>) {
+        self.parameters = parameters;
+    }
+
     /// Whether what is shown of a measurement holds the name that the user gave.
     pub(crate) fn names_targets(&self) -> bool {
         self.form == Form::Text
@@ -108,7 +116,7 @@ impl Printer {
         if self.is_live() {
             if !self.head_printed {
                 self.head_printed = true;
-                let head = self.head(target, &Map::new());
+                let head = self.head(target, &self.parameters);
                 self.write(head.as_slice());
             }
             self.write_row(table, row);

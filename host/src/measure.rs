@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use sonde_engine::{
-    CANCELED, Config, End, Ended, Engine, Handle, ListError, News, OpenError, Output, PortId, Rate,
-    RunId, Start, Statistics, Tap,
+    CANCELED, Config, End, Ended, Engine, Handle, ListError, NO_BUDGET, News, OpenError, Output,
+    PortId, Rate, RunId, Start, Statistics, Tap,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -124,6 +124,8 @@ struct Running {
     plan: Arc<Plan>,
     destination: IpAddr,
     rows: Rows,
+    /// What is wrong with a row of it: it has failed, whatever else it says.
+    broken: Option<String>,
 }
 
 impl Host {
@@ -234,7 +236,8 @@ impl Host {
             packet_budget: method.packet_budget,
             permits: plan.offer.permits(&self.settings),
         });
-        self.running.insert(run, Running { plan, destination, rows: Rows::default() });
+        self.running
+            .insert(run, Running { plan, destination, rows: Rows::default(), broken: None });
         Ok(run)
     }
 
@@ -274,6 +277,12 @@ impl Host {
         let soon = (self.settings.packets_per_second * ROOM_SECONDS) as u64;
         self.room = soon.clamp(LEAST_ROOM, MOST_ROOM).saturating_sub(waiting);
         self.room > 0
+    }
+
+    /// Who is measured, while that goes on.
+    #[must_use]
+    pub fn destination(&self, run: RunId) -> Option<IpAddr> {
+        self.running.get(&run).map(|running| running.destination)
     }
 
     /// Counters of the engine.
@@ -338,20 +347,27 @@ impl Host {
         port
     }
 
+    /// Fails a measurement for a row of it; its task may have ended in the meantime.
+    fn break_off(&mut self, run: RunId, text: String) {
+        self.engine.fail(run, &text);
+        if let Some(running) = self.running.get_mut(&run) {
+            running.broken.get_or_insert(text);
+        }
+    }
+
     fn handle_output(&mut self, output: Output, news: &News, notices: &mut Vec<Notice>) {
         match output {
             Output::Row { run, table, values, wall_offset_ns } => {
                 let Some(running) = self.running.get_mut(&run) else { return };
                 let octets = news.values(&values);
                 let Some(writer) = running.plan.writers.get(usize::from(table)) else {
-                    return self
-                        .engine
-                        .fail(run, &format!("a row for table {table}, which is not declared"));
+                    let text = format!("a row for table {table}, which is not declared");
+                    return self.break_off(run, text);
                 };
                 let described = writer.table();
                 if let Err(error) = described.check_row(octets) {
                     let text = format!("a row of table {} is not valid: {error}", described.name);
-                    return self.engine.fail(run, &text);
+                    return self.break_off(run, text);
                 }
                 if self.tells_rows
                     && let Ok(values) = described.decode_row(octets)
@@ -366,7 +382,12 @@ impl Host {
             Output::PortLost { reason, .. } => tracing::warn!(reason, "plugin lost"),
             Output::Ended(ended) => {
                 let run = ended.run;
-                if let Some(running) = self.running.remove(&run) {
+                if let Some(mut running) = self.running.remove(&run) {
+                    let mut ended = ended;
+                    if let (Some(text), End::Finished { .. }) = (running.broken.take(), &ended.end)
+                    {
+                        ended.end = End::Failed { kind: FailKind::Error, text, refused: false };
+                    }
                     let (status, record) = conclude(running, *ended, &mut self.identities);
                     notices.push(Notice::Ended { run, status, record: Box::new(record) });
                 }
@@ -426,6 +447,8 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
     let reason = |(errno, count): &(i32, u64)| {
         let reason = match *errno {
             CANCELED => WITHDRAWN.to_owned(),
+            // Not of a disk, as the system's text has it.
+            NO_BUDGET => "the measurement's budget of packets is used up".to_owned(),
             errno => std::io::Error::from_raw_os_error(errno).to_string(),
         };
         (reason, *count)

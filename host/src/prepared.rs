@@ -53,6 +53,15 @@ impl Prepared {
         &self.offer
     }
 
+    /// The parameters of a measurement of a destination, by flag name, as they stand in its record.
+    ///
+    /// # Errors
+    ///
+    /// Where a parameter is unknown or not acceptable.
+    pub fn parameters(&mut self, destination: IpAddr) -> Result<Map<String, Json>, ParamError> {
+        self.plan(destination).map(|plan| plan.parameters.clone())
+    }
+
     /// For one destination.
     ///
     /// # Errors

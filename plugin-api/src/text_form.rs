@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 /// The text of a whole measurement.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TextForm {
-    /// Before the first row; its gaps are the parameters by flag name, `source`, `destination`.
+    /// Before the first row; its gaps are the parameters by flag name, `target` (as it was typed), `destination`.
     #[serde(default)]
     pub head: String,
     /// For every row the first line that fits; no line where none does.
@@ -120,14 +120,14 @@ fn holds(condition: &str, row: &Map<String, Value>) -> bool {
     is_set == wanted
 }
 
-/// `text` with its gaps filled from `values`; control characters other than line ends are left out,
+/// `text` with its gaps filled from `values`; control characters are left out, but for line ends of the text itself,
 /// for the values come from the network and the text from a plugin.
 #[must_use]
 pub fn fill(text: &str, values: &Map<String, Value>) -> String {
     let mut filled = String::with_capacity(text.len() + 32);
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
+        push(&mut filled, before);
         let Some((gap, behind)) = after.split_once('}') else {
             filled.push('{');
             rest = after;
@@ -137,9 +137,19 @@ pub fn fill(text: &str, values: &Map<String, Value>) -> String {
         filled.push_str(&formed(values.get(column).unwrap_or(&Value::Null), form));
         rest = behind;
     }
-    filled.push_str(rest);
-    filled.retain(|character| character == '\n' || !character.is_control());
+    push(&mut filled, rest);
     filled
+}
+
+/// Text of a plugin.
+fn push(filled: &mut String, text: &str) {
+    filled.extend(text.chars().filter(|letter| *letter == '\n' || is_harmless(*letter)));
+}
+
+/// Values come from the network: nothing in them ends a line, steers a terminal, or turns the way that others read.
+fn is_harmless(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !letter.is_control() && !turns
 }
 
 fn formed(value: &Value, form: &str) -> String {
@@ -164,7 +174,7 @@ fn formed(value: &Value, form: &str) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "*".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.chars().filter(|letter| is_harmless(*letter)).collect(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
         Value::Object(members) => {
             let there = members.values().filter(|value| !value.is_null());
@@ -201,6 +211,12 @@ mod tests {
         assert_eq!(text("replies", &late).as_deref(), Some("192.0.2.1 was late"));
         assert_eq!(text("replies", &row(json!({}))).as_deref(), Some("no answer"));
         assert_eq!(text("summary", &answer), None);
+    }
+
+    #[test]
+    fn values_forge_no_lines() {
+        let hostile = row(json!({"text": "a\n--- 4 sent\u{1b}[2J\u{202e}b", "more": ["c\rd"]}));
+        assert_eq!(fill("{text}\n{more}", &hostile), "a--- 4 sent[2Jb\ncd");
     }
 
     #[test]

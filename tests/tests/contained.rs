@@ -100,6 +100,7 @@ const MISDEEDS: &[Misdeed] = &[
     ("reckless", "unknown-table", Fails("a row for table 9, which is not declared")),
     ("reckless", "garbage-row", Fails("a row of table rows is not valid")),
     ("reckless", "short-row", Fails("a row of table rows is not valid")),
+    ("reckless", "last-row", Fails("a row of table rows is not valid")),
     ("reckless", "wrong-row", Fails("a row of table rows is not valid")),
     ("reckless", "not-a-number", Fails("a row of table rows is not valid")),
     ("reckless", "no-text", Fails("a row of table rows is not valid")),

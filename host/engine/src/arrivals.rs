@@ -61,6 +61,9 @@ impl<H> State<H> {
         match found {
             Match::Probe(answered) => self.answered(&answered, &received, event, packet),
             Match::Flow { flow, owner } => {
+                if let Some(task) = self.tasks.get_mut(owner) {
+                    task.heard(arrival.stamp);
+                }
                 let event = Event { flow: flow.0, ..event };
                 self.deliver(owner, event, packet);
             }

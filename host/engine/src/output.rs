@@ -160,6 +160,8 @@ pub enum Output {
 
 /// Number of the reason of packets that waited for their turn when nobody wanted them any more.
 pub const CANCELED: i32 = libc::ECANCELED;
+/// Errno of packets beyond the measurement's budget.
+pub const NO_BUDGET: i32 = libc::EDQUOT;
 
 /// The end of a measurement.
 #[derive(Clone, Debug, PartialEq)]

@@ -198,6 +198,11 @@ impl Task {
         }
     }
 
+    /// Something came that is no answer to a probe.
+    pub(crate) fn heard(&mut self, by: u8) {
+        self.stamps.1 = if self.stamps.1 == stamp::NONE { by } else { self.stamps.1.min(by) };
+    }
+
     /// A probe and its answer, by those who stamped them.
     pub(crate) fn answered(&mut self, departure: u8, arrival: u8) {
         let best = match self.stamps.1 {

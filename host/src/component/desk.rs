@@ -314,6 +314,8 @@ impl<M: Measurer> Desk<M> {
             Answer::Accepted(receipt) => {
                 let job = JobId::new(&peer, &token);
                 let stopping = self.stopping;
+                // The end of a job that was interrupted a moment ago is no sign of a full disk.
+                self.keep_owed(now);
                 let has_debts = !self.owed.is_empty();
                 let text = Message::from(specification.clone()).to_json();
                 let ledger = self.ledger(&peer);

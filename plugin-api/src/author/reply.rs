@@ -309,8 +309,14 @@ impl NotSent {
 
 impl fmt::Display for NotSent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.refused_by_policy {
-            formatter.write_str("not sent: refused by the host's policy")
+        // As the host numbers it on every system, EDQUOT.
+        const NO_BUDGET: i32 = 122;
+        if self.refused_by_policy && self.errno == NO_BUDGET {
+            formatter.write_str("not sent: the measurement's budget of packets is used up")
+        } else if self.refused_by_policy {
+            formatter.write_str(
+                "not sent: refused by the host, whose operator forbids it, or it is not of its flow",
+            )
         } else {
             write!(formatter, "not sent: {}", std::io::Error::from_raw_os_error(self.errno))
         }

@@ -411,6 +411,21 @@ fn descriptors_that_make_no_sense_are_refused_by_name() {
             "probe.tables.replies.seq: has items but is no list",
         ),
         (
+            "/methods/0/text".to_owned(),
+            json!({"head": "to {nosuch|ms}"}),
+            "probe.text: probe has no parameter \"nosuch\"",
+        ),
+        (
+            "/methods/0/text".to_owned(),
+            json!({"lines": [{"table": "replies", "when": ["!nosuch=1"], "text": ""}]}),
+            "probe.text: replies has no column \"nosuch\"",
+        ),
+        (
+            "/methods/0/text".to_owned(),
+            json!({"lines": [{"table": "replies", "text": "{seq} {nosuch}"}]}),
+            "probe.text: replies has no column \"nosuch\"",
+        ),
+        (
             format!("{view}/table"),
             json!("x"),
             "probe.capabilities.probe-{ip}: probe has no table \"x\"",

@@ -287,6 +287,12 @@ fn text_form(at: &str, method: &MethodDescriptor) -> Checked {
     let is_short = |text: &String| text.len() <= MAX_TEXT;
     let form = &method.text;
     ensure(is_short(&form.head), at, "a text is too long")?;
+    for gap in gaps(&form.head) {
+        let known = gap == "target" || method.parameters.iter().any(|known| known.name == gap);
+        if !known {
+            return invalid(at, format!("{} has no parameter {}", method.name, shown_text(gap)));
+        }
+    }
     count(at, form.lines.len(), 0, MAX_ENTRIES)?;
     for line in &form.lines {
         count(at, line.when.len(), 0, MAX_ENTRIES)?;
@@ -299,9 +305,23 @@ fn text_form(at: &str, method: &MethodDescriptor) -> Checked {
                 format!("{} has no table {}", method.name, shown_text(&line.table)),
             );
         };
+        let conditions = line.when.iter().map(|condition| {
+            let column = condition.trim_start_matches('!');
+            column.split_once('=').map_or(column, |(column, _)| column)
+        });
+        for column in conditions.chain(gaps(&line.text)) {
+            has_column(at, table, column)?;
+        }
         line.continues.iter().try_for_each(|column| has_column(at, table, column))?;
     }
     Ok(())
+}
+
+/// What the gaps of a text name.
+fn gaps(text: &str) -> impl Iterator<Item = &str> {
+    let behind = text.split('{').skip(1);
+    let inside = behind.filter_map(|rest| rest.split_once('}').map(|(gap, _)| gap));
+    inside.map(|gap| gap.split_once('|').map_or(gap, |(column, _)| column))
 }
 
 fn graph_form(at: &str, method: &MethodDescriptor) -> Checked {

@@ -7,7 +7,7 @@ use super::{Scalar, Value, tag};
 /// Lists and maps inside each other; the outermost values have depth 1.
 pub const MAX_DEPTH: usize = 8;
 /// Octets of one row or one set of parameters.
-pub const MAX_OCTETS: usize = 1 << 20;
+pub const MAX_OCTETS: usize = 256 << 10;
 /// Values of one row or one set of parameters, those inside lists and maps included. It bounds the
 /// memory that decoding takes, for a value can be smaller on the wire than in memory.
 pub const MAX_VALUES: usize = 1 << 16;

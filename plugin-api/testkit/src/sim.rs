@@ -41,7 +41,7 @@ const BEGIN_NS: u64 = 1_000_000_000_000;
 /// How long identifiers stay reserved, and late answers are counted, after a flow was closed.
 const QUARANTINE_NS: u64 = 5_000_000_000;
 /// How long a measurement may go on after an interrupt.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 /// After so many steps a simulation stands still: something goes round in circles.
 const MOST_STEPS: u64 = 20_000_000;
 /// Entries of the exchange that are kept.

@@ -353,6 +353,18 @@ fn an_interrupt_of_a_job_that_nobody_knows_ends_it_and_one_of_a_brought_end_is_n
 }
 
 #[test]
+fn an_end_that_was_not_written_yet_makes_nobody_busy() {
+    let mut world = World::new(ROOMY);
+    world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
+    world.step();
+    let job = JobId::new("top", "t1");
+    world.ask(|reply| Request::Interrupt { job, reply });
+    let receipt = world.specify("top", "t2");
+    world.step();
+    assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
 fn an_interrupt_is_answered_with_the_receipt_and_gives_a_result() {
     let mut world = World::new(ROOMY);
     world.specify("top", "t1");

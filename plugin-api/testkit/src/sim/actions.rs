@@ -128,12 +128,14 @@ impl Sim {
         let task = &mut self.tasks[action.task as usize];
         let index = usize::from(action.code);
         let row = match task.method.tables.get(index) {
-            Some(table) => table.decode_row(payload).map_err(|error| error.to_string()),
-            None => Err(format!("there is no table {index}")),
+            Some(table) => table
+                .decode_row(payload)
+                .map_err(|error| format!("a row of table {} is not valid: {error}", table.name)),
+            None => Err(format!("a row for table {index}, which is not declared")),
         };
         match row {
             Ok(values) => task.rows.push((index, values)),
-            Err(text) => self.note(format!("measurement {}: {text}", action.task)),
+            Err(text) => self.end(action.task, Status::Failed { kind: FailKind::Error, text }),
         }
     }
 

@@ -46,6 +46,10 @@ impl Plugin {
     pub(super) fn of<M: Method>() -> Self {
         let methods = vec![glue::describe_method::<M>()];
         let descriptor = Descriptor::new(M::NAME, "0.0.0", methods);
+        let descriptor = match Descriptor::from_json(&descriptor.to_json()) {
+            Ok(descriptor) => descriptor,
+            Err(error) => panic!("no host takes the method {}: {error}", M::NAME),
+        };
         let mut plugin = Self::loaded(glue::instance_of(Only::<M>::ENTRIES), descriptor);
         plugin.kind = Some(TypeId::of::<M>());
         plugin

@@ -523,7 +523,6 @@ fn a_plugin_that_wants_the_impossible_fails_and_the_simulation_goes_on() {
         fn poll(&mut self, _: Batch<'_>, out: &mut Out) {
             let action = |kind, len, flow| Action { kind, len, flow, ..Action::ZERO };
             out.actions.push(action(ActionKind::Row, 1_000, 0));
-            out.actions.push(action(ActionKind::Row, 0, 0));
             out.actions.push(action(ActionKind(99), 0, 0));
             out.actions.push(action(ActionKind::OpenFlow, 0, 0));
             out.actions.push(Action { task: 77, ..action(ActionKind::Finish, 0, 0) });
