@@ -249,7 +249,7 @@ impl<L: Link> Core<L> {
             // nobody chose; a conversation would hear the end of the one before.
             let is_free = wanted.is_some() && !hear_all
                 || self.state.identifiers.quarantined(&key, now).is_none();
-            let field = Key::from_number(spec.key);
+            let field = Key::from_number(spec.key, spec.reserved);
             let opened = is_free
                 .then(|| self.state.demux.open(key, field, opening.task, hear_all).ok())
                 .flatten();

@@ -22,7 +22,7 @@ pub mod tcp;
 pub use address::{Family, mapped, unmapped};
 pub use build::{BuildError, Ip, Packet, Payload, TcpSegment, Transport};
 pub use error_message::{ErrorKind, ErrorMessage};
-pub use flow::{FlowKey, Key, Protocol};
+pub use flow::{FlowKey, Key, PayloadKey, Protocol};
 pub use ip::{Fragment, IpHeader, ParseError};
 pub use own::{NotOwn, Permits, check_own};
 pub use quote::{Depth, Quote};

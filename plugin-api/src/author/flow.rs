@@ -50,7 +50,7 @@ impl FlowSpec {
     fn new(proto: Proto, peer: IpAddr, key: Key) -> Self {
         Self(FlowSpecRaw {
             proto,
-            key: key as u8,
+            key: key.number().0,
             flags: if proto == Proto::Icmp { 0 } else { flags::QUIET_KERNEL },
             tos: 0,
             local: 0,
@@ -83,7 +83,7 @@ impl FlowSpec {
     /// Which field of a probe tells it from the others of this flow.
     #[must_use]
     pub fn key(mut self, key: Key) -> Self {
-        self.0.key = key as u8;
+        (self.0.key, self.0.reserved) = key.number();
         self
     }
 
@@ -166,7 +166,7 @@ pub struct Flow {
 
 impl Flow {
     pub(super) fn new(head: Handle, id: u32, spec: &FlowSpec, info: &FlowInfo) -> Self {
-        let numbered = spec.0.key == Key::IpId as u8;
+        let numbered = spec.0.key == Key::IpId.number().0;
         let next_ip_id = numbered.then(|| Cell::new(head.random() as u16));
         Self {
             head,

@@ -108,14 +108,18 @@ impl Expected {
             }
             (Key::TcpAcknowledgement, None) => by_word() && self.is_identified(quoted),
             (Key::UdpChecksum, Some(_)) => self.is_summed(ends, transport, header),
+            // Most quotes end before the payload.
+            (Key::Payload(_), None) => self.is_summed(ends, transport, header),
             (_, shown) => shown.is_some_and(is_field),
         }
     }
 
     /// Whether a direct answer shows more than ports, which are too few to be a secret: a datagram does
     /// where it brings back the payload.
-    pub(super) fn is_proven_by(&self, packet: &[u8], received: &Received) -> bool {
-        received.class != Class::Udp || self.is_echoed_by(packet, received)
+    pub(super) fn is_proven_by(&self, key: Key, packet: &[u8], received: &Received) -> bool {
+        received.class != Class::Udp
+            || matches!(key, Key::Payload(_))
+            || self.is_echoed_by(packet, received)
     }
 
     /// Whether a quote shows, beside the local port or identifier, something else that only who saw

@@ -27,13 +27,13 @@ impl Demux {
                     _ => [shown, shown],
                 };
                 match self.find_field(flow, &fields, is_answered) {
-                    Some(slot) => Found::Probe(slot, self.quality(slot, packet, received)),
+                    Some(slot) => Found::Probe(slot, self.quality(flow, slot, packet, received)),
                     None => Found::Flow(id),
                 }
             }
             // The answer shows nothing of the field, as UDP data and the resets of a fixed port.
             _ if flow.key.protocol == Protocol::Icmp => Found::Nothing,
-            _ if flow.field == Key::None => Found::Flow(id),
+            _ if matches!(flow.field, Key::None | Key::Payload(_)) => Found::Flow(id),
             _ => {
                 let echoed =
                     |slot: &Slot| slot.expected.is_echoed_by(packet, received) && is_answered(slot);
@@ -43,15 +43,15 @@ impl Demux {
                 let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
                 let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
                 any.map_or(Found::Flow(id), |slot| {
-                    Found::Probe(slot, self.quality(slot, packet, received))
+                    Found::Probe(slot, self.quality(flow, slot, packet, received))
                 })
             }
         }
     }
 
     /// Of a direct answer to the probe in `slot`.
-    fn quality(&self, slot: u32, packet: &[u8], received: &Received) -> Quality {
-        match self.slots[slot as usize].expected.is_proven_by(packet, received) {
+    fn quality(&self, flow: &Flow, slot: u32, packet: &[u8], received: &Received) -> Quality {
+        match self.slots[slot as usize].expected.is_proven_by(flow.field, packet, received) {
             true => Quality::Exact,
             false => Quality::Weak,
         }

@@ -344,3 +344,38 @@ fn a_quote_with_a_translated_source_is_credited_to_the_one_probe_with_its_identi
     demux.sent(flow, 3, &udp(0x1231, 33_435), LEFT);
     assert_eq!(token(demux.receive(&error(&translated(0x1231), 28))), None, "two could be meant");
 }
+
+fn datagram(from: &str, to: &str, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let packet = Packet {
+        ip: Ip::plain(from.parse().unwrap(), to.parse().unwrap()),
+        transport: Transport::Udp { source_port: ports.0, destination_port: ports.1 },
+        payload: Payload::Octets(payload),
+        checksum: None,
+    };
+    packet.to_vec().unwrap()
+}
+
+#[test]
+fn a_datagram_finds_its_probe_by_the_octets_that_the_method_named_and_by_nothing_else() {
+    let key = Key::payload(1, 4, 2);
+    let (number, beside) = key.number();
+    assert_eq!(Key::from_number(number, beside), key);
+    let probe =
+        |number: u8| datagram(LOCAL, REMOTE, (40_000, 53), &[0x77, 0, number, 9, 9, 9, 9, 9]);
+    let (mut demux, flow) = opened(&probe(1), key, false);
+    for number in 1..=20 {
+        demux.sent(flow, u32::from(number), &probe(number), LEFT);
+    }
+    let answer = |octets: &[u8]| datagram(REMOTE, LOCAL, (53, 40_000), octets);
+    assert_eq!(token(demux.receive(&answer(b"abcd\0\x03"))), Some((3, Quality::Exact)));
+    assert_eq!(token(demux.receive(&answer(b"abcd\0\x02ef"))), Some((2, Quality::Exact)));
+    let again = demux.receive(&answer(b"abcd\0\x02ef"));
+    assert!(matches!(again, Match::Probe(it) if it.duplicate));
+    let others = [&b"abcd\0\x15"[..], b"abcd\x01\x03", b"abcd\0", b"", &[0x77, 0, 4, 9, 9, 9, 9]];
+    for other in others {
+        assert_eq!(token(demux.receive(&answer(other))), None, "{other:?}");
+    }
+    // An error has no room for the payload as a rule.
+    assert_eq!(token(demux.receive(&error(&probe(7), 28))), Some((7, Quality::Exact)));
+    assert_eq!(token(demux.receive(&error(&probe(8), 36))), Some((8, Quality::Exact)));
+}

@@ -201,7 +201,7 @@ impl Sim {
             return Err((ENETUNREACH, format!("no route to {peer}")));
         };
         let hears_all = spec.flags & flags::HEAR_ALL != 0;
-        let field = Key::from_number(spec.key);
+        let field = Key::from_number(spec.key, spec.reserved);
         let mut open = |local| {
             let key = FlowKey::new(proto, source, peer, local);
             self.demux.open(key, field, task, hears_all).map(|flow| (flow, local))

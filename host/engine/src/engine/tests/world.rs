@@ -395,7 +395,7 @@ pub(super) fn flow(proto: Proto, peer: &str, local: u16) -> FlowSpecRaw {
     };
     FlowSpecRaw {
         proto,
-        key: key as u8,
+        key: key.number().0,
         flags: 0,
         tos: 0,
         local,
