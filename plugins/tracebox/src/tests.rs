@@ -371,6 +371,30 @@ fn a_late_answer_is_not_that_of_the_next_hop() {
     }
 }
 
+/// Takes two more off the hop limit, and leaves one.
+struct Taker;
+
+impl Middlebox for Taker {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        if way == Way::There {
+            packet[7] = packet[7].saturating_sub(2).max(1);
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn a_router_that_answers_for_several_hops_is_at_each_of_them() {
+    // Its errors are alike to the last octet, as those of IPv6 about TCP are.
+    let params = TraceboxParams { attempts: 2, ..tracebox(TARGET6) };
+    let run = run_in(net().middlebox("r1", Taker), params);
+    assert_eq!(
+        addresses(&run),
+        [HOPS6[0], HOPS6[1], HOPS6[1], HOPS6[1], HOPS6[2], HOPS6[3]],
+        "{run}"
+    );
+}
+
 /// Writes another payload into datagrams, with the right checksum.
 struct Editor;
 

@@ -299,7 +299,10 @@ impl Router {
                 }
             }
             _ => match self.answer(now, &to_gateway) {
-                Answer::Way(way) if way.gateway.is_none() && !way.local => Some(way.interface),
+                // Where rules know a default route alone, a neighbour is reached by way of itself.
+                Answer::Way(way) if way.gateway.is_none_or(|it| it == gateway) && !way.local => {
+                    Some(way.interface)
+                }
                 _ => None,
             },
         };

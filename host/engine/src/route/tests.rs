@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
-use super::{Lookup, Query, Route, Router, local_addresses};
+use super::{Lookup, Query, Route, Router, answer::Answer, local_addresses};
 use crate::{
     clock::Clock,
     privileges,
@@ -228,6 +228,7 @@ fn rules_by_source_and_service_and_several_next_hops_are_obeyed() {
         pair.ip(end, &format!("link set {device} up"));
     }
     pair.ip("near", "route add 198.18.0.0/15 via 192.0.2.2 table 7");
+    pair.ip("near", "route add default via 192.0.2.2 table 8");
     pair.inside("near", || {
         let mut router = Router::open(false).unwrap();
         let clock = Clock::new();
@@ -250,6 +251,19 @@ fn rules_by_source_and_service_and_several_next_hops_are_obeyed() {
         assert_eq!((by_source.interface, by_source.source), (second, source));
         assert_eq!(route(&mut router, &Query { tos: 0x10, ..plain }).interface, second);
         assert_eq!(route(&mut router, &Query { tos: 0x20, ..plain }).interface, near);
+
+        // A neighbour is one also where rules lead to it by way of itself.
+        pair.ip("near", "rule del from 192.0.2.1");
+        pair.ip("near", "rule add from 192.0.2.1 table 8");
+        wait_until("the other rule", || {
+            router.poll(clock.now());
+            let query = Query { source: Some(source), ..to("203.0.113.1") };
+            matches!(router.netlink.route(&query).answer, Answer::Way(_))
+        });
+        let gateway = Some(address("192.0.2.2"));
+        let query = Query { source: Some(source), gateway, ..to("203.0.113.1") };
+        let found = route(&mut router, &query);
+        assert_eq!((found.interface, Some(found.next_hop)), (second, gateway));
 
         pair.ip("near", "rule del from 192.0.2.1");
         pair.ip("near", "rule del tos 0x10");
