@@ -20,6 +20,7 @@ use sonde_client::{
     shell::{Person, Said, Shell, ShellError},
 };
 use sonde_host::Settings;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Exit, Stop,
@@ -91,7 +92,7 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
     let exit = runtime.block_on(async {
         tokio::select! {
             exit = measure(&mut shell, &mut supervisor, &mut host) => exit,
-            _ = tokio::signal::ctrl_c() => {
+            () = asked_to_end() => {
                 Err(Stop { exit: Exit::Failed, text: "interrupted".to_owned() })
             }
         }
@@ -102,6 +103,21 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
         say(&format!("\nKept in {}: certificates and configuration.\n", folder.path.display()));
     }
     Ok(exit)
+}
+
+/// By Ctrl-C, by a service manager, or by the end of the terminal.
+async fn asked_to_end() {
+    let heard = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = heard(SignalKind::interrupt()) => {}
+        () = heard(SignalKind::terminate()) => {}
+        () = heard(SignalKind::hangup()) => {}
+    }
 }
 
 type Client = Shell<sonde_client::Http, Nobody>;

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use sonde_mplane::{Capability, Constraint, Kind, Message, Primitive, Specification, Time, When};
+use sonde_mplane::{
+    Capability, Constraint, Kind, Message, Primitive, Specification, Time, When, WhenError,
+};
 use ulid::Ulid;
 
 /// What is said of a token that nobody knows, or not any more.
@@ -58,6 +60,9 @@ pub enum AskError {
         accepted: String,
     },
 }
+
+/// What a duration in a scope may be.
+pub(crate) const DURATIONS: &str = "whole days, hours, minutes and seconds, such as 1d12h or 90s";
 
 /// The state of one client.
 #[derive(Debug, Default)]
@@ -130,7 +135,8 @@ impl Session {
     ///
     /// [`AskError::Unknown`].
     pub fn measurement(&self, name: &str) -> Result<&Measurement, AskError> {
-        let is_it = |it: &&Measurement| it.token == name || it.label == name;
+        let own = |label: &'_ str| label.split_once('@').is_some_and(|(own, _)| own == name);
+        let is_it = |it: &&Measurement| it.token == name || it.label == name || own(&it.label);
         self.measurements.iter().rfind(is_it).ok_or_else(|| AskError::Unknown(name.to_owned()))
     }
 
@@ -146,7 +152,14 @@ impl Session {
             value: text.to_owned(),
             accepted: accepted.clone(),
         };
-        let when: When = text.trim().parse().map_err(|_| refused())?;
+        let when = When::typed(text.trim()).map_err(|error| match error {
+            WhenError::Unread { part, .. } => AskError::Value {
+                name: "when".to_owned(),
+                value: part,
+                accepted: DURATIONS.to_owned(),
+            },
+            _ => refused(),
+        })?;
         if when.follows(&capability.when, now) { Ok(when) } else { Err(refused()) }
     }
 
@@ -188,12 +201,18 @@ impl Session {
         })
     }
 
-    /// A label for a specification: the given one, or the capability's with a number.
+    /// A label for a specification: the given one, or the capability's with a number. Where the capability's names a host,
+    /// the given one does so too, for that is how the supervisor knows which one is meant.
     #[must_use]
     pub fn label(&mut self, capability: &Capability, given: Option<&str>) -> String {
         let number = self.next_label;
         self.next_label += 1;
-        given.map_or_else(|| format!("{}-{number}", capability.head.label()), str::to_owned)
+        let label = capability.head.label();
+        match (given, label.split_once('@')) {
+            (None, _) => format!("{label}-{number}"),
+            (Some(given), Some((_, host))) if !given.contains('@') => format!("{given}@{host}"),
+            (Some(given), _) => given.to_owned(),
+        }
     }
 
     /// Gives a specification its token: a relative scope means something else each time, an absolute one the same.

@@ -235,7 +235,7 @@ impl Roster {
     }
 
     /// The offer that a specification is for: of those whose schema, scope and constraints fit, the one that the label names,
-    /// else the first.
+    /// else one with the same host behind an `@` in its label, else the first.
     ///
     /// # Errors
     ///
@@ -254,6 +254,14 @@ impl Roster {
         if let Some(offer) = named.filter(|it| self.is_present(&it.host, now)).find(fits) {
             return Ok(offer);
         }
+        // Who chose a host, and a label of their own.
+        let places: Vec<&str> = labels_of(label).filter_map(place_of).collect();
+        let is_there = |offer: &&Offer| {
+            place_of(offer.published.head.label()).is_some_and(|place| places.contains(&place))
+        };
+        if let Some(offer) = self.alike(&schema, now).filter(is_there).find(fits) {
+            return Ok(offer);
+        }
         if let Some(offer) = self.alike(&schema, now).find(fits) {
             return Ok(offer);
         }
@@ -268,6 +276,11 @@ impl Roster {
             }
         }
     }
+}
+
+/// The host that a label names.
+fn place_of(label: &str) -> Option<&str> {
+    label.split_once('@').map(|(_, place)| place)
 }
 
 /// Constraints by parameter, each as what it permits.

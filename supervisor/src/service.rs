@@ -11,7 +11,9 @@ use std::{
 use sonde_mplane::{
     Capability, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
 };
-use sonde_mplane_http::{ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Work};
+use sonde_mplane_http::{
+    ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Unavailable, Work,
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -284,20 +286,17 @@ impl Service {
     }
 
     /// The message of an answer; that of an outcome comes from the store.
-    async fn message_of(&self, answer: Answer) -> Message {
+    async fn message_of(&self, answer: Answer) -> Result<Message, Unavailable> {
         match answer {
-            Answer::Message(message) => *message,
-            Answer::Outcome { number } => {
-                self.stored(number).await.unwrap_or_else(|reason| failed(&reason))
-            }
+            Answer::Message(message) => Ok(*message),
+            Answer::Outcome { number } => self.stored(number).await,
         }
     }
 
-    async fn stored(&self, number: u64) -> Result<Message, String> {
-        let text = self.outcome(number).await.map_err(|error| error.to_string())?;
-        let text = text.ok_or("the outcome is not in the store")?;
-        Message::from_json(text.as_bytes(), &self.registries.get())
-            .map_err(|error| error.to_string())
+    async fn stored(&self, number: u64) -> Result<Message, Unavailable> {
+        let text = self.outcome(number).await.map_err(|error| not_now(&error))?;
+        let text = text.ok_or_else(|| not_now("the outcome is not in the store"))?;
+        Message::from_json(text.as_bytes(), &self.registries.get()).map_err(|error| not_now(&error))
     }
 
     /// What tells a host to poll less often, where all of them together poll too often.
@@ -317,8 +316,8 @@ impl Service {
     }
 }
 
-fn failed(reason: &(impl std::fmt::Display + ?Sized)) -> Message {
-    sonde_mplane_http::exception(None, format!("the supervisor cannot do it now: {reason}"))
+fn not_now(reason: &(impl std::fmt::Display + ?Sized)) -> Unavailable {
+    Unavailable(format!("the supervisor cannot do it now: {reason}"))
 }
 
 impl ComponentPort for Service {
@@ -428,36 +427,36 @@ impl ClientPort for Service {
             Err(error) => return sonde_mplane_http::exception(Some(&token), error.to_string()),
         };
         match self.commit(changes).await {
-            Ok(()) => self.message_of(answer).await,
+            Ok(()) => self
+                .message_of(answer)
+                .await
+                .unwrap_or_else(|Unavailable(why)| sonde_mplane_http::exception(Some(&token), why)),
             Err(error) => sonde_mplane_http::exception(Some(&token), error.to_string()),
         }
     }
 
-    async fn redemption(&self, peer: &Peer, redemption: Reference) -> Message {
+    async fn redemption(&self, peer: &Peer, redemption: Reference) -> Result<Message, Unavailable> {
         let token = redemption.head.token.unwrap_or_default();
         let answer = self.state().relay.redeem(peer.identity.as_str(), &token);
         let number = match answer {
-            Answer::Message(message) => return *message,
+            Answer::Message(message) => return Ok(*message),
             Answer::Outcome { number } => number,
         };
-        let message = match self.stored(number).await {
-            Ok(message) => message,
-            Err(reason) => return failed(&reason),
-        };
+        let message = self.stored(number).await?;
         // Only who redeems it says that no more is wanted.
         let changes = self.state().relay.forget(number);
         match self.commit(changes).await {
-            Ok(()) => message,
-            Err(error) => failed(&error),
+            Ok(()) => Ok(message),
+            Err(error) => Err(not_now(&error)),
         }
     }
 
-    async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Message {
+    async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
         let token = interrupt.head.token.unwrap_or_default();
         let (answer, changes) = self.state().relay.interrupt(peer.identity.as_str(), &token);
         match self.commit(changes).await {
             Ok(()) => self.message_of(answer).await,
-            Err(error) => failed(&error),
+            Err(error) => Err(not_now(&error)),
         }
     }
 }

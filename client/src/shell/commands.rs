@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use sonde_mplane::{Message, Reference};
+use sonde_mplane::{Message, Reference, When, WhenError};
 
 use super::{Carrier, Person, Said, Shell, ShellError, help};
-use crate::session::{AskError, Measurement};
+use crate::session::{AskError, DURATIONS, Measurement};
 
+/// How long nobody may be there to ask for a result.
+const MISSING: Duration = Duration::from_secs(60);
 /// First and longest time between two questions for a result.
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(1);
@@ -107,10 +109,12 @@ impl<C: Carrier, P: Person> Shell<C, P> {
     }
 
     fn set_when(&mut self, text: &str) -> Result<Said, ShellError> {
-        let parsed = text.parse().map_err(|_| AskError::Value {
-            name: "when".to_owned(),
-            value: text.to_owned(),
-            accepted: "a scope such as now + 10s / 1s".to_owned(),
+        let parsed = When::typed(text).map_err(|error| {
+            let (value, accepted) = match error {
+                WhenError::Unread { part, .. } => (part, DURATIONS),
+                _ => (text.to_owned(), "a scope such as now + 10s / 1s"),
+            };
+            AskError::Value { name: "when".to_owned(), value, accepted: accepted.to_owned() }
         })?;
         self.session.when = Some(parsed);
         Ok(self.show_when())
@@ -180,6 +184,7 @@ impl<C: Carrier, P: Person> Shell<C, P> {
         let name = name.map(str::to_owned).or(last);
         let Some(name) = name else { return Err(AskError::Unknown("(none)".to_owned()).into()) };
         let (mut pause, mut waited) = (SOON, Duration::ZERO);
+        let mut missing = Duration::ZERO;
         loop {
             let measurement = self.session.measurement(&name)?;
             if measurement.is_over {
@@ -191,7 +196,16 @@ impl<C: Carrier, P: Person> Shell<C, P> {
             tokio::time::sleep(pause).await;
             waited += pause;
             pause = (pause * 3 / 2).min(LATER);
-            self.redeem(&name).await?;
+            match self.redeem(&name).await {
+                Ok(()) => missing = Duration::ZERO,
+                // A receipt outlives a restart of who gave it.
+                Err(ShellError::Carry(_)) if missing < MISSING => missing += pause,
+                Err(ShellError::Carry(cause)) => {
+                    let token = self.session.measurement(&name)?.token.clone();
+                    return Err(ShellError::Left { token, cause });
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }

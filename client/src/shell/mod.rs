@@ -82,6 +82,14 @@ pub enum ShellError {
     /// It did not get there, or no answer came back.
     #[error(transparent)]
     Carry(#[from] CarryError),
+    /// Nobody has been there for a while to ask for a result.
+    #[error("{cause}; the measurement goes on, its token is {token}")]
+    Left {
+        /// Of the measurement.
+        token: String,
+        /// The last time.
+        cause: CarryError,
+    },
     /// The question has no answer.
     #[error("{0} is missing, and nobody is there to be asked")]
     NoAnswer(String),

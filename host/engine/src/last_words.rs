@@ -68,6 +68,16 @@ impl<H> State<H> {
         true
     }
 
+    /// As [`State::spend`] for a last word, which a task that was asked to finish may say whatever else it may send: one
+    /// for each flow, and without it the other side would keep the connection.
+    fn spend_last_word(&mut self, task: TaskIndex) -> bool {
+        let Some(entry) = self.tasks.get_mut(task).filter(|task| task.budget > 0) else {
+            return false;
+        };
+        entry.budget -= 1;
+        true
+    }
+
     /// A flow has ended that had a last word.
     pub(crate) fn end_with(&mut self, packet: Box<[u8]>, flow: FlowState) {
         let task = flow.task;
@@ -75,7 +85,7 @@ impl<H> State<H> {
             return;
         };
         self.ports[port as usize].queued.leave(1, packet.len());
-        if self.last_words.len() == MOST_WAITING || !self.spend(task) {
+        if self.last_words.len() == MOST_WAITING || !self.spend_last_word(task) {
             self.statistics.counters.not_sent += 1;
             return;
         }

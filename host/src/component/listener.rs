@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sonde_mplane::{Capability, Message, Reference, Registries, Specification};
-use sonde_mplane_http::{ClientPort, Peer, Shared, exception};
+use sonde_mplane_http::{ClientPort, Peer, Shared, Unavailable, exception};
 
 use super::{
     jobs::JobId,
@@ -21,10 +21,15 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    fn read(&self, token: Option<&str>, text: Option<String>) -> Message {
-        let Some(text) = text else { return exception(token, "the host is being stopped") };
-        Message::from_json(text.as_bytes(), &self.registries.get())
-            .unwrap_or_else(|error| exception(token, error.to_string()))
+    fn read(&self, token: &str, text: Option<String>) -> Result<Message, Unavailable> {
+        let text = text.ok_or_else(|| Unavailable("the host is being stopped".to_owned()))?;
+        let message = Message::from_json(text.as_bytes(), &self.registries.get());
+        Ok(message.unwrap_or_else(|error| exception(Some(token), error.to_string())))
+    }
+
+    /// As [`Listener::read`], where no answer ends what never began.
+    fn read_receipt(&self, token: &str, text: Option<String>) -> Message {
+        self.read(token, text).unwrap_or_else(|Unavailable(why)| exception(Some(token), why))
     }
 }
 
@@ -58,28 +63,28 @@ impl ClientPort for Listener {
             permits: Box::new(move |label| permits.may_use(label)),
             reply,
         });
-        let receipt = self.read(Some(&token), answer.await);
+        let receipt = self.read_receipt(&token, answer.await);
         if !matches!(receipt, Message::Receipt(_)) {
             return receipt;
         }
         let end = self.reception.wait(|reply| Request::Await { job, reply });
         match tokio::time::timeout(self.immediate, end).await {
-            Ok(Some(end)) => self.read(Some(&token), Some(end)),
+            Ok(Some(end)) => self.read_receipt(&token, Some(end)),
             _ => receipt,
         }
     }
 
-    async fn redemption(&self, peer: &Peer, redemption: Reference) -> Message {
+    async fn redemption(&self, peer: &Peer, redemption: Reference) -> Result<Message, Unavailable> {
         let token = redemption.head.token.unwrap_or_default();
         let job = job(peer, &token);
         let answer = self.reception.ask(|reply| Request::Redeem { job, reply }).await;
-        self.read(Some(&token), answer)
+        self.read(&token, answer)
     }
 
-    async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Message {
+    async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
         let token = interrupt.head.token.unwrap_or_default();
         let job = job(peer, &token);
         let answer = self.reception.ask(|reply| Request::Interrupt { job, reply }).await;
-        self.read(Some(&token), answer)
+        self.read(&token, answer)
     }
 }

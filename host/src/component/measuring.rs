@@ -76,7 +76,15 @@ impl Measurer for Measuring {
                     };
                     ended.push((run, outcome));
                 }
-                Notice::Log { text, .. } => tracing::debug!("{text}"),
+                Notice::Log { run, level, text } => {
+                    let label = self.offered.get(&run).map(|it| it.capability.head.label());
+                    let destination = self.host.destination(run).map(tracing::field::display);
+                    match level {
+                        1 => tracing::error!(label, destination, "{text}"),
+                        2 => tracing::warn!(label, destination, "{text}"),
+                        _ => tracing::debug!(label, destination, "{text}"),
+                    }
+                }
                 Notice::Row { .. } => {}
             }
         }

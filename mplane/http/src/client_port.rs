@@ -49,11 +49,20 @@ pub trait ClientPort: Send + Sync + 'static {
         &self,
         peer: &Peer,
         redemption: Reference,
-    ) -> impl Future<Output = Message> + Send;
+    ) -> impl Future<Output = Result<Message, Unavailable>> + Send;
 
     /// Answers with a receipt, a result or an exception. The peer owns the job.
-    fn interrupt(&self, peer: &Peer, interrupt: Reference) -> impl Future<Output = Message> + Send;
+    fn interrupt(
+        &self,
+        peer: &Peer,
+        interrupt: Reference,
+    ) -> impl Future<Output = Result<Message, Unavailable>> + Send;
 }
+
+/// Not now, and nothing is lost: who asks again later is answered. It is no message (status 503), for an exception would be
+/// taken for the end of the job.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unavailable(pub String);
 
 struct Port<H> {
     handler: Arc<H>,
@@ -140,24 +149,29 @@ async fn message<H: ClientPort>(State(port): State<Port<H>>, request: Request) -
     let read: Result<Message, MessageError> = Message::from_json(&octets, &port.registries.get());
     let answer = match read {
         Ok(message) => port.answer(&peer, message).await,
-        Err(error) => exception(None, error.to_string()),
+        Err(error) => Ok(exception(None, error.to_string())),
     };
-    body::message(&answer)
+    match answer {
+        Ok(answer) => body::message(&answer),
+        Err(Unavailable(reason)) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    }
 }
 
 impl<H: ClientPort> Port<H> {
-    async fn answer(&self, peer: &Peer, message: Message) -> Message {
+    async fn answer(&self, peer: &Peer, message: Message) -> Result<Message, Unavailable> {
         match message {
-            Message::Specification(specification) => self.specification(peer, specification).await,
+            Message::Specification(specification) => {
+                Ok(self.specification(peer, specification).await)
+            }
             Message::Redemption(redemption) => match self.stranger(peer, &redemption) {
-                Some(refusal) => refusal,
+                Some(refusal) => Ok(refusal),
                 None => self.handler.redemption(peer, redemption).await,
             },
             Message::Interrupt(interrupt) => match self.stranger(peer, &interrupt) {
-                Some(refusal) => refusal,
+                Some(refusal) => Ok(refusal),
                 None => self.handler.interrupt(peer, interrupt).await,
             },
-            _ => exception(None, UNEXPECTED_TYPE),
+            _ => Ok(exception(None, UNEXPECTED_TYPE)),
         }
     }
 

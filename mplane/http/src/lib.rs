@@ -28,7 +28,7 @@ pub use axum::Router;
 pub use self::access::{Access, Pattern};
 pub use self::attendance::{Attendance, End, Registrant, SupervisorAddress};
 pub use self::client::{Client, ClientError, Polled, Timeouts, usable};
-pub use self::client_port::{ClientPort, client_port};
+pub use self::client_port::{ClientPort, Unavailable, client_port};
 pub use self::component_port::{ComponentPaths, ComponentPort, Refusal, Work, component_port};
 pub use self::identity::{Identity, IdentityError};
 pub use self::limits::Limits;

@@ -62,6 +62,16 @@ pub enum WhenError {
         #[source]
         reason: TimeError,
     },
+    /// Not all of a duration can be read; messages of others are taken as the RI takes them.
+    #[error(
+        "temporal scope {text:?}: {part:?} is no duration, accepted: whole days, hours, minutes and seconds, such as 1d12h or 90s"
+    )]
+    Unread {
+        /// The whole text.
+        text: String,
+        /// What should be a duration.
+        part: String,
+    },
     /// A duration beyond all calendars.
     #[error("temporal scope {text:?}: a duration is at most 999999999d")]
     Duration {

@@ -17,20 +17,37 @@ impl FromStr for When {
     type Err = WhenError;
 
     fn from_str(text: &str) -> Result<Self, WhenError> {
-        let context = Context { text };
-        match text.strip_prefix("repeat ") {
-            None => context.simple(text),
-            Some(rest) => context.repeated(rest),
-        }
+        Context { text, is_strict: false }.whole()
+    }
+}
+
+impl When {
+    /// Of a text that a person typed: what the RI passes over, such as the `200ms` that it takes for 200 minutes, is a
+    /// mistake.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no scope, or a duration cannot be read to its end.
+    pub fn typed(text: &str) -> Result<Self, WhenError> {
+        Context { text, is_strict: true }.whole()
     }
 }
 
 /// The whole text, for errors.
 struct Context<'a> {
     text: &'a str,
+    /// What does not belong to a duration is a mistake, and not passed over.
+    is_strict: bool,
 }
 
 impl Context<'_> {
+    fn whole(&self) -> Result<When, WhenError> {
+        match self.text.strip_prefix("repeat ") {
+            None => self.simple(self.text),
+            Some(rest) => self.repeated(rest),
+        }
+    }
+
     fn own(&self) -> String {
         crate::excerpt(self.text)
     }
@@ -122,6 +139,38 @@ impl Context<'_> {
                 .ok_or_else(|| WhenError::Duration { text: self.own() })?;
             rest = &rest[end + 1..];
         }
+        if self.is_strict && (!rest.is_empty() || text.is_empty()) {
+            return Err(WhenError::Unread { text: self.own(), part: crate::excerpt(text) });
+        }
         Ok(Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_of_what_the_ri_passes_over() {
+        for (text, part) in [
+            ("now + 3s / 200ms", "200ms"),
+            ("now + 0.5s", "0.5s"),
+            ("now + 3s / 1xyz", "1xyz"),
+            ("now + 3", "3"),
+            ("repeat now + 1h / 10s { now + 1s / x }", "x"),
+            ("repeat now + 1h / 10 s { now + 1s }", "10 s"),
+        ] {
+            assert!(text.parse::<When>().is_ok(), "{text}");
+            let told = When::typed(text).unwrap_err();
+            assert!(
+                matches!(&told, WhenError::Unread { part: found, .. } if found == part),
+                "{told}"
+            );
+        }
+        for text in
+            ["now + 1d2h3m4s / 1s", "now ... future", "repeat now + inf / 1h { now + 5s / 1s }"]
+        {
+            assert_eq!(When::typed(text), text.parse(), "{text}");
+        }
     }
 }

@@ -1,11 +1,7 @@
 //! How a method is offered that does not say otherwise.
 
 use super::Method;
-use crate::{
-    capability::{Capability, Constraint},
-    params::Params,
-    row::Rows,
-};
+use crate::{capability::Capability, params::Params, row::Rows};
 
 /// One capability with every parameter and every column of the first table; none for a method
 /// without tables. What has no mPlane element goes by `sonde.METHOD.COLUMN`.
@@ -14,9 +10,6 @@ pub(super) fn full_view<M: Method>() -> Vec<Capability> {
     let Some(table) = tables.first() else { return Vec::new() };
     let mut view = Capability::new(&format!("{}-full-{{ip}}", M::NAME)).table(&table.name);
     let parameters = M::Params::parameters();
-    if !parameters.iter().any(|parameter| parameter.element == "source.{ip}") {
-        view = view.parameter("source.{ip}", Constraint::LocalAddress);
-    }
     // Those of the temporal scope are said there.
     for parameter in parameters.iter().filter(|each| !each.element.starts_with("when.")) {
         view = view.parameter(&parameter.element, parameter.constraint());

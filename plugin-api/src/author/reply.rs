@@ -127,18 +127,23 @@ impl Reply {
         Time(self.0.at)
     }
 
-    /// Round-trip time; zero where the two stamps contradict each other.
+    /// Round-trip time; zero where the two stamps contradict each other, and of what answers no probe.
     #[inline]
     #[must_use]
     pub fn rtt(&self) -> Duration {
-        self.at() - self.sent()
+        Duration::from_nanos(self.rtt_ns())
     }
 
     /// As [`Reply::rtt`], in whole microseconds.
     #[inline]
     #[must_use]
     pub fn rtt_us(&self) -> u64 {
-        self.0.at.saturating_sub(self.0.sent) / 1000
+        self.rtt_ns() / 1000
+    }
+
+    #[inline]
+    fn rtt_ns(&self) -> u64 {
+        if self.0.sent == 0 { 0 } else { self.0.at.saturating_sub(self.0.sent) }
     }
 
     /// Which clock gave [`Reply::sent`].

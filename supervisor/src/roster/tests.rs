@@ -41,8 +41,12 @@ fn the_same_capability_of_two_hosts_has_two_tokens_and_labels_and_can_be_chosen(
     assert_eq!(roster.find(&tokens[1], at(1)).unwrap().host, TWO);
     let mut specification = wanted("192.0.2.2", "t");
     assert_eq!(chosen(&roster, &specification), Ok(ONE.to_owned()));
-    specification.head.label = Some(format!("{other}-7"));
-    assert_eq!(chosen(&roster, &specification), Ok(TWO.to_owned()));
+    for label in [format!("{other}-7"), format!("mine@{TWO}"), format!("mine@{TWO}-2")] {
+        specification.head.label = Some(label);
+        assert_eq!(chosen(&roster, &specification), Ok(TWO.to_owned()));
+    }
+    specification.head.label = Some("mine@nowhere".to_owned());
+    assert_eq!(chosen(&roster, &specification), Ok(ONE.to_owned()));
 }
 
 #[test]

@@ -3,12 +3,22 @@
 //! Write-ahead log with `synchronous = FULL`: what a commit returned for is on the disk. Strangers
 //! never write here, but a file may come from an older version: the format has a number.
 
-use std::path::Path;
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Change, Progress, Store, StoreError, Stored, StoredCapability, StoredJob};
 
+/// How long a file may be somebody else's.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// From one look to the next.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Version of the tables.
 const FORMAT: i64 = 1;
 
@@ -42,6 +52,8 @@ const TABLES: &str = "
 pub struct Sqlite {
     connection: Connection,
     place: String,
+    /// Held by one process, however it ends. SQLite's own locks are of another kind.
+    lock: File,
 }
 
 impl Sqlite {
@@ -52,10 +64,24 @@ impl Sqlite {
     /// Where it cannot be opened, is no database, or comes from a newer version.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
         let place = file.display().to_string();
+        let database = |cause: String| StoreError::Database { place: place.clone(), cause };
+        let lock = File::options().read(true).append(true).create(true).open(file);
+        let lock = lock.map_err(|error| database(format!("it cannot be written: {error}")))?;
+        let begin = Instant::now();
+        // The one before may be about to end.
+        while let Err(error) = lock.try_lock() {
+            match error {
+                TryLockError::WouldBlock if begin.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                TryLockError::WouldBlock => {
+                    return Err(database("another process has it open".to_owned()));
+                }
+                TryLockError::Error(error) => return Err(database(error.to_string())),
+            }
+        }
         let opened = Connection::open(file).and_then(|connection| {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.busy_timeout(PATIENCE)?;
             // SQLite would read what it cannot write, and refuse every change.
             let is_readonly = connection.is_readonly(rusqlite::MAIN_DB)?;
             Ok((connection, is_readonly))
@@ -65,7 +91,7 @@ impl Sqlite {
             let cause = "it cannot be written".to_owned();
             return Err(StoreError::Database { place, cause });
         }
-        let mut store = Self { connection, place };
+        let mut store = Self { connection, place, lock };
         store.prepare()?;
         Ok(store)
     }
@@ -90,6 +116,13 @@ impl Sqlite {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         let place = &self.place;
+        // A file that is open can be written to, but nobody will ever find it again.
+        let identity =
+            |file: std::io::Result<fs::Metadata>| file.ok().map(|it| (it.dev(), it.ino()));
+        if identity(self.lock.metadata()) != identity(fs::metadata(place)) {
+            let cause = "it was taken away; restart the supervisor".to_owned();
+            return Err(StoreError::Database { place: place.clone(), cause });
+        }
         let transaction = self.connection.transaction().map_err(|cause| failed(place, &cause))?;
         work(&transaction)
             .and_then(|()| transaction.commit())
@@ -242,10 +275,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("supervisor.db");
         Sqlite::open(&file).unwrap().commit(&[Change::Offered(offered("a"))]).unwrap();
-        let mut octets = std::fs::read(&file).unwrap();
+        let mut octets = fs::read(&file).unwrap();
         // The version that is needed to write it: of the future.
         octets[18] = 3;
-        std::fs::write(&file, octets).unwrap();
+        fs::write(&file, octets).unwrap();
         let refused = Sqlite::open(&file).err().unwrap().to_string();
         assert!(refused.ends_with("supervisor.db: it cannot be written"), "{refused}");
     }
@@ -310,11 +343,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_is_of_one_process_and_is_written_where_it_will_be_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("supervisor.db");
+        let mut store = Sqlite::open(&file).unwrap();
+        let error = Sqlite::open(&file).err().unwrap().to_string();
+        assert!(error.ends_with("supervisor.db: another process has it open"), "{error}");
+        store.commit(&[Change::Offered(offered("a"))]).unwrap();
+        fs::rename(&file, folder.path().join("elsewhere.db")).unwrap();
+        let error = store.commit(&[Change::Offered(offered("b"))]).unwrap_err().to_string();
+        assert!(error.ends_with("it was taken away; restart the supervisor"), "{error}");
+        drop(store);
+        assert!(Sqlite::open(&file).unwrap().load().unwrap().capabilities.is_empty());
+    }
+
+    #[test]
     fn a_file_that_is_no_store_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("other.db");
-        std::fs::write(&file, "this is a text, long enough not to be taken for an empty file")
-            .unwrap();
+        fs::write(&file, "this is a text, long enough not to be taken for an empty file").unwrap();
         let error = Sqlite::open(&file).err().unwrap().to_string();
         assert!(error.contains("other.db") && error.contains("not a database"), "{error}");
         let newer = folder.path().join("newer.db");

@@ -1,7 +1,7 @@
 //! Supervisors in the test's process, over real connections and with real stores, and who talks to them.
 #![allow(dead_code, reason = "each test has its part of it")]
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use sonde_mplane::{Capability, Message, Reference, Registries, Specification, Time, Unknown};
 use sonde_mplane_http::{
@@ -64,6 +64,10 @@ impl Running {
         drop(self.stops);
         for task in self.tasks {
             task.await.unwrap();
+        }
+        // The store is free when nobody has the service any more.
+        while Arc::strong_count(&self.service) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -20,8 +20,8 @@ use sonde_mplane::{
 };
 use sonde_mplane_http::{
     Access, Client, ClientPort, ClientTls, ComponentPaths, ComponentPort, Identity, Limits, Peer,
-    Refusal, ServerTls, Shared, Timeouts, TlsFiles, Work, client_port, component_port, exception,
-    serve,
+    Refusal, ServerTls, Shared, Timeouts, TlsFiles, Unavailable, Work, client_port, component_port,
+    exception, serve,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -181,15 +181,15 @@ impl ClientPort for Supervisor {
         receipt
     }
 
-    async fn redemption(&self, _: &Peer, redemption: Reference) -> Message {
-        let Some(job) = self.job(&redemption) else { return exception(None, "no job") };
+    async fn redemption(&self, _: &Peer, redemption: Reference) -> Result<Message, Unavailable> {
+        let Some(job) = self.job(&redemption) else { return Ok(exception(None, "no job")) };
         let time = |text: &str| text.parse::<Time>().unwrap();
         let when = When::measured(time("2015-07-01 10:00"), time("2015-07-01 10:01"));
-        job.result(when, vec![vec![Value::from(412_u64)]]).into()
+        Ok(job.result(when, vec![vec![Value::from(412_u64)]]).into())
     }
 
-    async fn interrupt(&self, _: &Peer, interrupt: Reference) -> Message {
-        self.job(&interrupt).map_or_else(|| exception(None, "no job"), |job| job.receipt())
+    async fn interrupt(&self, _: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
+        Ok(self.job(&interrupt).map_or_else(|| exception(None, "no job"), |job| job.receipt()))
     }
 }
 
