@@ -296,9 +296,15 @@ impl Jobs {
             let Some(job) = self.open.get_mut(&id) else { continue };
             let sampling = job.schedule.take_due(now);
             self.timetable.extend(job.schedule.next().map(|next| (next, id.clone())));
-            if let Some(sampling) = sampling {
-                job.queued += 1;
-                self.ready.push_back((id, sampling));
+            let Some(sampling) = sampling else { continue };
+            // A repetition that still waits for a free place when the next one is due is missed, and not made up for.
+            let waits = |(queued, _): &&mut (JobId, Sampling)| *queued == id;
+            match self.ready.iter_mut().find(waits).filter(|_| job.queued > 0) {
+                Some((_, before)) => *before = sampling,
+                None => {
+                    job.queued += 1;
+                    self.ready.push_back((id, sampling));
+                }
             }
         }
         while self.measurements.len() < self.limits.measurements {

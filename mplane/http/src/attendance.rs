@@ -159,8 +159,31 @@ struct Standing {
     refused: HashSet<String>,
     /// None where it may have forgotten us.
     registration: Option<Registration>,
-    /// The end that it failed over last, and how often.
-    failures: (u64, u32),
+    failing: Failing,
+}
+
+/// The end that a supervisor failed over last.
+#[derive(Default)]
+struct Failing {
+    sequence: u64,
+    times: u32,
+    back_off: BackOff,
+    /// Not before that again.
+    again: Option<Instant>,
+}
+
+impl Failing {
+    fn failed(&mut self, sequence: u64) -> u32 {
+        if self.sequence != sequence {
+            *self = Self { sequence, ..Self::default() };
+        }
+        self.times += 1;
+        self.times
+    }
+
+    fn is_resting(&self) -> bool {
+        self.again.is_some_and(|again| Instant::now() < again)
+    }
 }
 
 /// What the supervisor wants to be done next.
@@ -184,7 +207,7 @@ impl<R: Registrant> Attendance<R> {
                         tracing::info!(supervisor = &*self.supervisor.name, "reached again");
                     }
                     if wishes.register {
-                        standing = Standing { failures: standing.failures, ..<_>::default() };
+                        standing = Standing { failing: standing.failing, ..<_>::default() };
                     }
                     wishes.idle.unwrap_or(self.supervisor.poll)
                 }
@@ -204,7 +227,8 @@ impl<R: Registrant> Attendance<R> {
             };
             self.rest(idle, &mut standing).await;
         }
-        let _ = self.bring(&mut standing.failures).await;
+        standing.failing.again = None;
+        let _ = self.bring(&mut standing.failing).await;
     }
 
     /// Waits for the next poll, and brings what ends meanwhile.
@@ -217,7 +241,7 @@ impl<R: Registrant> Attendance<R> {
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { return },
                 Ok(()) = self.changes.changed() => return,
                 () = self.ends.notified(), if reached => {
-                    if self.bring(&mut standing.failures).await.is_err() {
+                    if self.bring(&mut standing.failing).await.is_err() {
                         return;
                     }
                 }
@@ -233,7 +257,7 @@ impl<R: Registrant> Attendance<R> {
         }
         let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
         let labels = labels.unwrap_or_default();
-        self.bring(&mut standing.failures).await?;
+        self.bring(&mut standing.failing).await?;
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
             Polled::Register => {
@@ -277,7 +301,7 @@ impl<R: Registrant> Attendance<R> {
         for answer in answers {
             self.answer(&answer).await?;
         }
-        self.bring(&mut standing.failures).await?;
+        self.bring(&mut standing.failing).await?;
         Ok(wishes)
     }
 
@@ -380,20 +404,24 @@ impl<R: Registrant> Attendance<R> {
         }
     }
 
-    /// Brings every end that waits, oldest first.
-    async fn bring(&self, failures: &mut (u64, u32)) -> Result<(), ClientError> {
-        loop {
+    /// Brings every end that waits, oldest first. One that a supervisor fails over holds up those behind it, but no work.
+    async fn bring(&self, failing: &mut Failing) -> Result<(), ClientError> {
+        while !failing.is_resting() {
             let ends = self.registrant.ends(&self.supervisor.name, PORTION).await;
             if ends.is_empty() {
                 return Ok(());
             }
             for end in ends {
-                self.bring_one(end, failures).await?;
+                self.bring_one(end, failing).await?;
+                if failing.is_resting() {
+                    break;
+                }
             }
         }
+        Ok(())
     }
 
-    async fn bring_one(&self, end: End, failures: &mut (u64, u32)) -> Result<(), ClientError> {
+    async fn bring_one(&self, end: End, failing: &mut Failing) -> Result<(), ClientError> {
         let message = match Message::from_json(end.body.as_bytes(), &self.registries.get()) {
             Ok(message) => message,
             Err(error) => {
@@ -405,14 +433,18 @@ impl<R: Registrant> Attendance<R> {
         match self.client.deliver(&self.supervisor.result, &message).await {
             Ok(()) => self.delivered(end.sequence),
             Err(error) => {
-                if failures.0 != end.sequence {
-                    *failures = (end.sequence, 0);
-                }
-                failures.1 += 1;
-                if !is_final(&error, failures.1) {
-                    return Err(error);
-                }
+                let times = failing.failed(end.sequence);
                 let (supervisor, token) = (&*self.supervisor.name, &*end.token);
+                if !is_final(&error, times) {
+                    // It is there, and cannot do this.
+                    if !matches!(error, ClientError::Status { status: 500..=599, .. }) {
+                        return Err(error);
+                    }
+                    let wait = failing.back_off.failed();
+                    failing.again = Some(Instant::now() + wait);
+                    tracing::warn!(supervisor, token, %error, ?wait, "a result was not taken");
+                    return Ok(());
+                }
                 tracing::error!(supervisor, token, %error, "a result was refused and is given up");
                 // Whoever waits for it should not wait for ever. Where that is refused as well nothing is left to be said.
                 let refused = exception(Some(token), format!("the result was refused: {error}"));

@@ -1,7 +1,7 @@
 //! icw: how much does the server send before the first acknowledgement?
 //!
-//! Nothing is acknowledged until the first segment comes again; then it must go on, or the answer and
-//! not the window was the limit.
+//! Nothing is acknowledged until the first segment comes again. The last one must have been full, and then it must go on, or
+//! the answer and not the window was the limit.
 //!
 //! Source: Padhye and Floyd 2001, section 3.1; RFC 6928.
 
@@ -16,6 +16,8 @@ use crate::{
 
 /// What comes again sooner was not sent again, but brought twice by the network: no server retransmits so soon.
 const SOONEST: Duration = Duration::from_millis(100);
+/// Options that segments of a connection may carry, octets.
+const MOST_OPTIONS: usize = 40;
 /// How long the server has to go on once all is acknowledged.
 const MORE: Duration = Duration::from_secs(10);
 
@@ -25,7 +27,9 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     session.connection.write(&request);
     let start = session.connection.received.expected();
     let mss = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
+    let full = session.connection.mss().min(mss) - MOST_OPTIONS;
     let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);
+    let (mut last, mut most) = (0, 0);
     let mut seen = std::collections::BTreeSet::new();
     let mut begin = None;
     loop {
@@ -53,15 +57,20 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
                 segments += segment.pieces(mss).count() as u32;
             }
             let end = segment.sequence.wrapping_add(segment.data.len() as u32);
+            most = most.max(segment.data.len());
             if distance(behind, end) > 0 {
                 behind = end;
+                last = segment.data.len();
             }
         }
         session.take(&segment);
     }
     session.summary.icw_octets = Some(behind.wrapping_sub(start));
     session.summary.icw_segments = Some(segments);
-    if is_ended {
+    // A server that has more to send and no more window fills its segments up; what it sends later, it did not have yet. Where
+    // the path wants smaller ones they are alike.
+    let is_full = last >= full || segments > 1 && last == most;
+    if is_ended || !is_full {
         return Ok(Verdict::IcwTooShort);
     }
     session.connection.acknowledge();

@@ -112,6 +112,9 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
     }
     for page in [5 * MSS, 0] {
         assert_eq!(verdict(Test::Icw, Behaviour { page, ..LINUX }), Verdict::IcwTooShort);
+        // It had no more to send, whatever came later.
+        let head = page.min(2 * MSS + 44);
+        assert_eq!(verdict(Test::Icw, Behaviour { head, ..LINUX }), Verdict::IcwTooShort);
     }
 }
 

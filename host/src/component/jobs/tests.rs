@@ -382,6 +382,23 @@ fn an_interrupted_repetition_gives_what_there_is() {
 }
 
 #[test]
+fn repetitions_that_find_no_place_do_not_pile_up() {
+    let mut world = World::new(Limits { measurements: 1, ..Limits::default() });
+    world.accept("now ... future / 1s", "always");
+    world.accept("repeat now ... future / 1s { now + 1s / 1s }", "repeats");
+    world.pass(60);
+    world.accept("now + 3s / 1s", "once");
+    world.pass(1);
+    assert_eq!(world.started(), [0]);
+    for measurement in [0, 1] {
+        world.measured(measurement);
+        world.jobs.tick(world.now, &mut world.orders);
+    }
+    let once = |order: &Order| matches!(order, Order::Start { values, .. } if texts(values).contains("when.count=3"));
+    assert!(world.orders.iter().any(once), "it waited for one repetition, not for sixty");
+}
+
+#[test]
 fn a_stop_ends_what_runs_or_is_late_and_leaves_open_what_is_still_to_come() {
     let mut world = World::new(Limits { measurements: 2, ..Limits::default() });
     world.accept("now ... future / 1s", "runs");

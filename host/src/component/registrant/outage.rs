@@ -66,6 +66,9 @@ struct Supervisor {
     registrations: AtomicUsize,
     /// Registrations that it wants before it answers a poll.
     wanted: usize,
+    /// The result of this token is not taken.
+    fails_over: Option<&'static str>,
+    polls: AtomicUsize,
     /// Registrations that fail.
     failing: usize,
     withdrawn: Mutex<Vec<String>>,
@@ -95,6 +98,7 @@ impl ComponentPort for Supervisor {
     }
 
     async fn poll(&self, _: &Peer) -> Work {
+        self.polls.fetch_add(1, Ordering::Relaxed);
         if self.registrations.load(Ordering::Relaxed) < self.wanted {
             return Work::Register;
         }
@@ -106,6 +110,9 @@ impl ComponentPort for Supervisor {
 
     async fn deliver(&self, _: &Peer, message: Message) -> Result<(), Refusal> {
         let mut delivered = self.delivered.lock().unwrap();
+        if self.fails_over.is_some() && message.token() == self.fails_over {
+            return Err(Refusal::Later("the disk is full".to_owned()));
+        }
         delivered.push(message);
         if delivered.len() == RESULTS {
             self.is_done();
@@ -146,7 +153,7 @@ impl World {
                 TOP,
                 base,
                 &ComponentPaths::default(),
-                SupervisorAddress::POLL,
+                Duration::from_millis(200),
             ),
             client: Arc::new(client),
             registrant: Arc::new(Measures {
@@ -184,6 +191,32 @@ fn begin(listener: std::net::TcpListener, supervisor: &Arc<Supervisor>) {
     let roomy = PortLimits { requests_per_second, request_burst, ..PortLimits::default() };
     let open = Shared::new(Access::open());
     tokio::spawn(serve(listener, router, None, open, roomy, std::future::pending()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_not_taken_holds_up_no_work() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Arc::new(Supervisor { fails_over: Some("bad"), ..<_>::default() });
+    begin(listener, &supervisor);
+    let world = World::new(&base, folder.path(), &Offering::default());
+    let mut wanted = specification(&world.offers.offered, "knock-average-ip4", "now + 1s / 1s");
+    wanted.head.token = Some("bad".to_owned());
+    world.reception.tell(Request::Specify {
+        peer: TOP.into(),
+        specification: Box::new(wanted),
+        permits: Box::new(|_| true),
+        reply: Box::new(|_| {}),
+    });
+    let look = async {
+        while supervisor.polls.load(Ordering::Relaxed) < 20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), look).await.expect("it goes on polling");
+    assert_eq!(supervisor.registrations.load(Ordering::Relaxed), 1, "it is not taken for away");
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub mss: usize,
     /// Initial window, segments.
     pub window_segments: usize,
+    /// Octets that it has to send at first, where these are fewer; the rest comes when they are acknowledged.
+    pub head: usize,
     /// Answers a SYN with ECE with these flags beside SYN and ACK.
     pub synack: u8,
     /// Sends ECE after a packet that met congestion, until CWR comes.
@@ -98,6 +100,7 @@ impl Behaviour {
         page: 100_000,
         mss: 1460,
         window_segments: 10,
+        head: usize::MAX,
         synack: flags::ECE,
         echoes_congestion: true,
         sack: true,
@@ -190,7 +193,7 @@ impl PageServer {
             request: Vec::new(),
             acknowledged: 0,
             sent: 0,
-            window: self.behaviour.window_segments * self.behaviour.mss,
+            window: self.behaviour.head.min(self.behaviour.window_segments * self.behaviour.mss),
             segment: self.behaviour.mss,
             df: self.behaviour.sets_df,
             echo: false,
