@@ -225,6 +225,7 @@ impl<M: Measurer> Desk<M> {
                 }
             }
             Request::Offer(offers) => {
+                self.jobs.offer(now, &offers.offered);
                 self.offers = offers;
                 self.resume(now);
             }

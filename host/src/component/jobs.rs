@@ -123,7 +123,7 @@ pub(crate) enum State {
 
 struct Job {
     specification: Specification,
-    /// `None` where nothing of it begins any more.
+    /// `None` where that is not offered since the host was started again.
     offered: Option<Arc<Offered>>,
     schedule: Schedule,
     accepted: Time,
@@ -322,7 +322,11 @@ impl Jobs {
     fn start(&mut self, now: Time, id: JobId, sampling: Sampling, orders: &mut Vec<Order>) {
         let Some(job) = self.open.get_mut(&id) else { return };
         job.queued -= 1;
-        let Some(offered) = job.offered.clone() else { return };
+        let Some(offered) = job.offered.clone() else {
+            let label = job.specification.head.label();
+            let text = format!("{label} is not offered since the host was started again");
+            return self.add_part(now, &id, Outcome::Failed(text), orders);
+        };
         match values(&offered, &job.specification, sampling) {
             Ok(values) => {
                 let measurement = self.next_measurement;

@@ -59,6 +59,12 @@ impl Addresses {
         Self { ip4, ip6 }
     }
 
+    /// With those of another look where there is none of a family.
+    #[must_use]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { ip4: self.ip4.or(other.ip4), ip6: self.ip6.or(other.ip6) }
+    }
+
     fn iter(self) -> impl Iterator<Item = (Family, IpAddr)> {
         let ip4 = self.ip4.map(|address| (Family::V4, address));
         ip4.into_iter().chain(self.ip6.map(|address| (Family::V6, address)))

@@ -83,7 +83,8 @@ pub enum ComponentError {
 /// Where the file cannot be used.
 pub fn preview(settings: &Settings) -> Result<Offers, ComponentError> {
     let (_, said) = configured(settings)?;
-    Ok(offers(&said, &Catalogue::scan(settings), settings))
+    let addresses = Addresses::of(&said.offering);
+    Ok(offers(&said, &Catalogue::scan(settings), settings, addresses))
 }
 
 fn configured(settings: &Settings) -> Result<(PathBuf, ComponentFile), ComponentError> {
@@ -103,11 +104,14 @@ pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<St
     let file = configuration.file();
     let (said, mistakes) = ComponentFile::survey(file, configuration.variables());
     let mut wrong: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    if mistakes.is_empty() && said.supervisors.is_empty() && said.listen.is_none() {
+        wrong.push(ComponentError::Nobody(file.to_owned()).to_string());
+    }
     if !mistakes.iter().any(|mistake| mistake.key.contains("tls")) {
         let unusable = said.tls.clone().and_then(|tls| ServerTls::load(tls).err());
         wrong.extend(unusable.map(|error| error.to_string()));
     }
-    let offers = offers(&said, catalogue, settings);
+    let offers = offers(&said, catalogue, settings, Addresses::of(&said.offering));
     let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
     let of_access = said.access.warnings(&labels).into_iter();
     let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
@@ -118,8 +122,12 @@ pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<St
     )
 }
 
-fn offers(said: &ComponentFile, catalogue: &Catalogue, settings: &Settings) -> Offers {
-    let addresses = Addresses::of(&said.offering);
+fn offers(
+    said: &ComponentFile,
+    catalogue: &Catalogue,
+    settings: &Settings,
+    addresses: Addresses,
+) -> Offers {
     let permits = |offer: &Offer| {
         let forbidden = offer.forbidden(settings);
         if let Some(reason) = &forbidden {
@@ -158,7 +166,11 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
         return Err(ComponentError::Nobody(file));
     }
     let catalogue = Catalogue::scan(&settings);
-    let offers = Arc::new(offers(&said, &catalogue, &settings));
+    let addresses = Addresses::of(&said.offering);
+    let offers = Arc::new(offers(&said, &catalogue, &settings, addresses));
+    if addresses == Addresses::default() {
+        tracing::warn!("there is no route to anywhere yet: nothing is offered until there is one");
+    }
     report(&offers, &catalogue);
     let of_peers = said.access.warnings(&[]).into_iter();
     let of_peers = of_peers.chain(said.tls.iter().flat_map(TlsFiles::warnings));
@@ -188,7 +200,7 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
         .name("desk".to_owned())
         .spawn(move || reception::serve(&mut desk, &requests))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let component = Component::new(&file, settings, said, catalogue, offers, reception)?;
+    let component = Component::new(&file, settings, said, catalogue, addresses, offers, reception)?;
     let result = runtime.block_on(component.work(&ends));
     drop(runtime);
     if worker.join().is_err() {
@@ -203,11 +215,15 @@ fn engine_settings(settings: &Settings) -> String {
     format!("{isolation:?} {stamps:?} {packets_per_second} {most_per_address} {limits:?}")
 }
 
+/// From one look at the host's addresses to the next.
+const LOOK: Duration = Duration::from_secs(10);
+
 struct Component {
     file: PathBuf,
     settings: Settings,
     said: ComponentFile,
     catalogue: Catalogue,
+    addresses: Addresses,
     offers: watch::Sender<Arc<Offers>>,
     /// How often something else was offered.
     changes: watch::Sender<u64>,
@@ -225,6 +241,7 @@ impl Component {
         settings: Settings,
         said: ComponentFile,
         catalogue: Catalogue,
+        addresses: Addresses,
         offers: Arc<Offers>,
         reception: Reception,
     ) -> Result<Self, ComponentError> {
@@ -239,6 +256,7 @@ impl Component {
             access: Shared::new(said.access.clone()),
             said,
             catalogue,
+            addresses,
             offers: watch::Sender::new(offers),
             changes: watch::Sender::default(),
             registries,
@@ -279,8 +297,10 @@ impl Component {
             let listener = listener.map_err(|cause| ComponentError::Listen { address, cause })?;
             tasks.spawn(self.listen(listener, stop.subscribe()));
         }
+        let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
+                _ = look.tick() => self.look_at_addresses(),
                 _ = reload.recv() => self.reload(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -354,7 +374,8 @@ impl Component {
         self.reception.tell(Request::Lists(self.settings.lists.clone()));
         // Asked again, for the operator may say something else of a plugin that is the same.
         self.catalogue = Catalogue::scan(&self.settings);
-        let offers = Arc::new(offers(&said, &self.catalogue, &self.settings));
+        self.addresses = Addresses::of(&said.offering);
+        let offers = Arc::new(offers(&said, &self.catalogue, &self.settings, self.addresses));
         report(&offers, &self.catalogue);
         if let Some(tls) = &self.server_tls
             && let Err(error) = tls.reload()
@@ -365,10 +386,33 @@ impl Component {
             tracing::error!(%error, "certificates are not reloaded");
         }
         self.access.set(said.access.clone());
-        self.registries.set(said.registries);
+        self.registries.set(said.registries.clone());
+        (self.said.offering, self.said.registries) = (said.offering, said.registries);
+        self.offer(offers);
+    }
+
+    /// A service may start before its network, and addresses change. A family whose route is gone may come back, and is
+    /// offered all the same.
+    fn look_at_addresses(&mut self) {
+        let found = Addresses::of(&self.said.offering).or(self.addresses);
+        if found == self.addresses {
+            return;
+        }
+        self.addresses = found;
+        let Addresses { ip4, ip6 } = found;
+        let offers = Arc::new(offers(&self.said, &self.catalogue, &self.settings, found));
+        tracing::warn!(
+            ?ip4,
+            ?ip6,
+            capabilities = offers.offered.len(),
+            "other addresses are offered"
+        );
+        self.offer(offers);
+    }
+
+    fn offer(&mut self, offers: Arc<Offers>) {
         self.capabilities.set(capabilities(&offers));
         self.reception.tell(Request::Offer(Arc::clone(&offers)));
-        self.said.offering = said.offering;
         self.offers.send_replace(offers);
         self.changes.send_modify(|change| *change += 1);
     }

@@ -511,25 +511,33 @@ fn a_repetition_whose_end_passed_while_the_host_was_down_gives_what_there_is() {
 }
 
 #[test]
-fn a_job_whose_capability_is_gone_ends_and_says_so() {
-    let mut world = World::new(ROOMY);
-    world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
-    world.step();
-    let World { desk, folder, options, now, _keep } = world;
-    drop(desk);
-    let puppet = Puppet::default();
-    let registries = Registries::built_in();
-    let names = ["top".into()];
-    let limits = Limits::default();
-    let ledgers =
-        Ledgers { folder: &folder, options, supervisors: &names, registries: &registries };
-    let desk = Desk::open(puppet, limits, &ledgers, now, Box::new(|_| {}));
-    let mut world = World { desk: desk.unwrap(), folder, options, now, _keep };
-    assert_eq!(world.fetch(), []);
-    world.desk.handle(now, Request::Offer(Arc::default()));
-    let message = message_of(&world.fetch()[0].body);
-    assert_eq!(
-        message,
-        "the host was started again, and then: No service registered for specification knock-average-ip4-0"
-    );
+fn a_job_waits_for_its_capability_until_it_is_due() {
+    for comes in [true, false] {
+        let mut world = World::new(ROOMY);
+        world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
+        world.step();
+        // Without addresses nothing is offered.
+        let World { desk, folder, options, now, _keep } = world;
+        drop(desk);
+        let registries = Registries::built_in();
+        let names = ["top".into()];
+        let ledgers =
+            Ledgers { folder: &folder, options, supervisors: &names, registries: &registries };
+        let puppet = Puppet::default();
+        let desk = Desk::open(puppet, Limits::default(), &ledgers, now, Box::new(|_| {}));
+        let mut world = World { desk: desk.unwrap(), folder, options, now, _keep };
+        world.desk.handle(now, Request::Offer(Arc::default()));
+        if comes {
+            let all = Request::Offer(Arc::new(offers(&Offering::default())));
+            world.desk.handle(now, all);
+        }
+        world.pass(3600);
+        assert_eq!(world.desk.measurer.next, u64::from(comes));
+        if !comes {
+            assert_eq!(
+                message_of(&world.fetch()[0].body),
+                "knock-average-ip4-0 is not offered since the host was started again"
+            );
+        }
+    }
 }

@@ -37,6 +37,13 @@ impl Jobs {
         self.measurements.is_empty() && self.ready.is_empty()
     }
 
+    /// These are offered from now on: jobs that were taken up again may have waited for them.
+    pub(crate) fn offer(&mut self, now: Time, offered: &[Arc<Offered>]) {
+        for job in self.open.values_mut().filter(|job| job.offered.is_none()) {
+            job.offered = choose(&job.specification, offered, now).ok();
+        }
+    }
+
     /// Takes a job up again. What was missed in the meantime is not made up for; where nothing is to come it ends
     /// with what there is.
     pub(crate) fn resume(
@@ -49,22 +56,16 @@ impl Jobs {
         let Left { job: id, accepted, specification, parts } = left;
         let (when, verb) = (&specification.when, &specification.head.verb);
         let schedule = Schedule::resumed(when, verb, accepted, now);
-        let (offered, missing) = match choose(&specification, offered, now) {
-            Ok(offered) => (Some(offered), None),
-            Err(text) => (None, Some(format!("the host was started again, and then: {text}"))),
-        };
+        // What its network gives a host may come later.
+        let offered = choose(&specification, offered, now).ok();
         let mut job = Job::new(specification, offered, schedule, accepted);
         for part in parts {
             let (octets, values) = size(&part);
             job.take_part(part, octets, values, self.limits.repetitions);
         }
-        if job.offered.is_none() {
-            job.schedule.stop();
-        }
         let next = job.schedule.next();
         if next.is_none() && job.parts.is_empty() {
-            let was_stopped = || "the host was stopped before the measurement had ended".to_owned();
-            let text = missing.unwrap_or_else(was_stopped);
+            let text = "the host was stopped before the measurement had ended".to_owned();
             job.add_part(&id, Outcome::Failed(text), self.limits.repetitions);
         }
         self.timetable.extend(next.map(|next| (next, id.clone())));
