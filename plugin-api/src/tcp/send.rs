@@ -28,6 +28,7 @@ pub struct SendQueue {
     /// A number whose acknowledgement gives a round-trip time, and when it was sent.
     timed: Option<(u32, Time)>,
     repeats: u8,
+    all_repeats: u32,
     is_given_up: bool,
 }
 
@@ -55,6 +56,7 @@ impl SendQueue {
             due: None,
             timed: None,
             repeats: 0,
+            all_repeats: 0,
             is_given_up: false,
         }
     }
@@ -89,6 +91,12 @@ impl SendQueue {
     #[must_use]
     pub fn repeats(&self) -> u8 {
         self.repeats
+    }
+
+    /// How often anything was sent again.
+    #[must_use]
+    pub fn all_repeats(&self) -> u32 {
+        self.all_repeats
     }
 
     /// What is outstanding will not be sent again.
@@ -158,6 +166,7 @@ impl SendQueue {
             return None;
         }
         self.repeats = self.repeats.saturating_add(1);
+        self.all_repeats = self.all_repeats.saturating_add(1);
         self.timeout = (self.timeout * 2).min(LONGEST_TIMEOUT);
         self.due = Some(now + self.timeout);
         // What is sent twice gives no round-trip time (Karn).

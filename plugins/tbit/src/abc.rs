@@ -109,10 +109,13 @@ impl Seen {
             session.ends(&segment)?;
             session.take(&segment);
             self.is_ended |= segment.has(flags::FIN);
+            // An end that is not acknowledged comes again and again.
+            if segment.has_data() || self.is_ended {
+                wait = (rtt(session) / 2).clamp(QUIET[0], QUIET[1]);
+            }
             if !segment.has_data() {
                 continue;
             }
-            wait = (rtt(session) / 2).clamp(QUIET[0], QUIET[1]);
             self.is_again |= segment.sequence == self.start && self.behind != self.start;
             let mut at = segment.sequence;
             for octets in segment.pieces(self.most as usize) {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sonde_plugin_api::{packet::tcp::flags, prelude::Probe};
+use sonde_plugin_api::{packet::tcp::flags, prelude::Probe, tcp::is_after};
 
 use crate::{rows::Verdict, session::Session};
 
@@ -13,6 +13,10 @@ const TRIES: u8 = 3;
 const OFFSET: i32 = 10;
 /// How long a reaction may take.
 const WAIT: Duration = Duration::from_secs(2);
+/// The round-trip time where the handshake did not tell it.
+const USUAL: Duration = Duration::from_millis(200);
+/// Beside two round-trip times.
+const MARGIN: Duration = Duration::from_millis(100);
 /// How long the server has to go on.
 const MORE: Duration = Duration::from_secs(10);
 
@@ -21,12 +25,15 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
     let request = session.last().await?;
     session.connection.write(&request);
     let tries = session.params.tries(TRIES);
-    let mut sent = 0;
+    let (mut sent, mut is_alive) = (0, false);
     while !session.is_over() {
         let Some(segment) = session.connection.next(MORE).await else { break };
         session.ends_blindly(&segment, sent)?;
+        let end = segment.sequence.wrapping_add(segment.data.len() as u32);
+        // What comes again tells nothing: the server may have no more to say.
+        let is_new = is_after(end, session.connection.received.expected());
         session.take(&segment);
-        if !segment.has_data() || sent == tries {
+        if !segment.has_data() || !is_new || sent == tries {
             session.connection.acknowledge();
             continue;
         }
@@ -40,53 +47,69 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             .acknowledgement(0)
             .ttl(session.params.ttl);
         session.connection.send(probe, bits, at, 0, 0);
-        if let Some(verdict) = reaction(session, at, sent).await? {
-            return Ok(verdict);
+        match reaction(session, at, sent).await? {
+            Reaction::Verdict(verdict) => return Ok(verdict),
+            Reaction::Alive => is_alive = true,
+            Reaction::Silence => {}
         }
         session.connection.acknowledge();
     }
     Ok(match sent {
         0 => Verdict::None,
-        _ if session.is_over() => Verdict::BlindIgnored,
+        // A connection that is kept open falls silent when all is said.
+        _ if session.is_over() || is_alive => Verdict::BlindIgnored,
         _ => Verdict::BlindAccepted,
     })
 }
 
+/// What became of a blind segment.
+enum Reaction {
+    Verdict(Verdict),
+    /// The server went on, with what it cannot have sent before.
+    Alive,
+    Silence,
+}
+
 /// What the server says to a blind segment at `at`; nothing of what it sends is acknowledged meanwhile.
-async fn reaction(
-    session: &mut Session<'_>,
-    at: u32,
-    sent: u8,
-) -> Result<Option<Verdict>, Verdict> {
-    let end = session.ctx.now() + WAIT;
+async fn reaction(session: &mut Session<'_>, at: u32, sent: u8) -> Result<Reaction, Verdict> {
+    let begin = session.ctx.now();
+    let end = begin + WAIT;
+    // What was on its way has come by then.
+    let rtt = session.connection.handshake.unwrap_or(USUAL);
+    let late = begin + rtt * 2 + MARGIN;
+    let mut reaction = Reaction::Silence;
     let next = session.connection.sending.next();
     while let Some(segment) = session.connection.next(end.since(session.ctx.now())).await {
         if segment.has(flags::RST) && segment.acknowledgement == at.wrapping_add(1) {
-            return Ok(Some(Verdict::BlindRst));
+            return Ok(Reaction::Verdict(Verdict::BlindRst));
         }
         if segment.has(flags::SYN | flags::ACK)
             && segment.sequence != session.connection.answer.sequence
         {
-            return Ok(Some(Verdict::BlindSynNew));
+            return Ok(Reaction::Verdict(Verdict::BlindSynNew));
         }
         session.ends_blindly(&segment, sent)?;
         if segment.is_pure_ack() && segment.acknowledgement == next {
-            return Ok(Some(Verdict::BlindChallenge));
+            return Ok(Reaction::Verdict(Verdict::BlindChallenge));
+        }
+        if segment.has_data() && segment.at > late {
+            reaction = Reaction::Alive;
         }
         session.take(&segment);
     }
-    Ok(None)
+    Ok(reaction)
 }
 
 impl Session<'_> {
-    /// As [`Session::ends`]; a connection that is gone after a blind segment is the verdict.
+    /// As [`Session::ends`]; a connection that is gone after a blind segment is the verdict. It answers what we acknowledge
+    /// later by a reset without acknowledgement (RFC 9293, 3.10.7.1); one with it is the server's own end.
     fn ends_blindly(
         &mut self,
         segment: &sonde_plugin_api::tcp::Segment,
         sent: u8,
     ) -> Result<(), Verdict> {
         let ended = self.ends(segment);
-        if sent > 0 && ended == Err(Verdict::Reset) {
+        if sent > 0 && ended == Err(Verdict::Reset) && !segment.has(flags::ACK) {
             return Err(Verdict::BlindAccepted);
         }
         ended

@@ -43,6 +43,8 @@ pub(crate) async fn ecn(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         None if echoes > 0 => Verdict::EcnSuccess,
         None if !session.is_acknowledged() => Verdict::EcnNoAck,
         None if !session.has_data() => Verdict::EcnNoData,
+        // What met congestion may be what was lost.
+        None if session.connection.sending.all_repeats() > 0 => Verdict::None,
         None => Verdict::EcnNoEce,
     })
 }

@@ -30,6 +30,8 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
     let is_agreed = session.connection.agreed.sack;
     let (mut silent, mut bare, mut told, mut is_shifted) = (0, 0, 0, false);
     let mut sent: Vec<(u32, u32)> = Vec::new();
+    // Octets that were not acknowledged may be lost, or their acknowledgements.
+    let mut doubtful: Vec<(u32, u32)> = Vec::new();
     for octet in std::iter::once(1).chain(OCTETS) {
         let at = first.wrapping_add(octet);
         let data = &request[octet as usize - 1..octet as usize];
@@ -47,6 +49,7 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
             let Some(segment) = session.connection.next(end.since(session.ctx.now())).await else {
                 is_shifted |= is_odd;
                 silent += u32::from(!is_odd);
+                doubtful.push((at, at.wrapping_add(1)));
                 break;
             };
             session.ends(&segment)?;
@@ -61,8 +64,11 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
                 is_shifted |= has_foreign(blocks);
                 continue;
             }
-            let least = sent.len().min(BLOCKS);
-            let is_right = blocks.len() >= least && sent.starts_with(blocks);
+            let is_there =
+                |block: &&(u32, u32)| blocks.contains(block) || !doubtful.contains(block);
+            let known: Vec<(u32, u32)> = sent.iter().filter(is_there).copied().collect();
+            let least = known.len().min(BLOCKS);
+            let is_right = blocks.len() >= least && known.starts_with(blocks);
             if octet > 1 && !blocks.is_empty() && !is_right && !has_foreign(blocks) {
                 is_odd = true;
                 continue;

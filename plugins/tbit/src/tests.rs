@@ -3,6 +3,7 @@
 mod applications;
 mod endings;
 mod header;
+mod losses;
 
 use sonde_plugin_api::{
     packet::{IpHeader, protocol, tcp::flags},

@@ -51,6 +51,8 @@ pub struct Behaviour {
     pub blind: Blind,
     /// What an acknowledgement adds to the window.
     pub growth: Growth,
+    /// Keeps the connection when the page is sent.
+    pub stays: bool,
     /// Never acknowledges data.
     pub is_deaf: bool,
     /// Has an old connection between the same ports, until a reset comes.
@@ -111,6 +113,7 @@ impl Behaviour {
         sets_df: true,
         blind: Blind::Challenges,
         growth: Growth::Octets(usize::MAX),
+        stays: false,
         is_deaf: false,
         has_old: false,
         ip_options: IpOptions::Echoes,
@@ -277,7 +280,7 @@ impl Connection {
     /// One segment of the page from an octet on, but not beyond `limit`; how long it is.
     fn piece(&self, from: usize, limit: usize, net: &mut Outbox<'_>) -> usize {
         let octets = self.segment.min(limit - from);
-        let is_last = from + octets == self.behaviour.page;
+        let is_last = from + octets == self.behaviour.page && !self.behaviour.stays;
         let bits = flags::ACK | if is_last { flags::FIN } else { 0 };
         let sequence = FIRST_SEQUENCE.wrapping_add(1).wrapping_add(from as u32);
         self.answer(net, bits, sequence, &[], &vec![b'x'; octets]);

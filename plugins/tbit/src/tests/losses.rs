@@ -1,0 +1,62 @@
+//! Networks that lose a packet, which is nobody's fault: no verdict accuses server or path.
+
+use sonde_testkit::{Middlebox, Verdict as Passage, Way};
+
+use super::*;
+
+/// Loses one packet of ours, by its number from 1 on; the SYN is the first.
+struct Loses {
+    number: usize,
+    passed: usize,
+}
+
+impl Middlebox for Loses {
+    fn forward(&mut self, _: &mut Vec<u8>, way: Way, _: Duration) -> Passage {
+        self.passed += usize::from(way == Way::There);
+        match way == Way::There && self.passed == self.number {
+            true => Passage::Drop,
+            false => Passage::Pass,
+        }
+    }
+}
+
+fn verdict_without(number: usize, test: Test, behaviour: Behaviour) -> (Run, Verdict) {
+    let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+    let net = Net::draw("vantage - r1 - r2 - target\n target 198.51.100.9");
+    let net = net.middlebox("r1", Loses { number, passed: 0 });
+    let run = Sim::new(net.host("target", PageServer::new(behaviour)), 1).run::<Tbit>(params);
+    let verdict = run.typed::<SummaryRow>("summary")[0].result;
+    (run, verdict)
+}
+
+#[test]
+fn blocks_of_what_arrived_are_right_where_one_octet_is_lost() {
+    // SYN, acknowledgement, the first octet; then six with holes between them.
+    for number in 3..=9 {
+        let (run, verdict) = verdict_without(number, Test::SackRcvr, LINUX);
+        assert_eq!(verdict, Verdict::SackSuccess, "{number} {run}");
+    }
+    let shifts = Behaviour { shift: 1000, ..LINUX };
+    assert_eq!(verdict_without(5, Test::SackRcvr, shifts).1, Verdict::SackShifted);
+}
+
+#[test]
+fn nothing_is_known_of_the_echo_where_the_segment_that_met_congestion_is_lost() {
+    let deaf_to_congestion = Behaviour { echoes_congestion: false, ..LINUX };
+    assert_eq!(verdict_without(99, Test::Ecn, deaf_to_congestion).1, Verdict::EcnNoEce);
+    for behaviour in [LINUX, deaf_to_congestion] {
+        let (run, verdict) = verdict_without(3, Test::Ecn, behaviour);
+        assert_eq!(verdict, Verdict::None, "{run}");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_on_after_a_blind_segment_and_then_has_nothing_to_say_is_not_dead() {
+    for test in [Test::BlindRst, Test::BlindSyn] {
+        let kept = Behaviour { page: 67, stays: true, blind: Blind::Ignores, ..LINUX };
+        let (run, row) = run(test, kept);
+        assert_eq!(row.result, Verdict::BlindIgnored, "{run}");
+        let dies = Behaviour { blind: Blind::Accepts, ..kept };
+        assert_eq!(verdict(test, dies), Verdict::BlindAccepted);
+    }
+}
