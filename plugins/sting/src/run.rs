@@ -74,7 +74,8 @@ async fn open<'a>(
         Some(Err(Refusal::Unsent(reason))) => Err(reason.into()),
         Some(Err(refusal)) => {
             outline.ending = ending(ctx, &refusal);
-            outline.answered = u32::from(refusal != Refusal::Silence);
+            outline.answered =
+                u32::from(!matches!(refusal, Refusal::Silence | Refusal::Unreachable(..)));
             Ok(None)
         }
         // Half open, perhaps: the last word of the flow ends that.

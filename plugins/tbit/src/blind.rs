@@ -47,7 +47,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             .acknowledgement(0)
             .ttl(session.params.ttl);
         session.connection.send(probe, bits, at, 0, 0);
-        match reaction(session, at, sent).await? {
+        match reaction(session, (at, end), sent).await? {
             Reaction::Verdict(verdict) => return Ok(verdict),
             Reaction::Alive => is_alive = true,
             Reaction::Silence => {}
@@ -70,8 +70,13 @@ enum Reaction {
     Silence,
 }
 
-/// What the server says to a blind segment at `at`; nothing of what it sends is acknowledged meanwhile.
-async fn reaction(session: &mut Session<'_>, at: u32, sent: u8) -> Result<Reaction, Verdict> {
+/// What the server says to a blind segment at `at`, before which it had sent what is in front of `behind`; nothing of what it
+/// sends is acknowledged meanwhile.
+async fn reaction(
+    session: &mut Session<'_>,
+    (at, behind): (u32, u32),
+    sent: u8,
+) -> Result<Reaction, Verdict> {
     let begin = session.ctx.now();
     let end = begin + WAIT;
     // What was on its way has come by then.
@@ -89,7 +94,9 @@ async fn reaction(session: &mut Session<'_>, at: u32, sent: u8) -> Result<Reacti
             return Ok(Reaction::Verdict(Verdict::BlindSynNew));
         }
         session.ends_blindly(&segment, sent)?;
-        if segment.is_pure_ack() && segment.acknowledgement == next {
+        // One that the network kept back has an older number (RFC 5961, 3.2).
+        let is_late = is_after(behind, segment.sequence);
+        if segment.is_pure_ack() && segment.acknowledgement == next && !is_late {
             return Ok(Reaction::Verdict(Verdict::BlindChallenge));
         }
         if segment.has_data() && segment.at > late {

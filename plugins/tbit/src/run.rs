@@ -62,7 +62,8 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
             return Err(reason.into());
         }
         Some(Err(refusal)) => {
-            summary.answered = u32::from(refusal != Refusal::Silence);
+            summary.answered =
+                u32::from(!matches!(refusal, Refusal::Silence | Refusal::Unreachable(..)));
             let is_reset = refusal == Refusal::Reset;
             report(&ctx, summary, if is_reset { Verdict::Refused } else { Verdict::NoConnection });
             return Ok(());

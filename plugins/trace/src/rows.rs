@@ -319,6 +319,12 @@ pub(crate) fn text() -> TextForm {
              {min_us|ms}/{mean_us|ms}/{max_us|ms}/{stddev_us|ms} ms",
         )
         .line("statistics", "", "{ttl|3}  *  {sent} sent, no answer in time")
+        // A firewall refuses in its own name.
+        .line(
+            "summary",
+            "stop=reached !reached",
+            "--- refused after {hop_count} hops, but not by the target, {sent} probes ---",
+        )
         .line("summary", "pmtu", "--- {stop} after {hop_count} hops, {sent} probes, mtu {pmtu} ---")
         .line("summary", "", "--- {stop} after {hop_count} hops, {sent} probes ---")
 }

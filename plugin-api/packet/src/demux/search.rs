@@ -3,7 +3,7 @@
 use super::{
     Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State, local_part,
 };
-use crate::{Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
+use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
 /// Where a packet led.
 pub(super) enum Found {
@@ -16,7 +16,7 @@ impl Demux {
     pub(super) fn direct(&self, packet: &[u8], received: &Received) -> Found {
         let flow = received.flow.and_then(|key| self.by_key.get(&key)).copied();
         let Some((id, flow)) = flow.and_then(|id| Some((id, self.flow(FlowId(id))?))) else {
-            return Found::Nothing;
+            return self.answered_elsewhere(packet, received);
         };
         let is_answered = |slot: &Slot| slot.expected.is_answered_by(flow.field, packet, received);
         match flow.field.of_answer(packet, received) {
@@ -47,6 +47,23 @@ impl Demux {
                 })
             }
         }
+    }
+
+    /// An echo reply of another address than the one that was asked: whom an anycast address reaches answers in its own
+    /// name (RFC 4443, section 4.2). Only who saw the request knows what it carried.
+    fn answered_elsewhere(&self, packet: &[u8], received: &Received) -> Found {
+        let local = received.flow.filter(|_| received.class == Class::EchoReply).map(local_part);
+        let flow = local.and_then(|local| self.by_local.get(&local));
+        let Some(&(id, 1)) = flow.filter(|(id, _)| *id != NONE) else { return Found::Nothing };
+        let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
+        let is_answered = |slot: &Slot| {
+            let sequence = Key::IcmpSequence.of_answer(packet, received);
+            slot.expected.payload != 0
+                && slot.expected.is_answered_by(flow.field, packet, received)
+                && sequence == Some(slot.expected.word & 0xffff)
+        };
+        self.find(flow, is_answered)
+            .map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
     }
 
     /// Of a direct answer to the probe in `slot`.

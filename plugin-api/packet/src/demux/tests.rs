@@ -141,6 +141,28 @@ fn an_echo_reply_with_another_payload_is_foreign() {
 }
 
 #[test]
+fn an_echo_reply_of_another_address_is_weak_and_only_where_it_brings_all_back() {
+    let (mut demux, flow) = opened(&echo(0), Key::IcmpSequence, false);
+    demux.sent(flow, 1, &echo(1), LEFT);
+    demux.sent(flow, 2, &echo(2), LEFT);
+    let from = |sequence: u16, octets: &'static [u8]| {
+        let [high, low] = sequence.to_be_bytes();
+        let packet = Packet {
+            ip: Ip::plain(ROUTER.parse().unwrap(), LOCAL.parse().unwrap()),
+            transport: Transport::Icmp { kind: 0, code: 0, rest: [0, 7, high, low] },
+            payload: Payload::Octets(octets),
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    };
+    for forged in [from(2, b"secretlz and more"), from(3, b"secretly and more"), from(2, b"")] {
+        assert_eq!(demux.receive(&forged), Match::Foreign);
+    }
+    let answer = demux.receive(&from(2, b"secretly and more"));
+    assert_eq!(token(answer), Some((2, Quality::Weak)));
+}
+
+#[test]
 fn an_error_is_credited_by_port_then_by_identification_even_one_too_many_or_swapped() {
     let (mut demux, flow) = opened(&udp(1, 1), Key::RemotePort, false);
     for number in 0..3 {
