@@ -323,7 +323,7 @@ pub(crate) fn text() -> TextForm {
         .line(
             "summary",
             "stop=reached !reached",
-            "--- refused after {hop_count} hops, but not by the target, {sent} probes ---",
+            "--- refused after {hop_count} hops by another address than the target, {sent} probes ---",
         )
         .line("summary", "pmtu", "--- {stop} after {hop_count} hops, {sent} probes, mtu {pmtu} ---")
         .line("summary", "", "--- {stop} after {hop_count} hops, {sent} probes ---")
