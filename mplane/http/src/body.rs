@@ -1,13 +1,16 @@
 //! Bodies: their media type and size.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use http_body_util::BodyExt;
 use sonde_mplane::{MEDIA_TYPE, Message};
 
-use crate::limits::Limits;
+use crate::limits::{Held, Limits, Peers};
 use crate::pages;
 use crate::serve::Peer;
 
@@ -24,15 +27,23 @@ pub(crate) fn peer(request: &Request) -> Result<Peer, Box<Response>> {
     })
 }
 
-/// The body of a request, within the limits of size and time.
-pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Box<Response>> {
+/// The body of a request, within the limits of size and time, and with what counts it against those of all bodies until it is
+/// dropped.
+pub(crate) async fn read(request: Request) -> Result<(Vec<u8>, Option<Held>), Box<Response>> {
     let limits = request.extensions().get::<Limits>().copied().unwrap_or_default();
-    let body = axum::body::to_bytes(request.into_body(), limits.body_octets);
+    let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+    let peers = request.extensions().get::<Arc<Peers>>();
+    let mut held = address.zip(peers).map(|(address, peers)| peers.body(address));
+    let body = collect(request.into_body(), &limits, held.as_mut());
     let (status, text) = match tokio::time::timeout(limits.body, body).await {
-        Ok(Ok(octets)) => return Ok(octets),
-        Ok(Err(_)) => (
+        Ok(Ok(octets)) => return Ok((octets, held)),
+        Ok(Err(Unread::TooLong)) => (
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body was cut off or is longer than {} octets", limits.body_octets),
+        ),
+        Ok(Err(Unread::TooMany)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many large bodies at the same time; try again later".to_owned(),
         ),
         Err(_) => (
             StatusCode::REQUEST_TIMEOUT,
@@ -40,6 +51,31 @@ pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Box<Resp
         ),
     };
     Err(Box::new(pages::problem(status, &text)))
+}
+
+/// Why a body was not read.
+enum Unread {
+    TooLong,
+    TooMany,
+}
+
+async fn collect(
+    mut body: Body,
+    limits: &Limits,
+    mut held: Option<&mut Held>,
+) -> Result<Vec<u8>, Unread> {
+    let mut octets = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::TooLong)?.into_data() else { continue };
+        if octets.len() + data.len() > limits.body_octets {
+            return Err(Unread::TooLong);
+        }
+        if held.as_mut().is_some_and(|held| !held.grow(data.len(), limits)) {
+            return Err(Unread::TooMany);
+        }
+        octets.extend_from_slice(&data);
+    }
+    Ok(octets)
 }
 
 /// A message, with the status that the RI's client looks at, exceptions included.

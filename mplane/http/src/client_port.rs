@@ -142,7 +142,7 @@ async fn message<H: ClientPort>(State(port): State<Port<H>>, request: Request) -
         let text = format!("the body must be of type {}", sonde_mplane::MEDIA_TYPE);
         return pages::problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text);
     }
-    let octets = match body::read(request).await {
+    let (octets, _held) = match body::read(request).await {
         Ok(octets) => octets,
         Err(response) => return *response,
     };

@@ -146,7 +146,7 @@ impl<H: ComponentPort> Port<H> {
         if !body::is_mplane(request.headers()) {
             return Err(Box::new(pages::problem(StatusCode::BAD_REQUEST, "Invalid format")));
         }
-        let octets = body::read(request).await?;
+        let (octets, _held) = body::read(request).await?;
         Message::from_json(&octets, &self.registries.get())
             .map_err(|error| Box::new(pages::problem(StatusCode::BAD_REQUEST, &error.to_string())))
     }

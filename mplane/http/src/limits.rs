@@ -17,6 +17,8 @@ const MAX_COUNTED: usize = 10_000;
 pub struct Limits {
     /// Octets of a request's body.
     pub body_octets: usize,
+    /// Octets of all bodies that are being read; of one address a quarter of that.
+    pub bodies_octets: usize,
     /// Until the TLS handshake is done.
     pub handshake: Duration,
     /// From the connection, or the reply before, until a request's header is complete: the time that
@@ -37,11 +39,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 MiB; 10 s, 60 s, 30 s, 30 s; 4096 connections, 512 of one peer; 500 requests a second, 5000
+    /// 16 MiB, 256 MiB of all; 10 s, 60 s, 30 s, 30 s; 4096 connections, 512 of one peer; 500 requests a second, 5000
     /// at once, which the RI's discovery needs, for it fetches each capability for itself.
     fn default() -> Self {
         Self {
             body_octets: sonde_mplane::MAX_OCTETS,
+            bodies_octets: 256 << 20,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(60),
             body: Duration::from_secs(30),
@@ -54,10 +57,42 @@ impl Default for Limits {
     }
 }
 
+/// How much is taken, all together and by each address.
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Counts {
+    /// False, and nothing is taken, where that is more than `most` of all or `most_of_one`.
+    fn take(&mut self, address: IpAddr, amount: usize, most: usize, most_of_one: usize) -> bool {
+        let own = self.by_address.get(&address).copied().unwrap_or_default() + amount;
+        if self.all + amount > most || own > most_of_one {
+            return false;
+        }
+        self.all += amount;
+        self.by_address.insert(address, own);
+        true
+    }
+
+    fn give_back(&mut self, address: IpAddr, amount: usize) {
+        self.all = self.all.saturating_sub(amount);
+        if let Some(own) = self.by_address.get_mut(&address) {
+            *own = own.saturating_sub(amount);
+            if *own == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
 /// Counts of the peers of one port.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    connections: Mutex<(usize, HashMap<IpAddr, usize>)>,
+    connections: Mutex<Counts>,
+    /// Octets of bodies.
+    bodies: Mutex<Counts>,
     requests: Mutex<HashMap<(Identity, Option<IpAddr>), Bucket>>,
 }
 
@@ -73,21 +108,42 @@ pub(crate) struct Counted {
     address: IpAddr,
 }
 
+/// Octets of a body, which count as long as this lives.
+pub(crate) struct Held {
+    peers: Arc<Peers>,
+    address: IpAddr,
+    octets: usize,
+}
+
+impl Held {
+    /// So many more; false where that is too much.
+    pub(crate) fn grow(&mut self, octets: usize, limits: &Limits) -> bool {
+        let (most, most_of_one) = (limits.bodies_octets, limits.bodies_octets / 4);
+        let mut bodies = self.peers.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = bodies.take(self.address, octets, most, most_of_one);
+        self.octets += if is_taken { octets } else { 0 };
+        is_taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut bodies = self.peers.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.give_back(self.address, self.octets);
+    }
+}
+
 impl Peers {
+    /// For a body of this address that is about to be read.
+    pub(crate) fn body(self: &Arc<Self>, address: IpAddr) -> Held {
+        Held { peers: Arc::clone(self), address, octets: 0 }
+    }
+
     /// Counts a connection; none if there are too many.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Counted> {
         let mut counts = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *counts;
-        let own = by_address.entry(address).or_default();
-        if *all >= limits.connections || *own >= limits.connections_per_peer {
-            if *own == 0 {
-                by_address.remove(&address);
-            }
-            return None;
-        }
-        *own += 1;
-        *all += 1;
-        Some(Counted { peers: Arc::clone(self), address })
+        let is_taken = counts.take(address, 1, limits.connections, limits.connections_per_peer);
+        is_taken.then(|| Counted { peers: Arc::clone(self), address })
     }
 
     /// Whether a peer may have one more request now.
@@ -120,14 +176,7 @@ impl Peers {
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut counts = self.peers.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *counts;
-        *all = all.saturating_sub(1);
-        if let Some(own) = by_address.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                by_address.remove(&self.address);
-            }
-        }
+        counts.give_back(self.address, 1);
     }
 }
 
@@ -160,6 +209,6 @@ mod tests {
         drop((first, third));
         assert!(connect(3).is_some());
         drop(second);
-        assert!(peers.connections.lock().unwrap().1.is_empty());
+        assert!(peers.connections.lock().unwrap().by_address.is_empty());
     }
 }

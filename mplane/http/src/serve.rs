@@ -210,6 +210,7 @@ impl Port {
         let access = self.access.get();
         request.extensions_mut().insert(Peer { identity, address, access });
         request.extensions_mut().insert(self.limits);
+        request.extensions_mut().insert(Arc::clone(&self.peers));
         let mut router = self.router;
         let reply = tower_call(&mut router, request);
         match timeout(self.limits.body + self.limits.reply, reply).await {

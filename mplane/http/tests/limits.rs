@@ -76,6 +76,33 @@ async fn a_body_that_does_not_end_is_refused() {
 }
 
 #[tokio::test]
+async fn bodies_that_are_not_finished_take_no_more_memory_than_they_may() {
+    let limits = Limits { bodies_octets: 4000, ..Limits::default() };
+    let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/x-mplane+json\r\nContent-Length: 900\r\n\r\n";
+    let begun = send(&port, &format!("{head}{}", "x".repeat(800))).await;
+    // A quarter is for one address.
+    let refused = async {
+        loop {
+            let reply = rest(send(&port, &format!("{head}{}", "x".repeat(900))).await).await;
+            if reply.starts_with("HTTP/1.1 503") {
+                return reply;
+            }
+        }
+    };
+    let reply = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert!(reply.contains("too many large bodies"), "{reply}");
+    drop(begun);
+    let taken = async {
+        while !rest(send(&port, &format!("{head}{}", "x".repeat(900))).await).await.contains("200")
+        {
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), taken).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_peer_has_no_more_connections_than_it_may() {
     let limits = Limits { connections_per_peer: 2, ..Limits::default() };
     let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;
