@@ -13,8 +13,8 @@ fuzz_target!(|octets: &[u8]| {
     }
     let _ = FlowKey::of_probe(octets);
     let Some(received) = classify(octets) else { return };
-    for number in 0..8 {
-        let _ = Key::from_number(number).of_answer(octets, &received);
+    for number in 0..9 {
+        let _ = Key::from_number(number, 0x3fff).of_answer(octets, &received);
     }
     if let Some(quote) = received.quote {
         let quoted = &octets[quote.clone()];
