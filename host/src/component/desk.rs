@@ -105,9 +105,8 @@ pub struct Desk<M> {
 }
 
 impl<M: Measurer> Desk<M> {
-    /// Opens the ledgers. Jobs that an
-    /// earlier process left without an end go on with the first [`Request::Offer`] where something of them is still to
-    /// come, and end then where not.
+    /// Opens the ledgers. Jobs that an earlier process left without an end go on with the first [`Request::Offer`] where
+    /// something of them is still to come, and end then where not.
     ///
     /// # Errors
     ///

@@ -299,12 +299,11 @@ impl Jobs {
             let Some(sampling) = sampling else { continue };
             // A repetition that still waits for a free place when the next one is due is missed, and not made up for.
             let waits = |(queued, _): &&mut (JobId, Sampling)| *queued == id;
-            match self.ready.iter_mut().find(waits).filter(|_| job.queued > 0) {
-                Some((_, before)) => *before = sampling,
-                None => {
-                    job.queued += 1;
-                    self.ready.push_back((id, sampling));
-                }
+            if job.queued == 0 {
+                job.queued += 1;
+                self.ready.push_back((id, sampling));
+            } else if let Some((_, before)) = self.ready.iter_mut().find(waits) {
+                *before = sampling;
             }
         }
         while self.measurements.len() < self.limits.measurements {

@@ -401,7 +401,7 @@ impl Component {
         self.addresses = found;
         let Addresses { ip4, ip6 } = found;
         let offers = Arc::new(offers(&self.said, &self.catalogue, &self.settings, found));
-        tracing::warn!(
+        tracing::info!(
             ?ip4,
             ?ip6,
             capabilities = offers.offered.len(),
