@@ -295,8 +295,12 @@ impl Service {
 
     async fn stored(&self, number: u64) -> Result<Message, Unavailable> {
         let text = self.outcome(number).await.map_err(|error| not_now(&error))?;
-        let text = text.ok_or_else(|| not_now("the outcome is not in the store"))?;
-        Message::from_json(text.as_bytes(), &self.registries.get()).map_err(|error| not_now(&error))
+        // What is damaged stays so: whoever waits has to know.
+        let lost =
+            |why: &str| sonde_mplane_http::exception(None, format!("the outcome is lost: {why}"));
+        let Some(text) = text else { return Ok(lost("it is not in the store")) };
+        let message = Message::from_json(text.as_bytes(), &self.registries.get());
+        Ok(message.unwrap_or_else(|error| lost(&error.to_string())))
     }
 
     /// What tells a host to poll less often, where all of them together poll too often.

@@ -6,7 +6,10 @@ use serde_json::{Value as Json, json};
 use sonde_mplane::{Message, Reference, When, WhenError};
 
 use super::{Carrier, Person, Said, Shell, ShellError, help};
-use crate::session::{AskError, DURATIONS, Measurement};
+use crate::{
+    connection::CarryError,
+    session::{AskError, DURATIONS, Measurement},
+};
 
 /// How long nobody may be there to ask for a result.
 const MISSING: Duration = Duration::from_secs(60);
@@ -199,7 +202,9 @@ impl<C: Carrier, P: Person> Shell<C, P> {
             match self.redeem(&name).await {
                 Ok(()) => missing = Duration::ZERO,
                 // A receipt outlives a restart of who gave it.
-                Err(ShellError::Carry(_)) if missing < MISSING => missing += pause,
+                Err(ShellError::Carry(CarryError::Failed { .. })) if missing < MISSING => {
+                    missing += pause;
+                }
                 Err(ShellError::Carry(cause)) => {
                     let token = self.session.measurement(&name)?.token.clone();
                     return Err(ShellError::Left { token, cause });

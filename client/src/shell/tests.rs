@@ -25,6 +25,8 @@ struct Server {
     sent: Vec<(Option<String>, Message)>,
     refuses: bool,
     redemptions: usize,
+    /// Redemptions that find nobody.
+    away: usize,
 }
 
 impl Carrier for Server {
@@ -40,6 +42,11 @@ impl Carrier for Server {
         });
         let Some(specification) = specification else { panic!("nothing was asked for") };
         self.redemptions += usize::from(message.kind() == Kind::Redemption);
+        if message.kind() == Kind::Redemption && self.away > 0 {
+            self.away -= 1;
+            let (url, cause) = ("http://supervisor/".to_owned(), "refused".to_owned());
+            return Err(CarryError::Failed { url, cause });
+        }
         Ok(match message {
             _ if self.refuses => {
                 let token = Some(specification.token());
@@ -198,6 +205,26 @@ async fn a_script_waits_for_the_result_and_needs_nobody() {
     assert_eq!(shell.person.heard.last().unwrap(), "waiting for ping-average-ip4-0");
     let missing = said(&mut shell, "runcap ping-average-ip4 when=now + 3s / 1s").await;
     assert_eq!(missing, "error: destination.ip4 (*) is missing, and nobody is there to be asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_outlives_a_restart_of_the_server_and_leaves_the_token_where_that_takes_long() {
+    for (away, is_there) in [(20, true), (1000, false)] {
+        let mut shell = scene(&[]).await;
+        shell.wait_for_results();
+        shell.carrier.away = away;
+        let line = "runcap ping-average-ip4 mine when=now + 3s / 1s destination.ip4=198.51.100.9 scamper.ping.ttl=9";
+        match shell.execute(line).await {
+            Ok(result) => assert!(is_there && result.json.unwrap()["result"] == "measure"),
+            Err(error) => {
+                let token = &shell.session.measurement("mine").unwrap().token;
+                let told = format!(
+                    "http://supervisor/: refused; the measurement goes on, its token is {token}"
+                );
+                assert!(!is_there && error.to_string() == told, "{error}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
