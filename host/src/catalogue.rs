@@ -139,6 +139,13 @@ impl Catalogue {
     pub fn refresh(&mut self, settings: &Settings) -> bool {
         let files = files(&settings.plugins, settings.program.parent());
         let before = std::mem::take(self);
+        // The usual places are looked at only where they are; these were named.
+        for folder in &settings.plugins {
+            if let Err(error) = std::fs::read_dir(folder) {
+                let reason = format!("the folder with plugins cannot be read: {error}");
+                self.refusals.push(Refusal { path: folder.clone(), reason });
+            }
+        }
         for (path, state) in files {
             let known = before.plugins.iter().find(|known| known.path == path);
             match known {

@@ -128,6 +128,10 @@ fn files_that_are_no_plugins_are_named_in_one_line_each_and_the_others_work() {
         let lines: Vec<_> = listed.errors.lines().filter(|line| line.contains(file)).collect();
         assert_eq!(lines.len(), 1, "{}", listed.errors);
     }
+    let nowhere = folder.path().join("nowhere");
+    let listed = Finished::of(Command::new(sonde()).args(["methods", "--plugins"]).arg(nowhere));
+    let told = "nowhere: the folder with plugins cannot be read: No such file";
+    assert!(listed.errors.contains(told), "{}", listed.errors);
     let mut command = lab.command("src", sonde());
     command.arg("--plugins").arg(folder.path());
     let run = Finished::of(command.args(["run", "ping", "-c", "1", "--format", "json", TARGET4]));
