@@ -153,10 +153,8 @@ impl Comparison {
         seen: &[(u8, &[u8])],
         name: impl Fn(u8, Option<&str>) -> String,
     ) {
-        let find = |list: &[(u8, &[u8])], kind: u8| {
-            list.iter().find(|option| option.0 == kind).map(|option| hex(option.1))
-        };
-        let mut note = |kind: u8, change: Change, before: Option<String>, after: Option<String>| {
+        let mut note = |kind: u8, change: Change, before: Option<&[u8]>, after: Option<&[u8]>| {
+            let (before, after) = (before.map(hex), after.map(hex));
             self.modifications.push(Modification {
                 field: name(kind, after.as_deref().or(before.as_deref())),
                 change,
@@ -165,23 +163,26 @@ impl Comparison {
                 is_expected: false,
             });
         };
-        for (kind, content) in sent {
-            match find(seen, *kind) {
-                Some(after) if after != hex(content) => {
-                    note(*kind, Change::Changed, Some(hex(content)), Some(after));
-                }
-                _ => {}
+        // An option may stand there twice: what is there as it was sent is put aside first.
+        let (mut ours, mut theirs) = (Vec::new(), seen.to_vec());
+        for option in sent {
+            match theirs.iter().position(|seen| seen == option) {
+                Some(same) => drop(theirs.remove(same)),
+                None => ours.push(*option),
             }
         }
-        for (kind, content) in sent {
-            if find(seen, *kind).is_none() {
-                note(*kind, Change::Removed, Some(hex(content)), None);
+        ours.retain(|(kind, content)| {
+            let same_kind = theirs.iter().position(|seen| seen.0 == *kind);
+            if let Some(at) = same_kind {
+                note(*kind, Change::Changed, Some(content), Some(theirs.remove(at).1));
             }
+            same_kind.is_none()
+        });
+        for (kind, content) in ours {
+            note(kind, Change::Removed, Some(content), None);
         }
-        for (kind, content) in seen {
-            if find(sent, *kind).is_none() {
-                note(*kind, Change::Added, None, Some(hex(content)));
-            }
+        for (kind, content) in theirs {
+            note(kind, Change::Added, None, Some(content));
         }
     }
 
@@ -270,4 +271,44 @@ pub(crate) fn brings_back(probe: &[u8], quoted: &[u8], part: Part) -> bool {
     };
     let sent = behind(probe, &ours);
     sent.is_some() && sent == behind(quoted, &theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_plugin_api::packet::{Ip, Packet, Payload, TcpSegment, Transport, tcp::TcpOption};
+
+    use super::*;
+
+    fn segment(options: &[TcpOption<'_>]) -> Vec<u8> {
+        let options = TcpOption::list(options);
+        let tcp = TcpSegment { options: &options, ..TcpSegment::default() };
+        let packet = Packet {
+            ip: Ip::plain("192.0.2.1".parse().unwrap(), "198.51.100.9".parse().unwrap()),
+            transport: Transport::Tcp(tcp),
+            payload: Payload::Zeros(0),
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    }
+
+    #[test]
+    fn an_option_that_stands_there_twice_was_added_wherever_it_stands() {
+        let mss = TcpOption::MaximumSegmentSize;
+        let told = |sent: &[TcpOption<'_>], seen: &[TcpOption<'_>]| {
+            let found = Comparison::of_answer(&segment(sent), &segment(seen));
+            let text = |it: Modification| format!("{:?} {:?} {:?}", it.change, it.sent, it.seen);
+            found.modifications.into_iter().map(text).collect::<Vec<String>>()
+        };
+        let ours = [mss(1460)];
+        assert_eq!(told(&ours, &ours), [""; 0]);
+        for seen in [[mss(1460), mss(512)], [mss(512), mss(1460)]] {
+            assert_eq!(told(&ours, &seen), ["Added None Some(\"0200\")"]);
+            assert_eq!(told(&seen, &ours), ["Removed Some(\"0200\") None"]);
+        }
+        assert_eq!(told(&ours, &[mss(512)]), ["Changed Some(\"05b4\") Some(\"0200\")"]);
+        assert_eq!(
+            told(&ours, &[mss(512), mss(536)]),
+            ["Changed Some(\"05b4\") Some(\"0200\")", "Added None Some(\"0218\")"]
+        );
+    }
 }
