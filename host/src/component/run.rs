@@ -104,9 +104,6 @@ pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<St
     let file = configuration.file();
     let (said, mistakes) = ComponentFile::survey(file, configuration.variables());
     let mut wrong: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    if mistakes.is_empty() && said.supervisors.is_empty() && said.listen.is_none() {
-        wrong.push(ComponentError::Nobody(file.to_owned()).to_string());
-    }
     if !mistakes.iter().any(|mistake| mistake.key.contains("tls")) {
         let unusable = said.tls.clone().and_then(|tls| ServerTls::load(tls).err());
         wrong.extend(unusable.map(|error| error.to_string()));
@@ -116,10 +113,11 @@ pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<St
     let of_access = said.access.warnings(&labels).into_iter();
     let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
     let of_tls = said.tls.iter().flat_map(TlsFiles::warnings);
-    (
-        wrong,
-        said.ignored.into_iter().chain(offers.problems).chain(of_access).chain(of_tls).collect(),
-    )
+    // The file may be for `sonde run` alone.
+    let is_for_nobody = said.supervisors.is_empty() && said.listen.is_none();
+    let nobody = is_for_nobody.then(|| ComponentError::Nobody(file.to_owned()).to_string());
+    let warnings = said.ignored.into_iter().chain(offers.problems).chain(of_access);
+    (wrong, warnings.chain(of_tls).chain(nobody).collect())
 }
 
 fn offers(
