@@ -319,9 +319,7 @@ impl fmt::Display for NotSent {
         if self.refused_by_policy && self.errno == NO_BUDGET {
             formatter.write_str("not sent: the measurement's budget of packets is used up")
         } else if self.refused_by_policy {
-            formatter.write_str(
-                "not sent: refused by the host, whose operator forbids it, or it is not of its flow",
-            )
+            formatter.write_str("not sent: refused by the host's policy, or it is not of its flow")
         } else {
             write!(formatter, "not sent: {}", std::io::Error::from_raw_os_error(self.errno))
         }

@@ -79,10 +79,7 @@ fn a_probe_that_was_refused_is_no_loss() {
     let token = only(&did, ActionKind::Send).action.token;
     let event = Event { kind: EventKind::SendError, token, code: 1, flow: 5, ..Event::ZERO };
     let did = driver.event(Event { flags: flags::REFUSED, ..event });
-    assert_eq!(
-        said(&did),
-        ["not sent: refused by the host, whose operator forbids it, or it is not of its flow"]
-    );
+    assert_eq!(said(&did), ["not sent: refused by the host's policy, or it is not of its flow"]);
     let (mut driver, did) = Driver::opened::<OneProbe>();
     let token = only(&did, ActionKind::Send).action.token;
     let did = driver.event(Event { flags: flags::REFUSED, code: 122, token, ..event });
