@@ -115,6 +115,21 @@ fn a_word_is_one_of_the_packets_of_its_measurement() {
 }
 
 #[test]
+fn a_word_is_said_after_an_interrupt_whatever_else_was_sent() {
+    let mut bench = Bench::new();
+    let (plugin, task, flow) = measuring(&mut bench, None);
+    leaves(&plugin, task, flow, &echo(7, 9));
+    bench.tell(Command::Interrupt(RunId(1)));
+    bench.turn();
+    // More than it may: two.
+    (1..=3).for_each(|token| plugin.sends(task, flow, token, SECOND, &echo(7, token as u16)));
+    bench.pass(10 * MS);
+    plugin.finishes(task);
+    bench.pass(10 * MS);
+    assert_eq!(said(&bench), [1, 2, 9]);
+}
+
+#[test]
 fn nothing_is_said_to_whom_the_operator_has_denied_since() {
     let mut bench = Bench::new();
     let (plugin, task, flow) = measuring(&mut bench, None);
