@@ -196,11 +196,7 @@ impl<D: Disk> Spool<D> {
             fresh.body = body;
             fresh.place = Some(written.map_err(CommitError::of)?);
         }
-        if self.folder_changed {
-            self.disk.sync_folder().map_err(CommitError::of)?;
-            self.folder_changed = false;
-        }
-        self.sync_active().map_err(CommitError::of)?;
+        self.sync().map_err(CommitError::of)?;
         // INVARIANT: every fresh record has a place: losing it is an error in `write` or above.
         for (sequence, fresh) in std::mem::take(&mut self.fresh) {
             let Some(place) = fresh.place else { continue };
@@ -298,19 +294,11 @@ impl<D: Disk> Spool<D> {
     /// The copies are on disk where this ends well.
     fn copy(&mut self, records: &[(u64, Place)], copies: &mut Vec<(u64, Place)>) -> io::Result<()> {
         for (sequence, place) in records {
-            let body = match self.read(*sequence) {
-                Ok(body) => body,
-                Err(ReadError::Disk(error)) => return Err(error),
-                Err(error) => return Err(io::Error::other(error)),
-            };
+            let body = self.read(*sequence).map_err(io::Error::other)?;
             debug_assert_eq!(place.octets, body.len() + HEADER_OCTETS);
             copies.push((*sequence, self.write(Kind::Result, *sequence, &body)?));
         }
-        if self.folder_changed {
-            self.disk.sync_folder()?;
-            self.folder_changed = false;
-        }
-        self.sync_active()
+        self.sync()
     }
 
     /// Octets that all segments take.
@@ -376,6 +364,15 @@ impl<D: Disk> Spool<D> {
         self.folder_changed = self.disk.sync_folder().is_err();
         self.segment_changed = false;
         Ok(())
+    }
+
+    /// Brings to disk what was written.
+    fn sync(&mut self) -> io::Result<()> {
+        if self.folder_changed {
+            self.disk.sync_folder()?;
+            self.folder_changed = false;
+        }
+        self.sync_active()
     }
 
     /// Brings the active segment to disk, or gives it up.

@@ -379,6 +379,15 @@ impl Jobs {
     }
 }
 
+/// Octets and values of a part. Each row is a value, too.
+fn size(part: &Message) -> (usize, usize) {
+    let values = match part {
+        Message::Result(measured) => measured.rows.iter().map(|row| row.len() + 1).sum(),
+        _ => 0,
+    };
+    (part.to_json().len(), values)
+}
+
 /// In place of a result that no message holds.
 fn too_large(id: &JobId, values: usize, octets: usize) -> Message {
     let message = format!(
@@ -419,11 +428,8 @@ impl Job {
     }
 
     fn add_part(&mut self, id: &JobId, outcome: Outcome, most: usize) {
-        let mut values = 0;
-        let mut message: Message = match outcome {
+        let message: Message = match outcome {
             Outcome::Measured { from, to, rows } => {
-                // Each row is one, too.
-                values = rows.iter().map(|row| row.len() + 1).sum();
                 let mut measured = self.specification.result(When::measured(from, to), rows);
                 measured.head.token = Some(id.token.to_string());
                 measured.into()
@@ -432,16 +438,16 @@ impl Job {
                 Exception { token: Some(id.token.to_string()), message }.into()
             }
         };
-        let mut octets = message.to_json().len();
-        if octets > MOST_OF_ONE || values > MOST_VALUES_OF_ONE {
-            message = too_large(id, values, octets);
-            (values, octets) = (0, 0);
+        let (octets, values) = size(&message);
+        match octets > MOST_OF_ONE || values > MOST_VALUES_OF_ONE {
+            true => self.take_part(too_large(id, values, octets), (0, 0), most),
+            false => self.take_part(message, (octets, values), most),
         }
-        self.take_part(message, octets, values, most);
     }
 
-    /// One more part, in place of the oldest ones where there are more than `most` or too many for a message.
-    fn take_part(&mut self, message: Message, octets: usize, values: usize, most: usize) {
+    /// One more part of so many octets and values, in place of the oldest ones where there are more than `most` or too many for
+    /// a message.
+    fn take_part(&mut self, message: Message, (octets, values): (usize, usize), most: usize) {
         // A message is limited in values, too.
         let octets = octets.max(values * MAX_OCTETS.div_ceil(MAX_VALUES));
         self.part_octets.push_back(octets);

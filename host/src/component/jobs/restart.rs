@@ -2,6 +2,7 @@
 
 use super::{
     Arc, Job, JobId, Jobs, Message, Offered, Order, Outcome, Schedule, Specification, Time, choose,
+    size,
 };
 
 /// A job that an earlier process had accepted and not ended.
@@ -60,8 +61,8 @@ impl Jobs {
         let offered = choose(&specification, offered, now).ok();
         let mut job = Job::new(specification, offered, schedule, accepted);
         for part in parts {
-            let (octets, values) = size(&part);
-            job.take_part(part, octets, values, self.limits.repetitions);
+            let size = size(&part);
+            job.take_part(part, size, self.limits.repetitions);
         }
         let next = job.schedule.next();
         if next.is_none() && job.parts.is_empty() {
@@ -72,13 +73,4 @@ impl Jobs {
         self.open.insert(id.clone(), job);
         self.finish(now, &id, orders);
     }
-}
-
-/// Octets and values of a part, as [`Job::add_part`] counts them.
-fn size(part: &Message) -> (usize, usize) {
-    let values = match part {
-        Message::Result(measured) => measured.rows.iter().map(|row| row.len() + 1).sum(),
-        _ => 0,
-    };
-    (part.to_json().len(), values)
 }
