@@ -102,7 +102,7 @@ impl<L: Link> Core<L> {
         let Some(flow) = self.state.flows.get(send.flow.0 as usize).and_then(Option::as_ref) else {
             return;
         };
-        let egress = match self.link.lookup(now, &flow.query) {
+        let egress = match self.link.lookup(now, &flow.query()) {
             Lookup::Ready(route) if self.has_source(flow, &route) => route.egress,
             Lookup::Pending if send.tries < MAX_TRIES => {
                 send.tries += 1;
@@ -193,7 +193,7 @@ impl<H> State<H> {
             return true;
         };
         if flow.permitted.0 != self.policy_version {
-            let is_permitted = self.policy.check(flow.query.destination).is_ok();
+            let is_permitted = self.policy.check(flow.peer()).is_ok();
             flow.permitted = (self.policy_version, is_permitted);
         }
         flow.permitted.1
@@ -203,14 +203,13 @@ impl<H> State<H> {
     fn scope(&self, flow: FlowId) -> Option<Scope> {
         let flow = self.flows.get(flow.0 as usize)?.as_ref()?;
         let task = self.tasks.get(flow.task)?;
-        let destination = flow.query.destination;
-        Some(Scope { port: task.port, client: task.client, destination })
+        Some(Scope { port: task.port, client: task.client, destination: flow.peer() })
     }
 
     /// Whether the pacer lets the next packet of a flow go that has none waiting.
     fn may_leave(&mut self, flow: FlowId, class: Class) -> bool {
-        let is_first = self.queue(flow, class).is_some_and(|queue| queue.place == Place::Nowhere);
-        is_first && self.ask_pacer(flow, class, false) == Verdict::Go
+        self.place(flow, class) == Place::Nowhere
+            && self.ask_pacer(flow, class, false) == Verdict::Go
     }
 
     /// Asks the pacer; a queue that it holds back waits at a gate from then on.
@@ -240,15 +239,14 @@ impl<H> State<H> {
             }
             let Some(entry) = self.tasks.get_mut(task) else { continue };
             entry.is_ready[at] = false;
-            let Some(flow) = entry.turns[at].pop_front() else { continue };
+            let Some((flow, others)) = entry.next_turn(class) else { continue };
             let mut sent = None;
             if self.owns(task, flow) && self.has_waiting(flow, class) {
-                let is_released =
-                    self.queue(flow, class).is_some_and(|queue| queue.place == Place::Released);
+                let is_released = self.place(flow, class) == Place::Released;
                 match self.ask_pacer(flow, class, is_released) {
                     Verdict::Full => {
                         let entry = self.tasks.get_mut(task)?;
-                        entry.turns[at].push_front(flow);
+                        entry.keep_turn(flow, class);
                         entry.is_ready[at] = true;
                         self.ready[at].push_front((task, generation));
                         return None;
@@ -260,7 +258,7 @@ impl<H> State<H> {
                     }
                 }
             }
-            if self.tasks.get(task).is_some_and(|entry| !entry.turns[at].is_empty()) {
+            if others {
                 self.get_ready(task, class);
             }
             if let Some(waiting) = sent {
@@ -275,16 +273,19 @@ impl<H> State<H> {
 
     fn queue(&mut self, flow: FlowId, class: Class) -> Option<&mut Queue> {
         let flow = self.flows.get_mut(flow.0 as usize)?.as_mut()?;
-        Some(&mut flow.lanes[class as usize])
+        Some(flow.queue_mut(class))
+    }
+
+    /// Where the queue of a flow waits.
+    fn place(&self, flow: FlowId, class: Class) -> Place {
+        let flow = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        flow.and_then(|flow| flow.queue(class)).map_or(Place::Nowhere, |queue| queue.place)
     }
 
     /// Whether something waits; where not, the queue is nowhere.
     fn has_waiting(&mut self, flow: FlowId, class: Class) -> bool {
-        let Some(queue) = self.queue(flow, class) else { return false };
-        if queue.packets.is_empty() {
-            queue.place = Place::Nowhere;
-        }
-        !queue.packets.is_empty()
+        let flow = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut);
+        flow.is_some_and(|flow| flow.has_waiting(class))
     }
 
     /// A flow that has packets waiting gets its turn within its task.
@@ -296,20 +297,19 @@ impl<H> State<H> {
             queue.place = place;
         }
         if let Some(entry) = self.tasks.get_mut(task) {
-            entry.turns[class as usize].push_back(flow);
+            entry.take_turn(flow, class);
         }
         self.get_ready(task, class);
     }
 
     /// Lets through who has waited at a gate.
     pub(crate) fn open_gate(&mut self, opening: Opening) {
-        let (flows, mut released) = (&self.flows, Vec::new());
+        let (flows, mut released) = (&mut self.flows, Vec::new());
         let is_there = |lane: Lane| {
-            let flow = flows.get(lane.flow as usize).and_then(Option::as_ref);
-            flow.is_some_and(|flow| {
-                let queue = &flow.lanes[lane.class as usize];
-                flow.serial == lane.serial && !queue.packets.is_empty()
-            })
+            let flow = flows.get_mut(lane.flow as usize).and_then(Option::as_mut);
+            // Its packets may have been taken back: what comes next has to ask again.
+            flow.filter(|flow| flow.serial == lane.serial)
+                .is_some_and(|flow| flow.has_waiting(lane.class))
         };
         let again = self.pacer.open(opening, self.now, is_there, |lane| released.push(lane));
         if let Some(opening) = again {
@@ -420,9 +420,8 @@ impl<H> State<H> {
             let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
-            for class in CLASSES.iter().rev() {
-                let packets = &mut flow.lanes[*class as usize].packets;
-                packets.retain(|waiting| {
+            for queue in flow.lanes.iter_mut().flat_map(|lanes| lanes.iter_mut().rev()) {
+                queue.packets.retain(|waiting| {
                     let stays = stays(waiting);
                     taken += usize::from(!stays);
                     octets += if stays { 0 } else { waiting.packet.len() };

@@ -73,7 +73,8 @@ impl<H> State<H> {
         self.demux.close(flow);
         if let Some(mut state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
             self.identifiers.retire(state.key, state.has_port, self.now);
-            let lanes = || state.lanes.iter().flat_map(|lane| &lane.packets);
+            let lanes =
+                || state.lanes.iter().flat_map(|lanes| lanes.iter().flat_map(|lane| &lane.packets));
             let (packets, octets) =
                 (lanes().count(), lanes().map(|waiting| waiting.packet.len()).sum());
             if let Some(port) = self.port_of(state.task) {
@@ -92,7 +93,7 @@ impl<H> State<H> {
         }
         if let Some(entry) = self.tasks.get_mut(task) {
             entry.flows.push(id);
-            entry.source.get_or_insert(unmapped(state.key.local_address));
+            entry.source.get_or_insert(state.source());
         }
         self.flows[at] = Some(state);
     }
@@ -215,9 +216,9 @@ impl<L: Link> Core<L> {
 
     /// Whether the address that the flow sends from is still this machine's.
     pub(crate) fn has_source(&self, flow: &FlowState, route: &Route) -> bool {
-        let source = unmapped(flow.key.local_address);
+        let source = flow.source();
         // What the kernel has chosen just now is.
-        flow.query.source.is_none() && route.source == source || self.link.is_local(source)
+        !flow.has_chosen_source && route.source == source || self.link.is_local(source)
     }
 
     /// Finds a local identifier, and opens the flow.
@@ -258,12 +259,14 @@ impl<L: Link> Core<L> {
                 let flow = FlowState {
                     task: opening.task,
                     key,
-                    query,
+                    gateway: query.gateway,
+                    tos: query.tos,
+                    has_chosen_source: query.source.is_some(),
                     mtu: route.mtu,
                     has_port,
                     serial: self.state.serial,
                     permitted: (self.state.policy_version, true),
-                    lanes: Default::default(),
+                    lanes: None,
                     last_word: None,
                 };
                 self.state.add_flow(opening.task, id, flow);

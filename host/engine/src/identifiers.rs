@@ -4,9 +4,13 @@
 //! Each port costs a descriptor and memory of the kernel, so a plugin has no more than so many; then
 //! its flows to other peers share those that it has.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::BuildHasher,
+};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use sonde_packet::{FlowKey, Protocol};
 
 use crate::link::Link;
@@ -25,9 +29,27 @@ pub(crate) struct Identifiers<H> {
     ports: HashMap<(Protocol, u16), Port<H>, RandomState>,
     /// Ports by the plugin that they are held for.
     owned: HashMap<(u32, Protocol), Owned, RandomState>,
-    quarantine: HashMap<FlowKey, u64, RandomState>,
-    order: VecDeque<(u64, FlowKey, bool)>,
+    quarantine: HashTable<Resting>,
+    order: VecDeque<Ending>,
+    state: RandomState,
     random: u64,
+}
+
+/// A measurement key in quarantine.
+#[derive(Debug)]
+struct Resting {
+    /// Stands for the key, which is four times as long: where another one has the same, that rests as well.
+    hash: u64,
+    until: u64,
+}
+
+/// What ends with a quarantine.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    hash: u64,
+    until: u64,
+    /// Port that the flow held.
+    port: Option<(Protocol, u16)>,
 }
 
 #[derive(Debug)]
@@ -51,8 +73,9 @@ impl<H> Identifiers<H> {
         Self {
             ports: HashMap::default(),
             owned: HashMap::default(),
-            quarantine: HashMap::default(),
+            quarantine: HashTable::new(),
             order: VecDeque::new(),
+            state: RandomState::default(),
             random: seed | 1,
         }
     }
@@ -68,7 +91,9 @@ impl<H> Identifiers<H> {
 
     /// Until when a key is not to be used; `None` where it is free.
     pub(crate) fn quarantined(&self, key: &FlowKey, now: u64) -> Option<u64> {
-        self.quarantine.get(key).copied().filter(|until| *until > now)
+        let hash = self.state.hash_one(key);
+        let resting = self.quarantine.find(hash, |resting| resting.hash == hash)?;
+        (resting.until > now).then_some(resting.until)
     }
 
     /// Holds a local port for one more flow of a plugin: the given one, or any.
@@ -124,8 +149,12 @@ impl<H> Identifiers<H> {
     /// The flow is over; its key, and the port where it has one, are kept for a while.
     pub(crate) fn retire(&mut self, key: FlowKey, has_port: bool, now: u64) {
         let until = now + QUARANTINE_NS;
-        self.quarantine.insert(key, until);
-        self.order.push_back((until, key, has_port));
+        let hash = self.state.hash_one(key);
+        let is_it = |resting: &Resting| resting.hash == hash;
+        let resting = self.quarantine.entry(hash, is_it, |resting| resting.hash);
+        resting.or_insert(Resting { hash, until }).get_mut().until = until;
+        let port = has_port.then_some((key.protocol, key.local));
+        self.order.push_back(Ending { hash, until, port });
     }
 
     /// A port that no flow came to use.
@@ -150,16 +179,17 @@ impl<H> Identifiers<H> {
 
     /// Lets go what has been kept long enough.
     pub(crate) fn tidy<L: Link<Hold = H>>(&mut self, link: &mut L, now: u64) {
-        while let Some((until, key, has_port)) = self.order.front().copied() {
+        while let Some(Ending { hash, until, port }) = self.order.front().copied() {
             if until > now && self.order.len() <= MAX_QUARANTINE {
                 break;
             }
             self.order.pop_front();
-            if self.quarantine.get(&key) == Some(&until) {
-                self.quarantine.remove(&key);
+            let is_it = |resting: &Resting| resting.hash == hash && resting.until == until;
+            if let Ok(place) = self.quarantine.find_entry(hash, is_it) {
+                place.remove();
             }
-            if has_port {
-                self.give_back(link, key.protocol, key.local);
+            if let Some((protocol, port)) = port {
+                self.give_back(link, protocol, port);
             }
         }
     }

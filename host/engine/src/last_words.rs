@@ -89,7 +89,7 @@ impl<H> State<H> {
             self.statistics.counters.not_sent += 1;
             return;
         }
-        let scope = Scope { port, client, destination: flow.query.destination };
+        let scope = Scope { port, client, destination: flow.peer() };
         let generation = self.tasks.generation(task);
         let until = self.now + PATIENCE_NS;
         self.last_words.push_back(LastWord { packet, flow, generation, scope, until });
@@ -142,7 +142,7 @@ impl<L: Link> Core<L> {
     fn say(&mut self, word: &LastWord) {
         let LastWord { packet, flow, generation, scope, .. } = word;
         let is_permitted = self.state.policy.check(scope.destination).is_ok();
-        let egress = match self.link.lookup(self.state.now, &flow.query) {
+        let egress = match self.link.lookup(self.state.now, &flow.query()) {
             Lookup::Ready(route) if is_permitted && self.has_source(flow, &route) => route.egress,
             _ => {
                 self.state.pacer.give_back(scope, Class::Immediate);

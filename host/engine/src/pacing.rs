@@ -267,7 +267,7 @@ impl Pacer {
         &mut self,
         opening: Opening,
         now: u64,
-        is_there: impl Fn(Lane) -> bool,
+        mut is_there: impl FnMut(Lane) -> bool,
         mut released: impl FnMut(Lane),
     ) -> Option<Opening> {
         let Opening { gate: index, generation, .. } = opening;

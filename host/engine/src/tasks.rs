@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use sonde_packet::{FlowKey, Permits, demux::FlowId};
+use smallvec::SmallVec;
+use sonde_packet::{FlowKey, Permits, demux::FlowId, unmapped};
 use sonde_plugin_api::abi::stamp;
 
 use crate::{
     output::{Counters, RunId},
+    pacing::Class,
     route::Query,
     timers::Timers,
 };
@@ -40,9 +42,9 @@ pub(crate) struct Task {
     /// Wall time minus monotonic time at the start.
     pub(crate) wall_offset_ns: i64,
     /// Flows that it has open.
-    pub(crate) flows: Vec<FlowId>,
-    /// Flows of each class whose turn comes within the task's.
-    pub(crate) turns: [VecDeque<FlowId>; 2],
+    pub(crate) flows: SmallVec<[FlowId; 4]>,
+    /// Flows of each class whose turn comes within the task's; nothing where none waits for one.
+    pub(crate) turns: Option<Box<[VecDeque<FlowId>; 2]>>,
     /// Number of the last batch that holds a packet of it.
     pub(crate) batch: u64,
     /// For each class, whether it is among those whose turn comes, once.
@@ -99,7 +101,11 @@ pub(crate) struct Send {
 pub(crate) struct FlowState {
     pub(crate) task: TaskIndex,
     pub(crate) key: FlowKey,
-    pub(crate) query: Query,
+    /// The rest of what its route is asked for with.
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) tos: u8,
+    /// The method chose the source; else it is the route's.
+    pub(crate) has_chosen_source: bool,
     pub(crate) mtu: u32,
     /// Its identifier stays in quarantine; ports are held.
     pub(crate) has_port: bool,
@@ -107,8 +113,8 @@ pub(crate) struct FlowState {
     pub(crate) serial: u32,
     /// Version of the policy that its peer was last checked with, and whether it passed.
     pub(crate) permitted: (u32, bool),
-    /// What waits to be sent, by class.
-    pub(crate) lanes: [Queue; 2],
+    /// What waits to be sent, by class; nothing where nothing does.
+    pub(crate) lanes: Option<Box<[Queue; 2]>>,
     /// What is to be sent when it ends.
     pub(crate) last_word: Option<Box<[u8]>>,
 }
@@ -190,7 +196,74 @@ impl<T> Slab<T> {
     }
 }
 
+impl FlowState {
+    /// Who is probed.
+    pub(crate) fn peer(&self) -> IpAddr {
+        unmapped(self.key.remote_address)
+    }
+
+    /// Address that its probes leave with.
+    pub(crate) fn source(&self) -> IpAddr {
+        unmapped(self.key.local_address)
+    }
+
+    /// What its route is asked for with.
+    pub(crate) fn query(&self) -> Query {
+        Query {
+            destination: self.peer(),
+            source: self.has_chosen_source.then(|| self.source()),
+            gateway: self.gateway,
+            tos: self.tos,
+        }
+    }
+
+    /// Where its packets of a class wait.
+    pub(crate) fn queue(&self, class: Class) -> Option<&Queue> {
+        self.lanes.as_deref().map(|lanes| &lanes[class as usize])
+    }
+
+    /// The same, made where it is not there.
+    pub(crate) fn queue_mut(&mut self, class: Class) -> &mut Queue {
+        &mut self.lanes.get_or_insert_default()[class as usize]
+    }
+
+    /// Whether packets of a class wait; where not, their queue is nowhere, and its room is given back.
+    pub(crate) fn has_waiting(&mut self, class: Class) -> bool {
+        let Some(lanes) = &mut self.lanes else { return false };
+        let queue = &mut lanes[class as usize];
+        if queue.packets.is_empty() {
+            queue.place = Place::Nowhere;
+            if lanes.iter().all(|queue| queue.place == Place::Nowhere) {
+                self.lanes = None;
+            }
+            return false;
+        }
+        true
+    }
+}
+
 impl Task {
+    /// A flow waits for its turn.
+    pub(crate) fn take_turn(&mut self, flow: FlowId, class: Class) {
+        self.turns.get_or_insert_default()[class as usize].push_back(flow);
+    }
+
+    /// The flow whose turn it is, and whether others wait behind it.
+    pub(crate) fn next_turn(&mut self, class: Class) -> Option<(FlowId, bool)> {
+        let turns = self.turns.as_mut()?;
+        let flow = turns[class as usize].pop_front()?;
+        let others = !turns[class as usize].is_empty();
+        if turns.iter().all(VecDeque::is_empty) {
+            self.turns = None;
+        }
+        Some((flow, others))
+    }
+
+    /// It is still that flow's turn.
+    pub(crate) fn keep_turn(&mut self, flow: FlowId, class: Class) {
+        self.turns.get_or_insert_default()[class as usize].push_front(flow);
+    }
+
     /// Somebody stamped a departure.
     pub(crate) fn departed(&mut self, by: u8) {
         if self.stamps.1 == stamp::NONE {

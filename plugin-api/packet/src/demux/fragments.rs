@@ -67,7 +67,7 @@ impl Demux {
         let is_icmp = matches!(header.protocol, protocol::ICMP | protocol::ICMPV6);
         if self.fragments.is_watched(header.source) {
             self.fragments.answers.receive(packet, header, now)
-        } else if is_icmp && !self.by_key.is_empty() {
+        } else if is_icmp && !self.ends.is_empty() {
             self.fragments.errors.receive(packet, header, now)
         } else {
             None

@@ -8,15 +8,16 @@
 //! A probe that has been answered, or has timed out, stays for a while, so that late and duplicate
 //! answers are known for what they are.
 
+mod ends;
 mod expected;
 mod fragments;
 mod search;
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 use foldhash::quality::FixedState;
 
-use self::{expected::Expected, fragments::Fragments, search::Found};
+use self::{ends::Ends, expected::Expected, fragments::Fragments, search::Found};
 use crate::{FlowKey, Key, Received, classify};
 
 /// Answered and timed-out probes that a flow remembers.
@@ -190,9 +191,7 @@ pub struct Expired {
 pub struct Demux {
     flows: Vec<Option<Flow>>,
     free_flows: Vec<u32>,
-    by_key: HashMap<FlowKey, u32, FixedState>,
-    /// Flows by their local end alone, for answers to translated packets; `NONE` where several share it.
-    by_local: HashMap<FlowKey, (u32, u32), FixedState>,
+    ends: Ends,
     slots: Vec<Slot>,
     free_slot: u32,
     fragments: Fragments,
@@ -210,8 +209,7 @@ impl Demux {
         Self {
             flows: Vec::new(),
             free_flows: Vec::new(),
-            by_key: HashMap::with_hasher(state.clone()),
-            by_local: HashMap::with_hasher(state.clone()),
+            ends: Ends::new(state.clone()),
             slots: Vec::new(),
             free_slot: NONE,
             fragments: Fragments::new(state.clone()),
@@ -233,7 +231,8 @@ impl Demux {
         owner: u32,
         hear_all: bool,
     ) -> Result<FlowId, Busy> {
-        let Entry::Vacant(place) = self.by_key.entry(key) else { return Err(Busy) };
+        let id = self.free_flows.last().copied().unwrap_or(self.flows.len() as u32);
+        self.ends.insert(&self.flows, id, &key)?;
         let flow = Flow {
             key,
             field,
@@ -244,19 +243,10 @@ impl Demux {
             waiting: 0,
             index: None,
         };
-        let id = match self.free_flows.pop() {
-            Some(id) => {
-                self.flows[id as usize] = Some(flow);
-                id
-            }
-            None => {
-                self.flows.push(Some(flow));
-                self.flows.len() as u32 - 1
-            }
-        };
-        place.insert(id);
-        let local = self.by_local.entry(local_part(key)).or_insert((id, 0));
-        local.1 += 1;
+        match self.free_flows.pop() {
+            Some(free) => self.flows[free as usize] = Some(flow),
+            None => self.flows.push(Some(flow)),
+        }
         self.fragments.watch(&key.remote_address);
         Ok(FlowId(id))
     }
@@ -278,18 +268,8 @@ impl Demux {
             self.free(slot);
             slot = next;
         }
-        self.by_key.remove(&closed.key);
+        self.ends.remove(flow.0, &closed.key);
         self.fragments.unwatch(&closed.key.remote_address);
-        let local = local_part(closed.key);
-        if let Some(entry) = self.by_local.get_mut(&local) {
-            entry.1 -= 1;
-            if entry.1 == 0 {
-                self.by_local.remove(&local);
-            } else if entry.0 == flow.0 {
-                // Another flow may be alone now, but nobody can tell which: wait for the next open.
-                entry.0 = NONE;
-            }
-        }
         self.free_flows.push(flow.0);
     }
 
@@ -555,11 +535,6 @@ impl Demux {
         let slot = self.slots.get_mut(probe.slot as usize)?;
         (slot.generation == probe.generation && slot.state != State::Free).then_some(slot)
     }
-}
-
-/// A key without its remote end.
-fn local_part(key: FlowKey) -> FlowKey {
-    FlowKey { remote_address: [0; 16], ..key }
 }
 
 fn departure(slot: &Slot) -> Departure {

@@ -1,8 +1,6 @@
 //! Finding the probe that a packet is about.
 
-use super::{
-    Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State, local_part,
-};
+use super::{Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State};
 use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
 /// Where a packet led.
@@ -14,7 +12,7 @@ pub(super) enum Found {
 
 impl Demux {
     pub(super) fn direct(&self, packet: &[u8], received: &Received) -> Found {
-        let flow = received.flow.and_then(|key| self.by_key.get(&key)).copied();
+        let flow = received.flow.and_then(|key| self.ends.find(&self.flows, &key));
         let Some((id, flow)) = flow.and_then(|id| Some((id, self.flow(FlowId(id))?))) else {
             return self.answered_elsewhere(packet, received);
         };
@@ -52,10 +50,9 @@ impl Demux {
     /// An echo reply of another address than the one that was asked: whom an anycast address reaches answers in its own
     /// name (RFC 4443, section 4.2). Only who saw the request knows what it carried.
     fn answered_elsewhere(&self, packet: &[u8], received: &Received) -> Found {
-        let local = received.flow.filter(|_| received.class == Class::EchoReply).map(local_part);
-        let flow = local.and_then(|local| self.by_local.get(&local));
-        let Some(&(id, 1)) = flow.filter(|(id, _)| *id != NONE) else { return Found::Nothing };
-        let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };
+        let key = received.flow.filter(|_| received.class == Class::EchoReply);
+        let flow = key.and_then(|key| self.flow(FlowId(self.ends.only(&key)?)));
+        let Some(flow) = flow else { return Found::Nothing };
         let is_answered = |slot: &Slot| {
             let sequence = Key::IcmpSequence.of_answer(packet, received);
             slot.expected.payload != 0
@@ -76,13 +73,9 @@ impl Demux {
 
     pub(super) fn quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
         let Some(key) = received.flow else { return self.barely_quoted(quoted, received) };
-        let exact = self.by_key.get(&key).copied();
         // A destination that is not the probed one: the packet was translated on its way.
-        let translated = || match self.by_local.get(&local_part(key)) {
-            Some(&(id, 1)) if id != NONE => Some(id),
-            _ => None,
-        };
-        let Some(id) = exact.or_else(translated) else {
+        let translated = || self.ends.only(&key);
+        let Some(id) = self.ends.find(&self.flows, &key).or_else(translated) else {
             return self.rewritten(quoted, received, key);
         };
         let Some(flow) = self.flow(FlowId(id)) else { return Found::Nothing };

@@ -157,3 +157,23 @@ fn a_task_that_lets_packets_go_and_sends_again_gets_no_second_turn() {
     let shares = shares(&bench, 2);
     assert!(shares[0].abs_diff(shares[1]) <= 2, "{shares:?}");
 }
+
+#[test]
+fn a_flow_whose_packets_were_let_go_at_a_gate_sends_again() {
+    let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
+    let plugin = bench.limited_plugin(Some(Rate { packets_per_second: 5.0, burst: 1.0 }));
+    let task = bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, task, ping(7));
+    (0..3).for_each(|token| plugin.sends(task, flow, token, SECOND, &echo(7, token as u16)));
+    // The others reach the gate.
+    bench.pass(5 * MS);
+    for token in 1..3 {
+        let kind = ActionKind::Cancel;
+        plugin.wants(Action { kind, task, flow, token, ..Action::ZERO }, b"");
+    }
+    bench.pass(SECOND);
+    plugin.sends(task, flow, 9, SECOND, &echo(7, 9));
+    bench.pass(SECOND);
+    let sequences: Vec<u8> = bench.core.link.left.iter().map(|left| left.packet[27]).collect();
+    assert_eq!(sequences, [0, 9]);
+}
