@@ -18,7 +18,7 @@ use crate::{
     forward::Probed,
     hop::Hop,
     path::{Path, Stop},
-    session::Session,
+    session::{Leg, Session},
 };
 
 /// Addresses in all local stop sets together; beyond it nothing is added.
@@ -69,13 +69,14 @@ impl Session {
             None => self.probe_path(first + 1).await?,
         };
         let goes_back = self.plan.doubletree.as_ref().is_some_and(|plan| plan.goes_back);
-        let hops = self.path.hops;
-        if goes_back && stop != Stop::Budget {
-            self.begin_phase();
-            self.probe_back(first).await?;
+        if !goes_back || stop == Stop::Budget {
+            return Ok(stop);
         }
-        self.path.hops = hops;
-        Ok(stop)
+        self.begin_phase();
+        self.leg = Leg::Back;
+        let is_told = self.probe_back(first).await?;
+        self.leg = Leg::Path;
+        Ok(if is_told { stop } else { Stop::Budget })
     }
 
     /// The TTL to begin with: one at which a router answers, not the far end. With it why the path
@@ -84,9 +85,11 @@ impl Session {
         let mut ttl = self.plan.first;
         loop {
             self.path = Path::new(ttl);
-            self.is_looking = true;
+            // What comes late of one that was too far says nothing of the next.
+            self.begin_phase();
+            self.leg = Leg::Search;
             let probed = self.probe_hop(ttl).await?;
-            self.is_looking = false;
+            self.leg = Leg::Path;
             let hop = match probed {
                 Probed::Hop(hop) => hop,
                 Probed::Stop(stop) => return Ok(Err(stop)),
@@ -100,24 +103,24 @@ impl Session {
         }
     }
 
-    async fn probe_back(&mut self, first: u8) -> Result<(), Fail> {
+    /// False where the budget was not enough.
+    async fn probe_back(&mut self, first: u8) -> Result<bool, Fail> {
         let mut added = BTreeSet::new();
         for ttl in (1..first).rev() {
             let hop = match self.probe_hop(ttl).await? {
                 Probed::Hop(hop) => hop,
-                Probed::Stop(_) => return Ok(()),
+                // Nothing else ends this leg.
+                Probed::Stop(_) => return Ok(false),
             };
             self.path.first = ttl;
             let known = self.known_before(&hop, &mut added);
-            for row in hop.rows {
-                self.emit(row);
-            }
+            self.tell(hop);
             if known.is_some() {
                 self.lss_stop = known;
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An address of the hop that a trace before this one has seen.

@@ -9,7 +9,7 @@ use crate::{
     hop::Hop,
     path::Stop,
     rows::LastDitchRow,
-    session::{Answer, LARGEST_TTL, News, Session, What},
+    session::{Answer, LARGEST_TTL, Leg, News, Session, What},
 };
 
 /// What a probe could be sent to next.
@@ -160,9 +160,12 @@ impl Session {
     /// Tells of a finished hop, and whether the path ends with it.
     pub(crate) fn conclude(&mut self, hop: Hop) -> Option<Stop> {
         let stop = self.path.conclude(&self.plan, &hop);
-        for row in hop.rows {
-            self.emit(row);
-        }
+        self.tell(hop);
+        self.cut_behind(stop)
+    }
+
+    /// Where the path ends, what was probed behind its end is no part of it.
+    fn cut_behind(&mut self, stop: Option<Stop>) -> Option<Stop> {
         if stop.is_some() {
             self.hops.clear();
             self.finished.clear();
@@ -226,9 +229,6 @@ impl Session {
         hop.waits = true;
         hop.last_sent = now;
         let (ttl, attempt) = (hop.ttl, hop.sent);
-        if let Some(statistics) = &mut self.statistics {
-            statistics.sent(ttl);
-        }
         self.send(ttl, attempt, octets);
     }
 
@@ -259,14 +259,11 @@ impl Session {
             What::Unsent if is_last => {
                 hop.waits = false;
                 hop.sent -= 1;
-                if let Some(statistics) = &mut self.statistics {
-                    statistics.unsent(name.ttl);
-                }
             }
             What::Unsent => {}
             What::NoBudget => return Some(Stop::Budget),
         }
-        if at == 0 && !self.plan.is_backward && !self.is_looking {
+        if at == 0 && !self.plan.is_backward && self.leg == Leg::Path {
             // Whatever the hops behind bring, this one is part of the path.
             for row in std::mem::take(&mut self.hops[0].rows) {
                 self.emit(row);
@@ -285,9 +282,12 @@ impl Session {
         if !is_current {
             return None;
         }
-        let stop = self.path.judge(&self.plan, ttl, &answer.sight);
+        let stop = match self.leg {
+            Leg::Path => self.path.judge_late(&self.plan, ttl, &answer.sight),
+            Leg::Search | Leg::Back => None,
+        };
         self.emit(answer.row);
-        stop
+        self.cut_behind(stop)
     }
 }
 

@@ -110,8 +110,8 @@ impl Path {
         stop
     }
 
-    /// One answer at a hop; of a hop that was given up, when it comes late.
-    pub(crate) fn judge(&mut self, plan: &Plan, ttl: u8, sight: &Sight) -> Option<Stop> {
+    /// One answer at a hop.
+    fn judge(&mut self, plan: &Plan, ttl: u8, sight: &Sight) -> Option<Stop> {
         let is_destination = sight.addr == plan.destination;
         self.has_reached |= is_destination;
         match sight.meaning {
@@ -139,6 +139,13 @@ impl Path {
         let doubletree = plan.doubletree.as_ref()?;
         let is_known = doubletree.global.binary_search(&sight.addr).is_ok();
         is_known.then_some(Stop::Known(sight.addr))
+    }
+
+    /// As [`Path::judge`], of a hop that was given up. Where that is the end, no hop behind it counts.
+    pub(crate) fn judge_late(&mut self, plan: &Plan, ttl: u8, sight: &Sight) -> Option<Stop> {
+        let stop = self.judge(plan, ttl, sight)?;
+        self.hops = self.hops.min(ttl);
+        Some(stop)
     }
 
     fn note(&mut self, ttl: u8, sight: &Sight) {

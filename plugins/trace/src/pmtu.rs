@@ -168,7 +168,8 @@ impl Session {
                 Fate::Expired(addr) => (lower, last) = (ttl, Some(addr)),
                 Fate::TooBig { addr, .. } => (lower, last) = (ttl, Some(addr)),
                 Fate::Silence => upper = ttl,
-                Fate::Passed(_) | Fate::NoBudget => break,
+                Fate::Passed(_) => break,
+                Fate::NoBudget => return Ok((None, None)),
             }
         }
         // Nothing at all: the hole is the way to the first hop.

@@ -42,15 +42,11 @@ impl OfAddress {
 }
 
 impl Statistics {
-    /// One more probe went to a hop.
-    pub(crate) fn sent(&mut self, ttl: u8) {
-        self.0.entry(ttl).or_default().sent += 1;
-    }
-
-    /// It did not leave.
-    pub(crate) fn unsent(&mut self, ttl: u8) {
-        let hop = self.0.entry(ttl).or_default();
-        hop.sent = hop.sent.saturating_sub(1);
+    /// Probes of a round that went to a hop.
+    pub(crate) fn sent(&mut self, ttl: u8, probes: u8) {
+        if probes > 0 {
+            self.0.entry(ttl).or_default().sent += u64::from(probes);
+        }
     }
 
     /// What became of a probe. A late answer is not one in time.

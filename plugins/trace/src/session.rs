@@ -32,8 +32,7 @@ pub(crate) struct Session {
     pub(crate) path: Path,
     /// Hops that are being probed, in the order of their TTL.
     pub(crate) hops: Vec<Hop>,
-    /// Doubletree looks for where to begin: what it finds on the way is not part of the path yet.
-    pub(crate) is_looking: bool,
+    pub(crate) leg: Leg,
     /// From far to near: hops that are finished.
     pub(crate) finished: Vec<Hop>,
     pub(crate) round: u32,
@@ -54,6 +53,17 @@ pub(crate) struct Session {
     answered: u32,
     late: u32,
     duplicates: u32,
+}
+
+/// What hops are probed for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Leg {
+    /// They are the path, up to its end.
+    Path,
+    /// Doubletree looks for where to begin: what it finds on the way is not part of the path yet.
+    Search,
+    /// Doubletree goes back: the path's end is known.
+    Back,
 }
 
 /// What became of a probe.
@@ -112,7 +122,11 @@ impl Session {
         let mut other_flows = Vec::new();
         for number in 1..plan.flows.into() {
             let first = if sport == USUAL_SPORT { 0 } else { sport };
-            other_flows.push(ctx.open(spec.local_behind(first, number)).await?);
+            other_flows.push(match ctx.open(spec.local_behind(first, number)).await {
+                // Nobody asked for this very port.
+                Err(_) => ctx.open(spec.local(0)).await?,
+                Ok(flow) => flow,
+            });
         }
         let path = Path::new(plan.first);
         let statistics = (plan.rounds != 1).then(Box::default);
@@ -127,7 +141,7 @@ impl Session {
             secret,
             path,
             hops: Vec::new(),
-            is_looking: false,
+            leg: Leg::Path,
             finished: Vec::new(),
             round: 0,
             statistics,
@@ -301,6 +315,16 @@ impl Session {
         }
     }
 
+    /// A hop of the path that was probed, and what is not told of it yet.
+    pub(crate) fn tell(&mut self, hop: Hop) {
+        if let Some(statistics) = &mut self.statistics {
+            statistics.sent(hop.ttl, hop.sent);
+        }
+        for row in hop.rows {
+            self.emit(row);
+        }
+    }
+
     /// Rows that were held back, in the order of their TTL.
     pub(crate) fn release(&mut self) {
         let mut held = self.held.take().map(|held| *held).unwrap_or_default();
@@ -313,13 +337,13 @@ impl Session {
         let mut hops = std::mem::take(&mut self.finished);
         hops.append(&mut self.hops);
         hops.sort_by_key(|hop| hop.ttl);
-        for hop in hops {
+        for mut hop in hops {
             if !hop.sights.is_empty() {
                 self.path.hops = self.path.hops.max(hop.ttl);
             }
-            for row in hop.rows {
-                self.emit(row);
-            }
+            // What becomes of a probe that is on its way is not known.
+            hop.sent -= u8::from(hop.waits);
+            self.tell(hop);
         }
     }
 

@@ -304,3 +304,71 @@ fn a_probe_that_does_not_leave_is_tried_again_and_then_it_is_a_failure() {
     let broke = Sim::new(net(), SEED).unsent(122, 3..=9).run::<Trace>(trace(TARGET4));
     assert_eq!((broke.stop.as_str(), hops(&broke).len()), ("budget", 2), "{broke}");
 }
+
+#[test]
+fn hops_behind_the_end_of_the_path_are_in_no_statistics() {
+    for (slow, first) in [("slow 60ms", (3, 0.0)), ("silent", (6, 1.0))] {
+        let params = TraceParams {
+            rounds: 3,
+            period: ms(5000),
+            hopwindow: 6,
+            gaplimit: 6,
+            ..trace(TARGET4)
+        };
+        // While the first hop is waited for, hops behind the last are probed.
+        let run = run_in(net().attributes("r1", slow), params);
+        let statistics = run.typed::<crate::rows::StatisticsRow>("statistics");
+        let seen: Vec<_> = statistics.iter().map(|row| (row.ttl, row.sent, row.loss)).collect();
+        assert!(run.exchange().sent().count() > 3 * 4, "{run}");
+        assert_eq!(seen, [(1, first.0, first.1), (2, 3, 0.0), (3, 3, 0.0), (4, 3, 0.0)], "{run}");
+    }
+}
+
+#[test]
+fn the_end_that_answers_late_ends_the_round_and_the_next_one_begins() {
+    for flows in [1, 2] {
+        for hopwindow in [1, 3] {
+            let params = TraceParams {
+                rounds: 3,
+                flows,
+                hopwindow,
+                attempts: 1,
+                period: ms(9000),
+                ..trace(TARGET4)
+            };
+            let run = run_in(net().link_back("target", "delay 1500ms"), params);
+            assert_eq!(run.expect_done().stop, "reached", "{run}");
+            assert_eq!((summary(&run).hop_count, summary(&run).rounds), (4, 3), "{run}");
+            // Hops that were given up before it came have a row each.
+            let last = hops(&run).iter().map(|(ttl, _)| *ttl).max();
+            assert_eq!(last, Some(3 + hopwindow), "{run}");
+        }
+    }
+}
+
+#[test]
+fn doubletree_goes_on_where_the_far_end_answers_late() {
+    let params = TraceParams {
+        firsthop: 8,
+        attempts: 1,
+        lssname: Some("late".to_owned()),
+        gssentry: vec!["192.0.2.99".parse().unwrap()],
+        ..trace(TARGET4)
+    };
+    let run = run_in(net().link_back("target", "delay 1500ms"), params);
+    let [first, second, third, last] = addresses(TARGET4);
+    // The late answers to probes of the search say nothing; that to the one of the path ends it.
+    let mut answered = hops(&run);
+    answered.retain(|(_, addr)| addr != "*");
+    assert_eq!(answered, path([first, second, third, last]), "{run}");
+    assert_eq!((run.expect_done().stop.as_str(), summary(&run).first_hop), ("reached", 1), "{run}");
+}
+
+#[test]
+fn a_budget_that_ends_on_the_way_back_is_told() {
+    let params = TraceParams { firsthop: 3, lssname: Some("budget".to_owned()), ..trace(TARGET4) };
+    // Two on the way to the target, one on the way back.
+    let run = Sim::new(net(), SEED).budget(3).run::<Trace>(params);
+    assert_eq!(run.expect_done().stop, "budget", "{run}");
+    assert_eq!(summary(&run).first_hop, 2, "{run}");
+}
