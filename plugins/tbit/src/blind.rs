@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use sonde_plugin_api::{packet::tcp::flags, prelude::Probe, tcp::is_after};
 
-use crate::{rows::Verdict, session::Session};
+use crate::{
+    rows::Verdict,
+    session::{SILENCE, Session},
+};
 
 const TRIES: u8 = 3;
 /// In any window, and not exact.
@@ -27,7 +30,8 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
     let tries = session.params.tries(TRIES);
     let (mut sent, mut is_alive) = (0, false);
     while !session.is_over() {
-        let Some(segment) = session.connection.next(MORE).await else { break };
+        let wait = if sent == 0 { SILENCE } else { MORE };
+        let Some(segment) = session.connection.next(wait).await else { break };
         session.ends_blindly(&segment, sent)?;
         let end = segment.sequence.wrapping_add(segment.data.len() as u32);
         // What comes again tells nothing: the server may have no more to say.
@@ -38,7 +42,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             continue;
         }
         let next = session.connection.sending.next();
-        let at = next.wrapping_add_signed(session.params.offset.unwrap_or(OFFSET));
+        let at = next.wrapping_add_signed(session.params.offset(OFFSET));
         sent += 1;
         session.summary.blind_sent = Some(sent);
         let probe = Probe::tcp(session.connection.port)

@@ -26,8 +26,10 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let request = session.last().await?;
     session.connection.write(&request);
     let start = session.connection.received.expected();
-    let mss = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
-    let full = session.connection.mss().min(mss) - MOST_OPTIONS;
+    let offered = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
+    let stamps = if session.connection.agreed.timestamps { 12 } else { 0 };
+    let mss = offered.saturating_sub(stamps).max(1);
+    let full = session.connection.mss().min(mss).saturating_sub(MOST_OPTIONS);
     let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);
     let (mut last, mut most) = (0, 0);
     let mut seen = std::collections::BTreeSet::new();

@@ -64,9 +64,9 @@ params! {
         asn: u16 = 1 => "scamper.tbit.asn" { short: 'b' },
         /// Packets-too-big, or blind segments, at most; 0 is 4 and 3.
         attempts: u8 = 0 => "scamper.tbit.attempts" { range: 0..=4, short: 'q' },
-        /// How far blind segments are from the number that the server expects, 10 unless said; of data and
-        /// ends how far their acknowledgement is off, -70000 unless said.
-        offset: Option<i32> => "scamper.tbit.offset" { short: 'o' },
+        /// How far blind segments are from the number that the server expects, 0 is 10; of data and ends how
+        /// far their acknowledgement is off, 0 is -70000.
+        offset: i32 = 0 => "scamper.tbit.offset" { range: -i32::MAX..=i32::MAX, short: 'o' },
         /// Fast open cookie, hexadecimal, of 4 to 16 octets.
         cookie: Option<Hex> => "scamper.tbit.cookie" { max_length: 16, short: 'f' },
         /// Window scale that is offered; 0 offers none.
@@ -82,6 +82,11 @@ const OPTIONS: [&str; 8] =
     ["tcpts", "sack", "fo", "fo-exp", "blackhole", "ipts-syn", "iprr-syn", "ipqs-syn"];
 
 impl TbitParams {
+    /// How far blind segments are off, where usually `usual`: exact they would not be blind.
+    pub(crate) fn offset(&self, usual: i32) -> i32 {
+        if self.offset == 0 { usual } else { self.offset }
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         let text = self.option.as_deref().unwrap_or_default();
         text.split(',').any(|option| option.trim() == name)

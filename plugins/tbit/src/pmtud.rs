@@ -18,6 +18,8 @@ use crate::{
 const TRIES: u8 = 4;
 /// How long a server may take to send the segment again that it was told about.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How long it may go on to send large ones into a black hole.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Fetches, as if there were a link with a small MTU.
 pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
@@ -25,7 +27,9 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     session.connection.write(&request);
     let is_black_hole = session.params.has("blackhole");
     let (mtu, tries) = (u32::from(session.params.mtu()), session.params.tries(TRIES));
-    let (mut told, mut has_large, mut may_be_cut) = (0, false, false);
+    // Whether there were large segments, and since when the one that is due has been among them.
+    let (mut has_large, mut refused) = (false, None);
+    let (mut told, mut may_be_cut) = (0, false);
     // Where segments that were put together were not taken; and whether what came alone there was small.
     let (mut untaken, mut are_small) = (None, false);
     while !session.is_over() {
@@ -50,6 +54,12 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
             // As if it had been lost. Only the one that is due is worth a word: the others of its
             // window are on their way.
             has_large = true;
+            if is_next {
+                let now = session.ctx.now();
+                if now.since(*refused.get_or_insert(now)) > PATIENCE {
+                    return Ok(Verdict::PmtudFail);
+                }
+            }
             if !is_next || is_black_hole {
                 continue;
             }
@@ -63,7 +73,7 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
             continue;
         }
         may_be_cut |= is_over && !segment.dont_fragment;
-        if is_data && is_next && has_large {
+        if is_data && is_next && refused.is_some() {
             session.summary.size_after = Some(size);
             session.accept(&segment);
             let cleared = !segment.dont_fragment;
@@ -72,7 +82,9 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
         session.accept(&segment);
     }
     Ok(match () {
-        () if has_large => Verdict::PmtudFail,
+        () if refused.is_some() => Verdict::PmtudFail,
+        // What was to come before the large ones never did.
+        () if has_large => Verdict::None,
         () if may_be_cut => Verdict::PmtudNoDf,
         () if session.has_data() => Verdict::PmtudTooSmall,
         () if session.is_acknowledged() => Verdict::PmtudNoData,

@@ -145,9 +145,10 @@ async fn test(session: &mut Session<'_>) -> Verdict {
 }
 
 /// What goes with the SYN under a fast open cookie: what the application says unasked. Tests that take their
-/// request to pieces keep it.
+/// request to pieces, or mark it, keep it.
 fn on_syn(params: &TbitParams, application: &mut Application) -> Vec<u8> {
-    let is_cut = matches!(params.test, Test::SackRcvr | Test::BlindData | Test::BlindFin);
+    let is_cut =
+        matches!(params.test, Test::Ecn | Test::SackRcvr | Test::BlindData | Test::BlindFin);
     if params.cookie.is_none() || is_cut {
         return Vec::new();
     }

@@ -45,7 +45,7 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     }
     let data = &request[end..];
     let bits = flags::ACK | if is_fin { flags::FIN } else { flags::PSH };
-    let offset = session.params.offset.unwrap_or(OFFSET);
+    let offset = session.params.offset(OFFSET);
     let wrong = session.connection.received.expected().wrapping_add_signed(offset);
     let mut is_challenged = false;
     for sent in 1..=session.params.tries(TRIES) {

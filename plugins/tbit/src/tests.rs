@@ -185,6 +185,44 @@ fn what_comes_of_blind_segments_is_told() {
 }
 
 #[test]
+fn an_offset_of_0_is_the_usual_one() {
+    for (test, usual) in [
+        (Test::BlindRst, 10),
+        (Test::BlindSyn, 10),
+        (Test::BlindData, -70_000),
+        (Test::BlindFin, -70_000),
+    ] {
+        let said = |offset| {
+            let params = TbitParams { test, offset, ..TbitParams::with(TARGET.parse().unwrap()) };
+            let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+            let run = Sim::new(net.host("target", PageServer::new(LINUX)), 1).run::<Tbit>(params);
+            run.typed::<SummaryRow>("summary")[0].result
+        };
+        assert_eq!((said(0), said(usual)), (Verdict::BlindChallenge, said(0)), "{test:?}");
+    }
+}
+
+#[test]
+fn a_request_is_marked_although_it_could_go_with_the_syn() {
+    let params = TbitParams {
+        test: Test::Ecn,
+        cookie: Some(Hex(vec![7; 8])),
+        ..TbitParams::with(TARGET.parse().unwrap())
+    };
+    let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+    let run = Sim::new(net.host("target", PageServer::new(LINUX)), 1).run::<Tbit>(params);
+    assert_eq!(run.typed::<SummaryRow>("summary")[0].result, Verdict::EcnSuccess, "{run}");
+}
+
+#[test]
+fn a_server_with_tiny_segments_has_a_window_too() {
+    for mss in [30, 52] {
+        let (run, row) = run(Test::Icw, Behaviour { mss, window_segments: 1, page: 500, ..LINUX });
+        assert_eq!((row.result, row.icw_segments), (Verdict::IcwSuccess, Some(1)), "{run}");
+    }
+}
+
+#[test]
 fn what_comes_of_data_and_ends_with_a_wrong_acknowledgement_is_told() {
     for test in [Test::BlindData, Test::BlindFin] {
         for (blind, wanted) in [

@@ -102,7 +102,7 @@ mod tests {
         let params = TbitParams::decode(&octets).unwrap();
         assert_eq!(params.source, Some("192.0.2.7".parse().unwrap()));
         assert_eq!(params.ptbsrc, Some("203.0.113.5".parse().unwrap()));
-        assert_eq!((params.offset, params.userid), (Some(-70_001), u32::MAX));
+        assert_eq!((params.offset, params.userid), (-70_001, u32::MAX));
         assert_eq!(params.cookie.map(|cookie| cookie.0), Some(vec![0, 255, 26, 43]));
         assert_eq!((params.wscale, params.ttl), (7, 63));
     }

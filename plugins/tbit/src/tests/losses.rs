@@ -1,6 +1,6 @@
 //! Networks that lose a packet, which is nobody's fault: no verdict accuses server or path.
 
-use sonde_testkit::{Middlebox, Verdict as Passage, Way};
+use sonde_testkit::{Middlebox, Verdict as Passage, Way, edit::edit};
 
 use super::*;
 
@@ -58,5 +58,52 @@ fn a_connection_that_goes_on_after_a_blind_segment_and_then_has_nothing_to_say_i
         assert_eq!(row.result, Verdict::BlindIgnored, "{run}");
         let dies = Behaviour { blind: Blind::Accepts, ..kept };
         assert_eq!(verdict(test, dies), Verdict::BlindAccepted);
+    }
+}
+
+/// Holds back the first segment with data for a second; what comes in its place is as short as a server sends that writes its
+/// headers by themselves.
+#[derive(Default)]
+struct ShortensFirst {
+    first: Option<[u8; 4]>,
+}
+
+impl Middlebox for ShortensFirst {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _: Duration) -> Passage {
+        let Some(sequence) = packet.get(24..28).and_then(|octets| octets.try_into().ok()) else {
+            return Passage::Pass;
+        };
+        if way == Way::There || packet.len() < 1000 {
+            return Passage::Pass;
+        }
+        if self.first.is_none() {
+            self.first = Some(sequence);
+            return Passage::Drop;
+        }
+        if self.first == Some(sequence) {
+            edit(packet, |packet| {
+                packet.truncate(340);
+                packet[2..4].copy_from_slice(&340_u16.to_be_bytes());
+            });
+        }
+        Passage::Pass
+    }
+}
+
+#[test]
+fn a_server_that_was_told_nothing_has_not_obeyed() {
+    for option in ["", "blackhole"] {
+        let params = TbitParams {
+            test: Test::Pmtud,
+            option: Some(option.to_owned()),
+            ..TbitParams::with(TARGET.parse().unwrap())
+        };
+        let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+        let net = net.middlebox("r1", ShortensFirst::default());
+        let deaf = Behaviour { obeys_too_big: false, ..LINUX };
+        let run = Sim::new(net.host("target", PageServer::new(deaf)), 1).run::<Tbit>(params);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!(row.result, Verdict::PmtudFail, "{option} {run}");
+        assert_eq!((row.ptb_sent, row.size_after), (option.is_empty().then_some(4), None), "{run}");
     }
 }
