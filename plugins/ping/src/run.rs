@@ -17,6 +17,9 @@ use crate::{
 /// Flows with one probe each that are kept for answers that come again, or late.
 const MAX_KEPT_FLOWS: usize = 256;
 
+/// Flows at a time: more are none of a host's.
+const MOST_FLOWS: usize = 1000;
+
 /// How long answers that come twice are listened for at least, where there were any.
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 
@@ -37,6 +40,8 @@ struct Session {
     statistics: Statistics,
     /// Since these probes waited together an answer came to one of them, and nobody knows to which.
     is_mixed: bool,
+    /// Probes of which an error came first: the target may still answer.
+    failed: Vec<u32>,
     /// The first answer was none that the too-big trick works with.
     is_useless: bool,
     /// Address, and port or identifier, that the first probe left with.
@@ -90,6 +95,7 @@ impl Session {
             pending: VecDeque::new(),
             statistics: Statistics::default(),
             is_mixed: false,
+            failed: Vec::new(),
             is_useless: false,
             origin: None,
         })
@@ -111,7 +117,8 @@ impl Session {
         let mut end: Option<(&'static str, Time)> = None;
         loop {
             self.close_settled(&mut flows);
-            if end.is_none() && self.is_due() {
+            let is_crowded = flows.len() >= MOST_FLOWS;
+            if end.is_none() && self.is_due() && !is_crowded {
                 if flows.is_empty() || self.params.method.has_flow_each() {
                     let number = self.launched;
                     match ctx.open(self.flow_of(number)).await {
@@ -141,6 +148,8 @@ impl Session {
                 // is over when the host answers and nothing came with it.
                 Some((INTERRUPTED, _)) => Some(ctx.now() + Duration::from_nanos(1)),
                 Some((_, until)) => Some(until),
+                // The oldest flow is closed when its probe has its answer, or none in time.
+                None if is_crowded => None,
                 None => self.next_due(),
             };
             let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
@@ -286,6 +295,14 @@ impl Session {
         let is_answer = self.params.method.meaning(&self.params, reply) == Meaning::Answer;
         let is_first = !reply.is_late() && !reply.is_duplicate();
         let mut row = answer.row(!self.shape.ip_options.is_empty());
+        let is_in_time = reply.rtt() <= self.params.timeout();
+        let failed = self.failed.iter().position(|failed| *failed == number);
+        let failed = failed.filter(|_| is_answer && is_in_time);
+        if let Some(at) = failed {
+            self.failed.swap_remove(at);
+            self.statistics.lost -= 1;
+            row.duplicate = false;
+        }
         // A datagram without the payload of a probe is an answer to any of those that wait.
         let is_weak = reply.class() == Class::Udp && reply.is_weak();
         let is_untold =
@@ -294,7 +311,7 @@ impl Session {
             self.is_mixed = true;
             row = ReplyRow { rtt_us: None, rtt_ns: None, uncertainty_us: None, sent: None, ..row };
         }
-        match (is_answer, is_first) {
+        match (is_answer, is_first || failed.is_some()) {
             (true, true) => {
                 if is_untold {
                     self.statistics.untold += 1;
@@ -308,6 +325,7 @@ impl Session {
                 self.is_useless |= self.params.tbt && self.statistics.answered() == 0;
                 self.statistics.errors += 1;
                 self.statistics.lost += 1;
+                self.failed.push(number);
             }
             (_, false) => {
                 self.statistics.duplicates += u32::from(reply.is_duplicate());

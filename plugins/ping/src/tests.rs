@@ -7,13 +7,17 @@ use sonde_plugin_api::{
     descriptor::Descriptor,
     glue::{describe_json, describe_method},
     packet::{
-        IpHeader,
+        IpHeader, checksum,
         tcp::{TcpOption, TcpView, flags},
     },
     prelude::*,
     schema::{Field, Value},
 };
-use sonde_testkit::{Entry, Net, Run, Sim, Status, json};
+use sonde_testkit::{
+    Entry, Host, Net, Outbox, Run, Sim, Status,
+    edit::{edit, put_header_checksum, put_length},
+    json,
+};
 
 use crate::{
     METHODS, Ping,

@@ -7,7 +7,7 @@ use std::{cell::RefCell, pin::pin};
 use sonde_plugin_api::{
     packet::tcp::flags,
     prelude::*,
-    tcp::{Connection, Segment},
+    tcp::{Connection, Segment, distance},
 };
 
 use crate::{
@@ -50,6 +50,12 @@ impl Wire<'_> {
             .window(0)
             .ttl(self.ttl)
             .payload(&self.request[offsets])
+    }
+
+    /// Whether a segment without data acknowledges a sample. What is before all that the server said asks whether our
+    /// window is still shut.
+    fn is_sample(&self, segment: &Segment) -> bool {
+        distance(self.theirs, segment.sequence) >= 0
     }
 
     /// The last word, at the number that the server expects.
@@ -132,10 +138,9 @@ fn count(
     }
     if segment.has_data() {
         tally.data += 1;
-    } else if segment.sequence == wire.theirs {
+    } else if wire.is_sample(segment) {
         tally.acks.push(segment.at);
     }
-    // Any other number is that of a server which asks whether our window is still shut.
     Ok(())
 }
 
@@ -178,7 +183,7 @@ pub(crate) async fn fill(
                 }
                 Step::Old => {
                     let is_sample = segment.acknowledgement == wire.first
-                        && segment.sequence == wire.theirs
+                        && wire.is_sample(&segment)
                         && !segment.has_data();
                     if is_sample {
                         tally.acks.push(segment.at);

@@ -122,7 +122,7 @@ impl Session {
         let mut acknowledged = None;
         for ttl in 1..=last {
             let probe = self.packet(ttl)?;
-            let Some(asked) = ctx.until_interrupted(self.ask(ttl, &probe)).await else {
+            let Some(asked) = ctx.until_interrupted(self.ask(&probe)).await else {
                 stop = INTERRUPTED;
                 break;
             };
@@ -269,14 +269,13 @@ impl Session {
     }
 
     /// Sends a probe until it is answered, and how many that took.
-    async fn ask(&mut self, ttl: u8, probe: &[u8]) -> Result<(Option<Answer>, u8), Fail> {
-        self.ask_in_parts(ttl, probe, None).await
+    async fn ask(&mut self, probe: &[u8]) -> Result<(Option<Answer>, u8), Fail> {
+        self.ask_in_parts(probe, None).await
     }
 
     /// As [`Session::ask`], with what follows the probe each time it is sent.
     async fn ask_in_parts(
         &mut self,
-        ttl: u8,
         probe: &[u8],
         rest: Option<&[u8]>,
     ) -> Result<(Option<Answer>, u8), Fail> {
@@ -287,7 +286,8 @@ impl Session {
         let attempts = self.params.attempts.max(1);
         let mut was_repeated = false;
         for attempt in 1..=attempts {
-            let label = u32::from(ttl) << 8 | u32::from(attempt);
+            // What comes of a probe must not be taken for what comes of the next to this hop.
+            let label = self.sent;
             self.sent += 1;
             self.flow.launch(label, Probe::raw(probe), wait);
             if let Some(rest) = rest {

@@ -146,8 +146,8 @@ impl Prober {
         }
         let spec = self.params.method.spec(&self.params, flow);
         let opened = match self.ctx.open(spec).await {
-            // Nobody asked for this very port: another measurement of the same address may have it.
-            Err(_) if self.params.sport == TracelbParams::SPORT => {
+            // Nobody asked for this very port: another program, or measurement of the same address, may have it.
+            Err(_) if flow > 0 || self.params.sport == TracelbParams::SPORT => {
                 self.ctx.open(spec.local(0)).await?
             }
             opened => opened?,

@@ -16,6 +16,8 @@ pub enum Fault {
     EverySecond,
     /// Sends data, whatever the window is.
     Talks,
+    /// Says something at the first segment, and acknowledges the others behind it.
+    Greets,
     /// Asks after each segment whether the window is still shut.
     AsksForTheWindow,
     /// Resets the connection at its so many-th segment with data.
@@ -112,6 +114,10 @@ impl Host for Receiver {
         match self.fault {
             Fault::EverySecond if at_this % 2 == 1 && !self.held.is_empty() => {}
             Fault::Talks => answer(flags::ACK | flags::PSH, theirs, self.expected, b"hello"),
+            Fault::Greets if at_this == 1 => {
+                answer(flags::ACK | flags::PSH, theirs, self.expected, b"hello");
+            }
+            Fault::Greets => answer(flags::ACK, theirs.wrapping_add(5), self.expected, &[]),
             Fault::AsksForTheWindow => {
                 answer(flags::ACK, theirs, self.expected, &[]);
                 answer(flags::ACK, theirs.wrapping_sub(1), self.expected, &[]);

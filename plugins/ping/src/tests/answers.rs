@@ -292,3 +292,39 @@ fn sequence_numbers_and_ports_wrap_and_confuse_nothing() {
         assert_eq!(summary(&run).max_us, Some(4000), "{method}");
     }
 }
+
+/// Its firewall refuses every probe, and it answers all the same.
+struct Refused;
+
+impl Host for Refused {
+    fn receive(&mut self, request: &[u8], _: Duration, net: &mut Outbox<'_>) {
+        let mut reply = request.to_vec();
+        reply[12..20].rotate_left(4);
+        let mut refusal = [&reply[..20], &[3, 13, 0, 0, 0, 0, 0, 0], request].concat();
+        put_length(&mut refusal);
+        put_header_checksum(&mut refusal);
+        let checksum = checksum::finish(checksum::sum(&refusal[20..], 0));
+        refusal[22..24].copy_from_slice(&checksum.to_be_bytes());
+        net.send(refusal);
+        edit(&mut reply, |reply| reply[20] = 0);
+        net.send_after(ms(5), reply.clone());
+        net.send_after(ms(9), reply);
+    }
+}
+
+#[test]
+fn a_target_that_answers_behind_an_error_has_answered() {
+    let run = run_in(net().host("target", Refused), ping(TARGET4, 2));
+    let found = summary(&run);
+    let counts = [found.answered, found.lost, found.errors, found.duplicates];
+    assert_eq!((counts, found.loss), ([2, 0, 2, 2], Some(0.0)), "{run}");
+    assert_eq!(run.table("replies").column("duplicate").len(), 6, "{run}");
+}
+
+#[test]
+fn a_port_for_each_probe_is_given_back_in_time_for_the_next() {
+    let params = PingParams { period: ms(1), wait: ms(3000), ..ping_by(TcpSynSport, 2500) };
+    let run = run_in(net().silent("target"), params);
+    let found = summary(&run);
+    assert_eq!((found.sent, found.lost, found.not_sent), (2500, 2500, 0), "{}", run.stop);
+}

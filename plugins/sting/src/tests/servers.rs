@@ -41,6 +41,14 @@ fn data_of_a_server_that_ignores_the_window_is_not_counted_as_an_acknowledgement
 }
 
 #[test]
+fn acknowledgements_behind_a_greeting_are_counted() {
+    let (run, _) = against(Fault::Greets, sting(TARGET4, 8));
+    let found = summary(&run);
+    assert_eq!((found.result, found.acks), (Ending::Completed, 7), "{run}");
+    assert_eq!((found.data_segments, &found.flags[..]), (1, &[Flag::ServerData][..]));
+}
+
+#[test]
 fn a_server_that_asks_for_the_window_is_not_counted_twice() {
     let found = summary(&against(Fault::AsksForTheWindow, sting(TARGET4, 8)).0);
     assert_eq!((found.acks, found.reverse_loss), (8, Some(0.0)));

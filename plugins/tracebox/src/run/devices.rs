@@ -52,7 +52,7 @@ pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRo
     let mut result = unknown;
     for ttl in answered..=tcp.last() {
         let probe = udp.packet(ttl)?;
-        let (answer, _) = udp.ask(ttl, &probe).await?;
+        let (answer, _) = udp.ask(&probe).await?;
         let Some(Answer { reply, .. }) = answer else {
             silent += 1;
             if tcp.params.gaplimit != 0 && silent >= tcp.params.gaplimit {
@@ -97,10 +97,10 @@ pub(super) async fn stateful(
     let mut after = None;
     for ttl in 1..hops {
         let probe = session.bare(ttl, inside, session.ip_id)?;
-        let (Some(near), _) = session.ask(ttl, &probe).await? else { continue };
+        let (Some(near), _) = session.ask(&probe).await? else { continue };
         // Another identification, so that no late answer is taken for one to this.
         let probe = session.bare(ttl, outside, (session.ip_id ^ 0x5555).max(1))?;
-        let (far, _) = session.ask(ttl, &probe).await?;
+        let (far, _) = session.ask(&probe).await?;
         let place = (ttl, near.reply.from());
         if far.is_none() {
             return Ok(found(Device::Stateful, after, place));

@@ -51,10 +51,10 @@ pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[Devi
     let mut findings = Findings::default();
     for ttl in hops {
         let whole = session.shaped(ttl, session.shape(), whole_id, &spec)?;
-        let (Some(near), _) = session.ask(ttl, &whole).await? else { continue };
+        let (Some(near), _) = session.ask(&whole).await? else { continue };
         session.reset(&near).await;
         let Some([first, rest]) = cut(&whole, parts_id) else { continue };
-        let (far, _) = session.ask_in_parts(ttl, &first, Some(&rest)).await?;
+        let (far, _) = session.ask_in_parts(&first, Some(&rest)).await?;
         if let Some(far) = &far {
             session.reset(far).await;
         }

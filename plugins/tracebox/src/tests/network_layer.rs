@@ -167,6 +167,13 @@ fn fragments_get_to_the_end_of_a_clean_path() {
     }
 }
 
+#[test]
+fn the_end_of_one_probe_is_not_taken_for_that_of_the_next() {
+    // The answer of the port has no label, so its probe times out while the parts are on their way.
+    let run = run_in(net().link_back("target", "delay 600ms"), looking(TARGET4, false));
+    assert_eq!(devices(&run), [NOT_FOUND, NOT_FOUND], "{run}");
+}
+
 /// Stops fragments on the way there: all of them, or those behind the first.
 struct Filter {
     stops_first: bool,
