@@ -323,7 +323,7 @@ impl<L: Link> Core<L> {
         loop {
             clear_wake();
             if !self.turn() {
-                break;
+                break self.say_rest();
             }
             let limit = self.idle_for();
             if limit > Duration::ZERO {

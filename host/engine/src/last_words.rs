@@ -6,6 +6,8 @@
 //! against the budget of its measurement, and leaves at the pace of conversations, within the time that
 //! the flow's identifier rests.
 
+use std::time::Duration;
+
 use sonde_packet::demux::FlowId;
 use sonde_plugin_api::abi::{Action, NO_TOKEN, flags};
 
@@ -20,6 +22,9 @@ use crate::{
 
 /// How long one may wait for its turn; the port is held a little longer.
 const PATIENCE_NS: u64 = 4_000_000_000;
+
+/// Between two looks at the pace, at the end of the engine.
+const REST: Duration = Duration::from_millis(1);
 
 /// So many wait at most, of all plugins: each is looked at in every turn. The others are not said.
 pub(crate) const MOST_WAITING: usize = 4096;
@@ -136,6 +141,16 @@ impl<L: Link> Core<L> {
                 }
                 _ => self.state.statistics.counters.not_sent += 1,
             }
+        }
+    }
+
+    /// At the end of the engine: those that wait for their turn, for as long as they may.
+    pub(crate) fn say_rest(&mut self) {
+        while !self.state.last_words.is_empty() {
+            self.link.rest(REST);
+            self.state.now = self.link.poll();
+            self.say_last_words();
+            self.flush();
         }
     }
 

@@ -71,25 +71,28 @@ impl Policy {
 }
 
 /// IPv4 addresses that translators and tunnels would send a packet to.
-fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let octets = address.octets();
-    let at = |from: usize| {
-        Some(Ipv4Addr::new(octets[from], octets[from + 1], octets[from + 2], octets[from + 3]))
-    };
+    let of =
+        |[a, b, c, d]: [usize; 4]| Some(Ipv4Addr::new(octets[a], octets[b], octets[c], octets[d]));
+    let at = |from: usize| of([from, from + 1, from + 2, from + 3]);
+    let one = |address| [address, None, None, None];
     match octets {
         // RFC 4291, 2.5.5.1: IPv4-compatible; ::1 is not one.
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] if address.to_bits() > 1 => [at(12), None],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] if address.to_bits() > 1 => one(at(12)),
         // RFC 3056: 6to4.
-        [0x20, 0x02, ..] => [at(2), None],
-        // RFC 6052 and 8215: NAT64, the address at the end.
-        [0, 0x64, 0xff, 0x9b, ..] => [at(12), None],
+        [0x20, 0x02, ..] => one(at(2)),
+        // RFC 8215: NAT64 with prefixes of any length from 48 on (RFC 6052, 2.2).
+        [0, 0x64, 0xff, 0x9b, 0, 1, ..] => [at(12), of([6, 7, 9, 10]), of([7, 9, 10, 11]), at(9)],
+        // RFC 6052: NAT64, the address at the end.
+        [0, 0x64, 0xff, 0x9b, ..] => one(at(12)),
         // RFC 4380: Teredo, the server, and the client with every bit inverted.
         [0x20, 0x01, 0, 0, ..] => {
-            [at(4), at(12).map(|client| Ipv4Addr::from_bits(!client.to_bits()))]
+            [at(4), at(12).map(|client| Ipv4Addr::from_bits(!client.to_bits())), None, None]
         }
         // RFC 5214: ISATAP.
-        [_, _, _, _, _, _, _, _, 0 | 2, 0, 0x5e, 0xfe, ..] => [at(12), None],
-        _ => [None, None],
+        [_, _, _, _, _, _, _, _, 0 | 2, 0, 0x5e, 0xfe, ..] => one(at(12)),
+        _ => one(None),
     }
 }
 
@@ -280,6 +283,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_prefix_denies_addresses_of_ipv4() {
+        let policy = policy("::ffff:192.0.2.0/120\n::ffff:198.51.100.9\n::ffff:0:0/96", None);
+        let is_denied = |peer: &str| policy.check(peer.parse().unwrap()).is_err();
+        assert!(is_denied("192.0.2.77") && is_denied("198.51.100.9"));
+        assert!(!is_denied("192.0.3.1") && !is_denied("198.51.100.10"));
+    }
+
+    #[test]
     fn nobody_speaks_for_who_is_denied_or_cannot_send() {
         let flow = FlowKey::of_probe(&echo("192.0.2.1", 7)).unwrap();
         let policy = policy("203.0.113.0/24\n192.0.2.1", Some("198.51.100.9"));
@@ -299,6 +310,9 @@ mod tests {
             "2002:c633:6409::1",
             "64:ff9b::198.51.100.9",
             "64:ff9b:1::198.51.100.9",
+            "64:ff9b:1:c633:64:900::",
+            "64:ff9b:1:aac6:33:6409::",
+            "64:ff9b:1:aaaa:c6:3364:900:0",
             "2001:0:c633:6409::1",
             "2001:0:7f00:1:0:0:39cc:9bf6",
             "fe80::5efe:198.51.100.9",

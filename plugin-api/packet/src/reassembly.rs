@@ -142,7 +142,12 @@ impl Waiting {
     fn place(&mut self, part: Part) -> Placed {
         let begin = part.fragment.offset_octets;
         let at = self.parts.partition_point(|other| other.fragment.offset_octets < begin);
-        if self.parts.get(at).is_some_and(|other| other.packet == part.packet) {
+        // The network may bring one twice, on ways of different length: what it carries counts.
+        let is_again = |other: &Part| {
+            other.fragment == part.fragment
+                && other.packet[other.data_at..] == part.packet[part.data_at..]
+        };
+        if self.parts.get(at).is_some_and(is_again) {
             return Placed::Again;
         }
         let is_behind = |other: &Part| other.end() <= begin && other.fragment.more;

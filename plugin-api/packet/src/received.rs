@@ -173,7 +173,15 @@ pub fn verify(packet: &[u8], header: &IpHeader) -> Verdict {
 
 /// Verifies the checksum of what follows the IP header of a whole packet.
 pub(crate) fn verify_transport(packet: &[u8], header: &IpHeader) -> Verdict {
-    let transport = header.transport(packet);
+    let mut transport = header.transport(packet);
+    if header.protocol == protocol::UDP {
+        // What lies behind the datagram is no part of it (RFC 9868).
+        let claimed = word(transport, 4).map_or(0, usize::from);
+        if claimed != 0 {
+            let Some(datagram) = transport.get(..claimed) else { return Verdict::Bad };
+            transport = datagram;
+        }
+    }
     let pseudo = match (header.protocol, header.family()) {
         (protocol::ICMP, Family::V4) => 0,
         (protocol::UDP, Family::V4) if word(transport, 6) == Some(0) => return Verdict::Good,
@@ -191,12 +199,6 @@ pub(crate) fn verify_transport(packet: &[u8], header: &IpHeader) -> Verdict {
     };
     if transport.len() < least {
         return Verdict::Bad;
-    }
-    if header.protocol == protocol::UDP {
-        let claimed = word(transport, 4).map_or(0, usize::from);
-        if claimed != 0 && !(8..=transport.len()).contains(&claimed) {
-            return Verdict::Bad;
-        }
     }
     match checksum::finish(checksum::sum(transport, pseudo)) {
         0 => Verdict::Good,
@@ -290,6 +292,16 @@ mod tests {
             assert_eq!(verify(&packet, &header), Verdict::Bad);
             assert_eq!(verify(&packet[..last], &header), Verdict::Bad);
         }
+    }
+
+    #[test]
+    fn what_lies_behind_a_datagram_is_in_no_checksum() {
+        let mut packet = probe(true);
+        packet.extend([0xab, 0xcd, 0xef]);
+        let octets = packet.len() as u16 - 40;
+        packet[4..6].copy_from_slice(&octets.to_be_bytes());
+        let header = IpHeader::parse(&packet).unwrap();
+        assert_eq!(verify(&packet, &header), Verdict::Good);
     }
 
     proptest! {

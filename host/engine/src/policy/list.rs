@@ -157,7 +157,14 @@ impl Builder {
             Some(text) => Some(text.parse::<u32>().ok()?),
             None => None,
         };
-        match address.parse().ok()? {
+        // Peers are looked up by what their packets are: an IPv4-mapped address is one of IPv4.
+        let (address, length) = match (address.parse().ok()?, length.unwrap_or(128)) {
+            (IpAddr::V6(six), 97..=128) if six.to_ipv4_mapped().is_some() => {
+                (six.to_canonical(), length.map(|length| length - 96))
+            }
+            (address, _) => (address, length),
+        };
+        match address {
             IpAddr::V4(address) => {
                 let host = 32u32.checked_sub(length.unwrap_or(32))?;
                 let mask = u32::MAX.checked_shr(32 - host).unwrap_or(0);

@@ -179,6 +179,11 @@ impl Interfaces {
             self.index_addresses();
             return self.links.remove(&index).is_some();
         }
+        // Wireless drivers report a scan with the name and the flags alone.
+        let is_whole = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Mtu(_));
+        if !message.attributes.iter().any(is_whole) {
+            return false;
+        }
         let mut link = Link::read(message);
         let before = self.links.get(&index).copied();
         // Not every report says it.
@@ -236,5 +241,25 @@ impl Interfaces {
                     .extend([u32::from(*ip) | host, u32::from(*ip) & !host].map(Ipv4Addr::from));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_an_mtu_changes_nothing() {
+        let mut interfaces = Interfaces::default();
+        let mut report = LinkMessage::default();
+        report.header.index = 3;
+        report.header.link_layer_type = LinkLayerType::Ether;
+        report.header.flags = LinkFlags::Up;
+        report.attributes = vec![LinkAttribute::IfName("wlan0".into()), LinkAttribute::Mtu(1500)];
+        assert!(interfaces.link_report(&report, false));
+        // As wireless drivers send it after a scan.
+        report.attributes.pop();
+        assert!(!interfaces.link_report(&report, false));
+        assert_eq!(interfaces.link(3).map(|link| link.mtu(false)), Some(1500));
     }
 }

@@ -307,6 +307,10 @@ impl Router {
             },
         };
         let Some(interface) = interface else { return Answer::Refused(libc::EHOSTUNREACH) };
+        // There the kernel chooses the way, by the destination alone.
+        if !self.tables.interfaces.link(interface).is_some_and(|link| link.ethernet) {
+            return Answer::Refused(libc::EOPNOTSUPP);
+        }
         let source = match (query.source, direct) {
             (Some(source), _) => Some(source),
             (None, Answer::Way(way)) if way.interface == interface => Some(way.source),

@@ -132,11 +132,16 @@ impl Neighbours {
         let entry = match (message.header.state, link) {
             (NeighbourState::Incomplete, _) => return false,
             (NeighbourState::Failed, _) => Entry::Silent { since: now },
-            (NeighbourState::Noarp | NeighbourState::Other(_) | NeighbourState::None, _) => {
+            (NeighbourState::Other(_) | NeighbourState::None, _)
+            | (NeighbourState::Noarp, None) => {
                 return self.entries.remove(&key).is_some();
             }
             (state, Some(address)) => {
-                let fresh = matches!(state, NeighbourState::Reachable | NeighbourState::Permanent);
+                // Nobody is asked for what an operator, or a routing daemon, has entered.
+                let fresh = matches!(
+                    state,
+                    NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp
+                );
                 let before = match self.entries.get(&key) {
                     Some(Entry::Known { checked, .. }) => *checked,
                     _ => 0,

@@ -30,6 +30,9 @@ pub(super) struct Ports {
     pub(super) udp: Vec<RangeInclusive<u16>>,
 }
 
+/// The number of the VLAN in a tag.
+pub(super) const VLAN: u32 = 0x0fff;
+
 /// What lets a packet of no protocol through.
 pub(super) fn nothing() -> Vec<sock_filter> {
     vec![instruction(libc::BPF_RET | libc::BPF_K, 0)]
@@ -42,8 +45,9 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
     let [later4, later6] = std::array::from_fn(|_| program.label());
 
     // Seen again, or not ours at all.
-    program.load_ancillary(libc::SKF_AD_VLAN_TAG_PRESENT);
-    program.unless(0, drop);
+    // A tag of VLAN 0 is a priority alone (IEEE 802.1Q): nobody takes it off and shows the frame again.
+    program.load_ancillary(libc::SKF_AD_VLAN_TAG);
+    program.when_any_bit(VLAN, drop);
     program.load_ancillary(libc::SKF_AD_PKTTYPE);
     program.at_least(u32::from(libc::PACKET_OTHERHOST), drop);
 

@@ -16,7 +16,10 @@ use std::{
 
 use libc::{c_int, sock_filter, sockaddr_ll, tpacket_block_desc, tpacket_hdr_v1, tpacket3_hdr};
 
-use super::fd::{attach_filter, bind, get_option, set_option, socket};
+use super::{
+    fd::{attach_filter, bind, get_option, set_option, socket},
+    filter,
+};
 
 /// Octets of one block: more than the largest packet that segment offload merges, where nobody has raised that limit. The
 /// kernel clears all of them at the start.
@@ -193,11 +196,12 @@ impl Ring {
     fn packet<'a>(&self, frame: &'a [u8]) -> Option<(&'a [u8], Received)> {
         const LINK: usize = size_of::<tpacket3_hdr>();
         let status = long(frame, offset_of!(tpacket3_hdr, tp_status));
+        let tag = long(frame, offset_of!(tpacket3_hdr, hv1.tp_vlan_tci));
         let interface = long(frame, LINK + offset_of!(sockaddr_ll, sll_ifindex));
         let outgoing =
             frame.get(LINK + offset_of!(sockaddr_ll, sll_pkttype)) == Some(&libc::PACKET_OUTGOING);
         if outgoing
-            || status & libc::TP_STATUS_VLAN_VALID != 0
+            || status & libc::TP_STATUS_VLAN_VALID != 0 && tag & filter::VLAN != 0
             || self.ignored.binary_search(&interface).is_ok()
         {
             return None;

@@ -182,7 +182,7 @@ impl Lane {
             return;
         }
         self.stamps.number(&mut self.batch);
-        let mut done = 0;
+        let (mut done, mut again) = (0, None);
         while done < count {
             let headers = &mut self.batch.headers()[done..];
             let waiting = headers.len().min(BATCH) as u32;
@@ -198,6 +198,11 @@ impl Lane {
             };
             let errno = if sent <= 0 { last_errno() } else { 0 };
             let end = clock.now();
+            // What an ICMP message has left on the socket is told once, to whoever sends next.
+            if !matches!(errno, 0 | libc::EAGAIN | libc::ENOBUFS) && again != Some(done) {
+                again = Some(done);
+                continue;
+            }
             let Some(sent) = usize::try_from(sent).ok().filter(|sent| *sent > 0) else {
                 // Where the socket's buffer is full the rest will not fit either.
                 let failed = if errno == libc::EAGAIN { count - done } else { 1 };

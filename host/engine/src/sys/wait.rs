@@ -134,9 +134,40 @@ impl Wake {
         }
         let mut count = [0u8; 8];
         // SAFETY: writes eight octets to `count`. It fails only where there is nothing to clear.
-        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
-        // INVARIANT: after the read. Who rings in between is heard without the descriptor, for what
+        let read = unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+        // INVARIANT: after the read, and only where there was something: who has rung and not written yet makes it
+        // readable later, which would not be cleared. Who rings in between is heard without the descriptor, for what
         // it published is looked at after this; who rings later makes it readable again.
-        self.0.is_rung.swap(false, Ordering::AcqRel);
+        if read == count.len() as isize {
+            self.0.is_rung.swap(false, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether somebody who waits for the descriptor would go on.
+    fn is_readable(wake: &Wake) -> bool {
+        let mut fds = pollfd { fd: wake.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor, which is ours.
+        unsafe { libc::poll(&raw mut fds, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn who_is_slow_to_ring_is_heard_once() {
+        let wake = Wake::new().unwrap();
+        // As in `wake`, with a look of the other thread in its middle.
+        wake.0.is_rung.store(true, Ordering::Release);
+        wake.clear();
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: reads eight octets of `one`.
+        unsafe { libc::write(wake.fd(), one.as_ptr().cast(), one.len()) };
+        assert!(is_readable(&wake));
+        wake.clear();
+        assert!(!is_readable(&wake));
+        wake.wake();
+        assert!(is_readable(&wake));
     }
 }

@@ -20,8 +20,8 @@ use foldhash::quality::FixedState;
 use self::{ends::Ends, expected::Expected, fragments::Fragments, search::Found};
 use crate::{FlowKey, Key, Received, classify};
 
-/// Answered and timed-out probes that a flow remembers.
-const MAX_LINGERING: u16 = 256;
+/// Answered and timed-out probes that a flow remembers at most: beyond, the older half is forgotten.
+const MAX_LINGERING: u16 = 512;
 
 /// Probes that are searched for one that a quote without ports could be of.
 const MAX_SEARCHED: usize = 4096;
@@ -194,6 +194,11 @@ pub struct Demux {
     ends: Ends,
     slots: Vec<Slot>,
     free_slot: u32,
+    slots_in_use: usize,
+    /// Since there was a look for slots that nobody needs any more.
+    slots_freed: usize,
+    /// Generation of the next slot that is made: none that is gone had a higher one.
+    fresh: u32,
     fragments: Fragments,
     bare_misses: u32,
     /// Probes since a miss was forgiven.
@@ -212,6 +217,9 @@ impl Demux {
             ends: Ends::new(state.clone()),
             slots: Vec::new(),
             free_slot: NONE,
+            slots_in_use: 0,
+            slots_freed: 0,
+            fresh: 0,
             fragments: Fragments::new(state.clone()),
             bare_misses: 0,
             unforgiven: 0,
@@ -499,6 +507,7 @@ impl Demux {
     }
 
     fn take_slot(&mut self) -> u32 {
+        self.slots_in_use += 1;
         if self.free_slot != NONE {
             let slot = self.free_slot;
             self.free_slot = self.slots[slot as usize].next;
@@ -507,7 +516,7 @@ impl Demux {
         self.slots.push(Slot {
             expected: Expected::default(),
             sent_at: 0,
-            generation: 0,
+            generation: self.fresh,
             flow: NONE,
             token: 0,
             next: NONE,
@@ -525,6 +534,28 @@ impl Demux {
         entry.generation = entry.generation.wrapping_add(1) & 0x7fff_ffff;
         entry.next = self.free_slot;
         self.free_slot = slot;
+        self.slots_in_use -= 1;
+        self.slots_freed += 1;
+        let slots = self.slots.len();
+        let is_worth_it = self.slots_freed >= slots && self.slots_in_use < slots / 4;
+        if slots > MAX_SEARCHED && (is_worth_it || self.slots_in_use == 0) {
+            self.give_slots_back();
+        }
+    }
+
+    /// Free slots at the end go: what looks at all of them is slow, or does not look any more.
+    #[cold]
+    fn give_slots_back(&mut self) {
+        while let Some(slot) = self.slots.pop_if(|slot| slot.state == State::Free) {
+            self.fresh = self.fresh.max(slot.generation);
+        }
+        (self.slots_freed, self.free_slot) = (0, NONE);
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if slot.state == State::Free {
+                slot.next = self.free_slot;
+                self.free_slot = number as u32;
+            }
+        }
     }
 
     fn id(&self, slot: u32) -> ProbeId {

@@ -112,10 +112,12 @@ impl Demux {
             _ => slot.expected.is_identified(quoted),
         };
         let may_guess = is_v4 && self.bare_misses < MAX_BARE_MISSES;
+        let flow_has_probes = flow.newest != NONE;
         let weak = if may_guess { self.find(flow, identified) } else { None };
         let evident = |slot: &Slot| slot.expected.is_evident(&flow.key, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
-            self.bare_misses += u32::from(may_guess);
+            // A conversation has no probes, so that errors about it are no guesses.
+            self.bare_misses += u32::from(may_guess && flow_has_probes);
             return Found::Flow(id);
         };
         Found::Probe(slot, Quality::Weak)

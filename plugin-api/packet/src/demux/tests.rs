@@ -234,6 +234,43 @@ fn a_quote_of_the_ip_header_alone_is_weak_and_only_when_nothing_else_fits() {
 }
 
 #[test]
+fn a_quote_without_ports_is_credited_again_once_a_campaign_is_over() {
+    let (mut demux, flow) = opened(&udp(9, 33_435), Key::RemotePort, false);
+    let mut campaign = Vec::new();
+    for number in 0..2 * MAX_SEARCHED as u16 {
+        let probe = udp(number, 1);
+        let key = FlowKey { local: number, ..FlowKey::of_probe(&probe).unwrap() };
+        let one = demux.open(key, Key::RemotePort, 6, false).unwrap();
+        campaign.push((one, demux.sent(one, 1, &probe, LEFT).unwrap()));
+    }
+    let last = demux.sent(flow, 1, &udp(9, 33_435), LEFT).unwrap();
+    assert_eq!(demux.receive(&error(&udp(9, 33_435), 20)), Match::Foreign, "too much to look at");
+    demux.forget(last);
+    for (one, probe) in campaign {
+        demux.close(one);
+        assert_eq!(demux.probe(probe), None);
+    }
+    let probe = demux.sent(flow, 2, &udp(9, 33_435), LEFT).unwrap();
+    assert!(probe.generation > 0, "never the name of one that is gone");
+    assert_eq!(token(demux.receive(&error(&udp(9, 33_435), 20))), Some((2, Quality::Weak)));
+}
+
+#[test]
+fn errors_about_a_conversation_are_no_guesses() {
+    let (mut demux, flow) = opened(&udp(9, 33_435), Key::RemotePort, false);
+    let said = udp(9, 80);
+    let key = FlowKey { local: 50_000, ..FlowKey::of_probe(&said).unwrap() };
+    demux.open(key, Key::None, 6, true).unwrap();
+    let quoted =
+        packet(LOCAL, REMOTE, 9, Transport::Udp { source_port: 50_000, destination_port: 80 });
+    for _ in 0..2 * MAX_BARE_MISSES {
+        assert!(matches!(demux.receive(&error(&quoted, 28)), Match::Flow { owner: 6, .. }));
+    }
+    demux.sent(flow, 1, &udp(9, 33_435), LEFT);
+    assert_eq!(token(demux.receive(&error(&udp(9, 33_435), 20))), Some((1, Quality::Weak)));
+}
+
+#[test]
 fn a_tcp_answer_is_tied_to_its_probe_by_what_it_acknowledges() {
     let syn = |sequence| {
         let segment = TcpSegment {

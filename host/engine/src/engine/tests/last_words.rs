@@ -181,3 +181,23 @@ fn words_of_many_leave_at_the_pace_of_conversations_and_not_after_the_ports_have
     assert!((400..=402).contains(&said(&bench).len()), "{:?}", said(&bench).len());
     assert_eq!(bench.core.state.last_words.len(), 0);
 }
+
+#[test]
+fn the_end_of_the_engine_waits_for_last_words_at_their_pace() {
+    let mut bench = Bench::with(100.0, Stamps::Interpolated);
+    let plugin = bench.plugin();
+    for task in 0..50_u16 {
+        bench.started(&plugin, u64::from(task));
+        let (flow, _) = bench.opened(&plugin, u32::from(task), ping(100 + task));
+        leaves(&plugin, u32::from(task), flow, &echo(100 + task, 200));
+    }
+    bench.turn();
+    bench.tell(Command::StopAll);
+    bench.tell(Command::Shutdown);
+    assert!(!bench.core.turn());
+    assert!(said(&bench).len() < 50, "they have a pace");
+    bench.core.say_rest();
+    assert_eq!(said(&bench), [200; 50]);
+    let at: Vec<u64> = bench.core.link.left.iter().map(|left| left.at).collect();
+    assert!(at[49] - at[0] > 100 * MS, "{at:?}");
+}

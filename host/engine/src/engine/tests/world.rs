@@ -148,7 +148,9 @@ impl Link for FakeLink {
 
     fn wait(&mut self, _others: &[RawFd], _limit: Duration) {}
 
-    fn rest(&mut self, _time: Duration) {}
+    fn rest(&mut self, time: Duration) {
+        self.now += time.as_nanos() as u64;
+    }
 
     fn losses(&mut self) -> (u64, u64) {
         (0, 0)
