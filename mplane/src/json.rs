@@ -16,6 +16,9 @@ pub const MAX_OCTETS: usize = 16 << 20;
 pub const MAX_DEPTH: usize = 32;
 /// Keys of all objects together.
 pub const MAX_KEYS: usize = 100_000;
+/// As [`MAX_KEYS`], of what a peer says at once in an envelope: a supervisor of the RI gives all that waits for a host, and
+/// forgets it. As many as [`MAX_OCTETS`] of specifications have.
+pub const MAX_ENVELOPE_KEYS: usize = 400_000;
 /// Values of all arrays and objects together: 65,535 probes of fifteen columns.
 pub const MAX_VALUES: usize = 1_000_000;
 
@@ -35,8 +38,10 @@ pub enum JsonError {
         offset: usize,
     },
     /// More keys than a message may have.
-    #[error("more than {MAX_KEYS} keys at octet {offset}")]
+    #[error("more than {most} keys at octet {offset}")]
     TooManyKeys {
+        /// That would be accepted.
+        most: usize,
         /// Of the colon after the key.
         offset: usize,
     },
@@ -68,7 +73,7 @@ pub enum JsonError {
 
 /// Reads JSON within the limits.
 pub(crate) fn parse(octets: &[u8]) -> Result<Json, JsonError> {
-    check(octets, &[], &|_| true)?.build()
+    check(octets, MAX_KEYS, &[], &|_| true)?.build()
 }
 
 /// As the RI writes it: two blanks of indentation, everything outside ASCII escaped as `\u` and four digits.

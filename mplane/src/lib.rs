@@ -45,7 +45,7 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 pub use self::constraint::{Constraint, ConstraintError};
-pub use self::json::{JsonError, MAX_DEPTH, MAX_KEYS, MAX_OCTETS, MAX_VALUES};
+pub use self::json::{JsonError, MAX_DEPTH, MAX_ENVELOPE_KEYS, MAX_KEYS, MAX_OCTETS, MAX_VALUES};
 pub use self::matching::{Mismatch, Strictness};
 pub use self::merge::MergeError;
 pub use self::message::{

@@ -25,6 +25,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// disk has forgotten it.
 const OVERDUE: Duration = Duration::from_secs(3600);
 
+/// Octets of specifications that one poll gives, and of one: less than a host reads in one message, also where all of
+/// them are keys, and little enough to come through a slow line in time.
+const PORTION_OCTETS: usize = 1 << 20;
+
 /// Text for a token that stands for nothing, as the RI has it.
 pub const UNKNOWN_JOB: &str = "Unknown job";
 
@@ -37,6 +41,8 @@ struct Job {
     host: String,
     /// As the host gets it.
     forwarded: Specification,
+    /// Of the longer one of both, as JSON.
+    octets: usize,
     progress: Progress,
     /// When the host was told of it last.
     told: Option<Time>,
@@ -44,6 +50,20 @@ struct Job {
     since: Time,
     ended: Option<Time>,
     is_exception: bool,
+}
+
+/// Why a specification is not taken on; the client reads this text.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotTaken {
+    /// Nobody can do it.
+    #[error(transparent)]
+    NoHost(#[from] NoHost),
+    /// It would fill more than one poll.
+    #[error("the specification has {octets} octets, accepted: at most {PORTION_OCTETS}")]
+    TooLong {
+        /// Of it, or of what its host would get.
+        octets: usize,
+    },
 }
 
 /// What a client gets at once.
@@ -78,6 +98,20 @@ impl Job {
         let last = told.zip(end).map(|(told, end)| told.max(end));
         last.is_some_and(|last| now.since(last) >= OVERDUE)
     }
+
+    /// Whether the host has to be told something, at once or later.
+    fn is_to_be_told(&self, now: Time) -> bool {
+        match self.progress {
+            Progress::Waiting => true,
+            // Who has it knows an overdue one by its token, and goes on.
+            Progress::Accepted => self.is_interrupted || self.is_overdue(now),
+            Progress::Ended => false,
+        }
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.is_overdue(now) || self.told.is_none_or(|told| now.since(told) >= AGAIN)
+    }
 }
 
 impl Relay {
@@ -106,6 +140,7 @@ impl Relay {
                 specification,
                 host: stored.host,
                 forwarded,
+                octets: stored.host_specification.len().max(stored.specification.len()),
                 progress: stored.progress,
                 told: None,
                 is_interrupted: stored.is_interrupted,
@@ -151,7 +186,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// [`NoHost`] where `choose` finds nobody.
+    /// [`NotTaken`] where `choose` finds nobody, or it is too long.
     pub fn take_on<'a>(
         &mut self,
         client: &str,
@@ -159,7 +194,7 @@ impl Relay {
         result_link: &str,
         now: Time,
         choose: impl FnOnce(&Specification) -> Result<&'a Offer, NoHost>,
-    ) -> Result<(Answer, Vec<Change>), NoHost> {
+    ) -> Result<(Answer, Vec<Change>), NotTaken> {
         let token = specification.token();
         specification.head.token = Some(token.clone());
         specification.head.link = None;
@@ -168,20 +203,26 @@ impl Relay {
         }
         let offer = choose(&specification)?;
         let number = self.next_number;
-        self.next_number += 1;
         let mut forwarded = specification.clone();
         let label = offer.capability.head.label();
         forwarded.head.label = Some(format!("{label}-{number}"));
         forwarded.head.token = Some(Ulid::new().to_string());
         forwarded.head.link = Some(result_link.to_owned());
+        let host_specification = Message::from(forwarded.clone()).to_json();
+        let own_specification = Message::from(specification.clone()).to_json();
+        let octets = host_specification.len().max(own_specification.len());
+        if octets > PORTION_OCTETS {
+            return Err(NotTaken::TooLong { octets });
+        }
+        self.next_number += 1;
         let stored = StoredJob {
             number,
             client: client.to_owned(),
             token: specification.token(),
-            specification: Message::from(specification.clone()).to_json(),
+            specification: own_specification,
             host: offer.host.clone(),
             host_token: forwarded.token(),
-            host_specification: Message::from(forwarded.clone()).to_json(),
+            host_specification,
             progress: Progress::Waiting,
             is_interrupted: false,
             since_ms: ms(now),
@@ -193,6 +234,7 @@ impl Relay {
             specification,
             host: offer.host.clone(),
             forwarded,
+            octets,
             progress: Progress::Waiting,
             told: None,
             is_interrupted: false,
@@ -204,34 +246,34 @@ impl Relay {
         Ok((Answer::Message(Box::new(receipt)), vec![Change::Started(Box::new(stored))]))
     }
 
-    /// Messages for a host that polls: specifications, then interrupts.
+    /// Messages for a host that polls: specifications, then interrupts; a portion of them, those first that it was never
+    /// told.
     ///
     /// One that the host does not acknowledge comes again after a while, and so does an interrupt of a job that goes
     /// on: the reply may have been lost. Hosts start a job once, whatever the number of specifications with its token.
     pub fn poll(&mut self, host: &str, now: Time) -> Vec<Message> {
         let Some(numbers) = self.waiting.get_mut(host) else { return Vec::new() };
-        let (mut specifications, mut interrupts) = (Vec::new(), Vec::new());
-        numbers.retain(|number| {
-            let Some(job) = self.jobs.get_mut(number) else { return false };
-            let is_due = job.told.is_none_or(|told| now.since(told) >= AGAIN);
-            match job.progress {
-                Progress::Waiting if is_due => {
-                    specifications.push(Message::from(job.forwarded.clone()));
-                }
-                Progress::Accepted if job.is_interrupted && is_due => {
-                    interrupts.push(job.forwarded.reference().interrupt());
-                }
-                // Who has it knows that by its token, and goes on.
-                Progress::Accepted if job.is_overdue(now) => {
-                    specifications.push(Message::from(job.forwarded.clone()));
-                }
-                Progress::Waiting => return true,
-                Progress::Accepted => return job.is_interrupted,
-                Progress::Ended => return false,
+        let jobs = &mut self.jobs;
+        numbers.retain(|number| jobs.get(number).is_some_and(|job| job.is_to_be_told(now)));
+        let told = |number: &u64| Some((jobs.get(number)?, *number));
+        let due = numbers.iter().filter_map(told).filter(|(job, _)| job.is_due(now));
+        let mut due: Vec<_> = due.map(|(job, number)| (job.told, number)).collect();
+        due.sort_unstable();
+        let (mut specifications, mut interrupts, mut octets) = (Vec::new(), Vec::new(), 0);
+        for (_, number) in due {
+            let Some(job) = jobs.get_mut(&number) else { continue };
+            // One of an earlier version may be longer than that.
+            if octets > 0 && octets + job.octets > PORTION_OCTETS {
+                break;
             }
+            octets += job.octets;
             job.told = Some(now);
-            true
-        });
+            if job.progress == Progress::Accepted && job.is_interrupted {
+                interrupts.push(job.forwarded.reference().interrupt());
+            } else {
+                specifications.push(Message::from(job.forwarded.clone()));
+            }
+        }
         specifications.append(&mut interrupts);
         specifications
     }

@@ -18,8 +18,8 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     above,
-    relay::{Answer, Relay},
-    roster::{NoHost, Offer, Roster},
+    relay::{Answer, NotTaken, Relay},
+    roster::{Offer, Roster},
     store::{Change, Store, StoreError, StoredCapability, Writer},
 };
 
@@ -255,7 +255,7 @@ impl Service {
         client: &str,
         specification: Specification,
         may: impl Fn(&Offer) -> bool,
-    ) -> Result<(Answer, Vec<Change>), NoHost> {
+    ) -> Result<(Answer, Vec<Change>), NotTaken> {
         let (mut state, now) = (self.state(), (self.clock)());
         let State { roster, relay, .. } = &mut *state;
         let choose = |wanted: &Specification| roster.choose(wanted, now, may);

@@ -11,7 +11,7 @@ use std::{
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::{JsonError, MAX_DEPTH, MAX_KEYS, MAX_OCTETS, MAX_VALUES};
+use super::{JsonError, MAX_DEPTH, MAX_OCTETS, MAX_VALUES};
 
 /// Octets that are looked at together.
 const BLOCK: usize = 32;
@@ -36,16 +36,17 @@ impl Checked<'_> {
     }
 }
 
-/// Checks JSON; the outline holds values of `known` keys.
+/// Checks JSON of at most `most` keys; the outline holds values of `known` ones.
 pub(crate) fn check<'a>(
     octets: &'a [u8],
+    most: usize,
     known: &[&str],
     is_element: &dyn Fn(&str) -> bool,
 ) -> Result<Checked<'a>, JsonError> {
     if octets.len() > MAX_OCTETS {
         return Err(JsonError::TooLong { octets: octets.len() });
     }
-    let keys = measure(octets)?;
+    let keys = measure(octets, most)?;
     let text = std::str::from_utf8(octets)
         .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
     let mut state = State {
@@ -70,7 +71,7 @@ pub(crate) fn check<'a>(
 }
 
 /// Counts keys; what is no JSON at all is left to the parser.
-fn measure(octets: &[u8]) -> Result<usize, JsonError> {
+fn measure(octets: &[u8], most: usize) -> Result<usize, JsonError> {
     let (mut depth, mut keys, mut values) = (0_usize, 0_usize, 0_usize);
     let (mut offset, mut dense_until, mut in_text) = (0, 0, false);
     while let Some(&octet) = octets.get(offset) {
@@ -101,8 +102,8 @@ fn measure(octets: &[u8]) -> Result<usize, JsonError> {
             b']' | b'}' => depth = depth.saturating_sub(1),
             b':' => {
                 keys += 1;
-                if keys > MAX_KEYS {
-                    return Err(JsonError::TooManyKeys { offset });
+                if keys > most {
+                    return Err(JsonError::TooManyKeys { most, offset });
                 }
             }
             b',' => values += 1,
@@ -279,20 +280,25 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::MAX_KEYS;
 
     #[test]
     fn the_outline_holds_scalars_of_known_keys_and_empty_arrays_and_objects() {
         let text = br#"{"a":"x","b":[1,{"a":2}],"c":{"d":3},"e":4,"f":5}"#;
-        let outline = check(text, &["a", "b", "c", "e", "g"], &|_| true).unwrap().outline;
+        let outline = check(text, MAX_KEYS, &["a", "b", "c", "e", "g"], &|_| true).unwrap().outline;
         assert_eq!(outline.to_string(), r#"{"a":"x","b":[],"c":{},"e":4}"#);
-        assert_eq!(check(b"[{\"a\":1}]", &["a"], &|_| true).unwrap().outline.to_string(), "[]");
+        assert_eq!(
+            check(b"[{\"a\":1}]", MAX_KEYS, &["a"], &|_| true).unwrap().outline.to_string(),
+            "[]"
+        );
     }
 
     #[test]
     fn the_first_name_that_is_no_element_is_known_of_outermost_fields_alone() {
         let text =
             br#"{"x":{"z":1},"parameters":{"b":{"y":1},"c":2,"a":3,"d":4},"metadata":{"d":5}}"#;
-        let checked = check(text, &["parameters", "metadata"], &|name| name == "d").unwrap();
+        let checked =
+            check(text, MAX_KEYS, &["parameters", "metadata"], &|name| name == "d").unwrap();
         assert_eq!(checked.unknown, [None, Some("a".to_owned())]);
     }
 
@@ -302,16 +308,16 @@ mod tests {
         for shift in 0..2 * BLOCK {
             let blanks = " ".repeat(shift);
             let text = format!("{blanks}[\"{blanks}\\\"[{{:,\",{{\"a\"{blanks}:{blanks}0}}]");
-            assert_eq!(measure(text.as_bytes()), Ok(1), "{text}");
+            assert_eq!(measure(text.as_bytes(), MAX_KEYS), Ok(1), "{text}");
             let deep = format!("{blanks}{}", "[".repeat(MAX_DEPTH + 1));
             let offset = shift + MAX_DEPTH;
-            assert_eq!(measure(deep.as_bytes()), Err(JsonError::TooDeep { offset }));
+            assert_eq!(measure(deep.as_bytes(), MAX_KEYS), Err(JsonError::TooDeep { offset }));
         }
     }
 
     #[test]
     fn a_key_that_is_spelt_with_an_escape_is_the_same_key() {
-        let refused = check(br#"{"a":1,"\u0061":2}"#, &[], &|_| true).map(|_| ());
+        let refused = check(br#"{"a":1,"\u0061":2}"#, MAX_KEYS, &[], &|_| true).map(|_| ());
         assert_eq!(refused, Err(JsonError::DuplicateKey { key: "a".to_owned() }));
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::constraint::Constraint;
 use crate::excerpt;
-use crate::json::{self, type_name};
+use crate::json::{self, MAX_ENVELOPE_KEYS, MAX_KEYS, type_name};
 use crate::registry::{Element, Registries};
 use crate::value::Value;
 use crate::when::When;
@@ -24,7 +24,7 @@ impl Message {
     pub fn from_json(octets: &[u8], registries: &Registries) -> Result<Self, MessageError> {
         let whole = |error| MessageError::new("", error);
         let is_element = |name: &str| registries.has_element(name);
-        let checked = json::check(octets, &KEYS, &is_element).map_err(whole)?;
+        let checked = json::check(octets, MAX_KEYS, &KEYS, &is_element).map_err(whole)?;
         // What is wrong at the outermost level is found without building what is inside.
         let outline = Self::from_value(&checked.outline, registries)?;
         if outline.head().is_some() {
@@ -60,7 +60,8 @@ impl Envelope {
     ) -> Result<Vec<Result<Message, Unreadable>>, MessageError> {
         let whole = |error| MessageError::new("", error);
         let is_element = |name: &str| registries.has_element(name);
-        let json = json::check(octets, &KEYS, &is_element).and_then(|it| it.build());
+        let json =
+            json::check(octets, MAX_ENVELOPE_KEYS, &KEYS, &is_element).and_then(|it| it.build());
         let json = json.map_err(|error| MessageError::new("", error))?;
         let reader = Reader::new(&json, String::new(), registries)?;
         let found = kind(reader.object).map_err(whole)?;

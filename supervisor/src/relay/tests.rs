@@ -337,3 +337,41 @@ fn what_could_not_be_stored_did_not_happen_and_may_be_tried_again() {
     scene.deliver(result);
     assert_eq!(scene.outcomes().len(), 1);
 }
+
+#[test]
+fn a_poll_gives_a_portion_and_what_was_never_told_comes_before_what_is_told_again() {
+    const JOBS: usize = 5000;
+    let mut scene = Scene::new();
+    for number in 0..JOBS {
+        scene.take_on(CLIENT, &format!("job-{number}"));
+    }
+    let mut told = Vec::new();
+    for second in 2.. {
+        // Nothing is acknowledged, so from the thirtieth second on what was told first is due again.
+        let portion = scene.relay.poll(HOST, at(20 * second));
+        let octets: usize = portion.iter().map(|it| it.to_json().len()).sum();
+        assert!(octets <= PORTION_OCTETS, "{octets}");
+        told.extend(portion.iter().filter_map(Message::token).map(str::to_owned));
+        if told.len() >= JOBS {
+            break;
+        }
+        assert!(!portion.is_empty());
+    }
+    told.truncate(JOBS);
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), JOBS, "everything was told before anything was told again");
+}
+
+#[test]
+fn a_specification_that_would_fit_into_no_poll_is_refused() {
+    let mut scene = Scene::new();
+    let roster = &scene.roster;
+    let choose = |it: &Specification| roster.choose(it, at(1), |_| true);
+    let mut long = wanted("192.0.2.1", "long");
+    long.head.label = Some("x".repeat(PORTION_OCTETS));
+    let refused = scene.relay.take_on(CLIENT, long, LINK, at(1), choose).unwrap_err();
+    assert!(refused.to_string().ends_with("accepted: at most 1048576"), "{refused}");
+    scene.take_on(CLIENT, "short");
+    assert_eq!(specification(&scene.poll()[0]).head.label(), "ping-average-ip4-0");
+}
