@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Exception, Kind, Message, Registries, Specification, Time};
+use sonde_mplane::{Exception, Message, Registries, Specification, Time};
 use ulid::Ulid;
 
 use crate::{
@@ -49,7 +49,6 @@ struct Job {
     is_interrupted: bool,
     since: Time,
     ended: Option<Time>,
-    is_exception: bool,
 }
 
 /// Why a specification is not taken on; the client reads this text.
@@ -146,7 +145,6 @@ impl Relay {
                 is_interrupted: stored.is_interrupted,
                 since: of_ms(stored.since_ms),
                 ended: stored.ended_ms.map(of_ms),
-                is_exception: false,
             };
             relay.insert(stored.number, job);
         }
@@ -240,7 +238,6 @@ impl Relay {
             is_interrupted: false,
             since: now,
             ended: None,
-            is_exception: false,
         };
         self.insert(number, job);
         Ok((Answer::Message(Box::new(receipt)), vec![Change::Started(Box::new(stored))]))
@@ -321,7 +318,6 @@ impl Relay {
         if is_above(&job.client) {
             self.ended.entry(job.client.clone()).or_default().insert(number);
         }
-        job.is_exception = outcome.kind() == Kind::Exception;
         job.ended = Some(now);
         vec![Change::Ended { number, outcome: outcome.to_json(), at_ms: ms(now) }]
     }
@@ -412,13 +408,6 @@ impl Relay {
             self.by_client.remove(&(job.client, job.specification.token()));
             self.by_host.remove(&(job.host, job.forwarded.token()));
         }
-    }
-
-    /// The outcome goes to the client: then the job is over. That of a failed one may be asked for again.
-    #[must_use]
-    pub fn forget(&self, number: u64) -> Vec<Change> {
-        let is_over = self.jobs.get(&number).is_some_and(|job| !job.is_exception);
-        is_over.then_some(Change::Redeemed { number }).into_iter().collect()
     }
 
     /// Jobs of a supervisor above whose outcome it has to be brought: numbers and tokens, oldest first, `most` at most.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sonde_mplane::{
-    Capability, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
+    Capability, Kind, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
 };
 use sonde_mplane_http::{
     ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Unavailable, Work,
@@ -447,9 +447,12 @@ impl ClientPort for Service {
             Answer::Outcome { number } => number,
         };
         let message = self.stored(number).await?;
+        // A failure may be asked for again.
+        if message.kind() == Kind::Exception {
+            return Ok(message);
+        }
         // Only who redeems it says that no more is wanted.
-        let changes = self.state().relay.forget(number);
-        match self.commit(changes).await {
+        match self.commit(vec![Change::Redeemed { number }]).await {
             Ok(()) => Ok(message),
             Err(error) => Err(not_now(&error)),
         }

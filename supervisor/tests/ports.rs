@@ -102,6 +102,30 @@ async fn a_specification_that_nobody_can_do_is_answered_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_failure_is_told_each_time_it_is_asked_for_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("supervisor.db");
+    let (host, client) = (connection(), connection());
+    let supervisor = Running::start(&store).await;
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into()]).await.unwrap();
+    client.post(&supervisor.client_url(), &wanted("mine").into()).await.unwrap();
+    let polled = poll(&host, &supervisor).await;
+    let [Message::Specification(forwarded)] = &polled[..] else { panic!("{polled:?}") };
+    let exception = Message::from(forwarded.exception("no route"));
+    host.deliver(&supervisor.component_url("/register/result"), &exception).await.unwrap();
+    supervisor.stop().await;
+    for _ in 0..2 {
+        let supervisor = Running::start(&store).await;
+        for _ in 0..2 {
+            let told = redeem(&client, &supervisor, "mine").await;
+            assert_eq!((&*text(&told), told.token()), ("no route", Some("mine")));
+        }
+        supervisor.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn every_one_of_many_specifications_comes_to_its_host_once() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Running::start(&folder.path().join("supervisor.db")).await;

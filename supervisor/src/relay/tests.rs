@@ -1,4 +1,4 @@
-use sonde_mplane::{Envelope, When};
+use sonde_mplane::{Envelope, Kind, When};
 
 use super::*;
 use crate::{
@@ -95,8 +95,7 @@ fn a_result_comes_back_under_the_label_and_token_of_the_client() {
         (outcomes[0].token(), outcomes[0].label()),
         (Some("mine"), Some("ping-average-ip4-0"))
     );
-    let redeemed = scene.relay.forget(0);
-    assert_eq!(redeemed, [Change::Redeemed { number: 0 }]);
+    let redeemed = [Change::Redeemed { number: 0 }];
     // Where that does not reach the disk the outcome is there for the next time.
     scene.relay.revert(&redeemed);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
@@ -186,21 +185,6 @@ fn an_interrupt_or_a_receipt_that_could_not_be_stored_may_be_tried_again() {
     let (_, again) = scene.relay.interrupt(CLIENT, "mine");
     assert_eq!(again, [Change::Interrupted { number: 0 }]);
     assert_eq!(scene.poll()[0].kind(), Kind::Interrupt);
-}
-
-#[test]
-fn a_failure_is_told_again_each_time_it_is_asked_for() {
-    let mut scene = Scene::new();
-    scene.take_on(CLIENT, "mine");
-    let polled = scene.poll();
-    scene.deliver(specification(&polled[0]).exception("no route").into());
-    let Message::Exception(exception) = &scene.outcomes()[0] else { panic!("no exception") };
-    assert_eq!(
-        (exception.token.as_deref(), exception.message.as_str()),
-        (Some("mine"), "no route")
-    );
-    assert_eq!(scene.relay.forget(0), []);
-    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
 }
 
 #[test]
