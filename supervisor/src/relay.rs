@@ -2,7 +2,7 @@
 //!
 //! A job is the client's specification on one side and one of ours to the host on the other, with a
 //! token of ours. What the host says comes back under the client's label and token. Pure: it
-//! says what has to be durable before anybody is answered.
+//! says what has to be durable before anybody is answered, and what hosts and clients said counts once it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -283,7 +283,8 @@ impl Relay {
     }
 
     /// A receipt, result, exception or envelope of a host. What belongs to no job of this host is let go.
-    pub fn deliver(&mut self, host: &str, message: Message, now: Time) -> Vec<Change> {
+    #[must_use]
+    pub fn deliver(&self, host: &str, message: Message, now: Time) -> Vec<Change> {
         let number = message
             .token()
             .and_then(|token| self.by_host.get(&(host.to_owned(), token.to_owned())).copied());
@@ -293,33 +294,18 @@ impl Relay {
             let contents = envelope.contents.into_iter();
             return contents.flat_map(|message| self.deliver(host, message, now)).collect();
         };
-        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.progress != Progress::Ended)
-        else {
-            return Vec::new();
-        };
-        let outcome = match message {
-            Message::Receipt(_) => {
-                if job.progress == Progress::Accepted {
-                    return Vec::new();
-                }
-                job.progress = Progress::Accepted;
-                job.told = None;
-                if job.is_interrupted {
-                    self.waiting.entry(job.host.clone()).or_default().insert(number);
-                }
-                return vec![Change::Accepted { number }];
+        let job = self.jobs.get(&number).filter(|job| job.progress != Progress::Ended);
+        let Some(job) = job else { return Vec::new() };
+        match message {
+            Message::Receipt(_) if job.progress == Progress::Waiting => {
+                vec![Change::Accepted { number }]
             }
             Message::Result(_) | Message::Exception(_) | Message::Envelope(_) => {
-                as_client_knows_it(message, &job.specification)
+                let outcome = as_client_knows_it(message, &job.specification).to_json();
+                vec![Change::Ended { number, outcome, at_ms: ms(now) }]
             }
-            _ => return Vec::new(),
-        };
-        job.progress = Progress::Ended;
-        if is_above(&job.client) {
-            self.ended.entry(job.client.clone()).or_default().insert(number);
+            _ => Vec::new(),
         }
-        job.ended = Some(now);
-        vec![Change::Ended { number, outcome: outcome.to_json(), at_ms: ms(now) }]
     }
 
     /// A client asks for the result.
@@ -332,24 +318,15 @@ impl Relay {
     }
 
     /// A client wants a job to end.
-    pub fn interrupt(&mut self, client: &str, token: &str) -> (Answer, Vec<Change>) {
+    #[must_use]
+    pub fn interrupt(&self, client: &str, token: &str) -> (Answer, Vec<Change>) {
         let Some(&number) = self.by_client.get(&(client.to_owned(), token.to_owned())) else {
             return (unknown_job(token), Vec::new());
         };
-        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.progress != Progress::Ended)
-        else {
-            return (self.answer(number), Vec::new());
-        };
-        let mut changes = Vec::new();
-        if !job.is_interrupted {
-            job.is_interrupted = true;
-            if job.progress == Progress::Accepted {
-                job.told = None;
-                self.waiting.entry(job.host.clone()).or_default().insert(number);
-            }
-            changes.push(Change::Interrupted { number });
-        }
-        (self.answer(number), changes)
+        let is_new = |job: &Job| job.progress != Progress::Ended && !job.is_interrupted;
+        let is_new = self.jobs.get(&number).is_some_and(is_new);
+        let changes = is_new.then_some(Change::Interrupted { number });
+        (self.answer(number), changes.into_iter().collect())
     }
 
     /// Whether a client has a job of this token.
@@ -361,42 +338,49 @@ impl Relay {
     /// Changes that could not be made durable did not happen: whoever caused them tries again.
     pub fn revert(&mut self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Started(stored) => self.remove(stored.number),
-                Change::Accepted { number } => {
-                    if let Some(job) = self.jobs.get_mut(number) {
-                        job.progress = Progress::Waiting;
-                        self.waiting.entry(job.host.clone()).or_default().insert(*number);
-                    }
-                }
-                Change::Interrupted { number } => {
-                    if let Some(job) = self.jobs.get_mut(number) {
-                        job.is_interrupted = false;
-                    }
-                }
-                Change::Ended { number, .. } => {
-                    if let Some(job) = self.jobs.get_mut(number) {
-                        job.progress = Progress::Accepted;
-                        job.ended = None;
-                        if job.is_interrupted {
-                            self.waiting.entry(job.host.clone()).or_default().insert(*number);
-                        }
-                        if let Some(ended) = self.ended.get_mut(&job.client) {
-                            ended.remove(number);
-                        }
-                    }
-                }
-                Change::Offered(_) | Change::Withdrawn { .. } | Change::Redeemed { .. } => {}
+            if let Change::Started(stored) = change {
+                self.remove(stored.number);
             }
         }
     }
 
-    /// Changes are durable: jobs that were redeemed are over.
+    /// Changes are durable, and count. The same one twice, of a host that repeated itself meanwhile, does no harm.
     pub fn settle(&mut self, changes: &[Change]) {
         for change in changes {
-            if let Change::Redeemed { number } = change {
-                self.remove(*number);
+            match change {
+                Change::Accepted { number } => self.move_on(*number, |job| {
+                    job.progress = Progress::Accepted;
+                }),
+                Change::Interrupted { number } => self.move_on(*number, |job| {
+                    job.is_interrupted = true;
+                }),
+                Change::Ended { number, at_ms, .. } => self.move_on(*number, |job| {
+                    job.progress = Progress::Ended;
+                    job.ended = Some(of_ms(*at_ms));
+                }),
+                Change::Redeemed { number } => self.remove(*number),
+                Change::Started(_) | Change::Offered(_) | Change::Withdrawn { .. } => {}
             }
+        }
+    }
+
+    /// Moves a job on that has not come to its end, and notes who has to be told of it next.
+    fn move_on(&mut self, number: u64, change: impl FnOnce(&mut Job)) {
+        let job = self.jobs.get_mut(&number).filter(|job| job.progress != Progress::Ended);
+        let Some(job) = job else { return };
+        change(job);
+        match job.progress {
+            // An interrupt waits for the receipt.
+            Progress::Accepted => {
+                job.told = None;
+                if job.is_interrupted {
+                    self.waiting.entry(job.host.clone()).or_default().insert(number);
+                }
+            }
+            Progress::Ended if is_above(&job.client) => {
+                self.ended.entry(job.client.clone()).or_default().insert(number);
+            }
+            Progress::Waiting | Progress::Ended => {}
         }
     }
 

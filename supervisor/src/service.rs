@@ -26,6 +26,9 @@ use crate::{
 /// How old the list of capabilities that clients see may be.
 const LIST_AGE: Duration = Duration::from_secs(1);
 
+/// Why an outcome is lost that somebody deleted.
+const NOT_THERE: &str = "it is not in the store";
+
 /// What an operator decides about a supervisor, beyond addresses and certificates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -226,9 +229,10 @@ impl Service {
         let mut ends = Vec::with_capacity(numbers.len());
         for (sequence, token) in numbers {
             match self.outcome(sequence).await {
-                Ok(Some(body)) => ends.push(End { sequence, token, body }),
-                // It is on its way to the disk, and told of when it is there.
-                Ok(None) => break,
+                Ok(body) => {
+                    let body = body.unwrap_or_else(|| lost(Some(&token), NOT_THERE).to_json());
+                    ends.push(End { sequence, token, body });
+                }
                 Err(error) => {
                     tracing::error!(%error, "an outcome cannot be read");
                     break;
@@ -295,12 +299,9 @@ impl Service {
 
     async fn stored(&self, number: u64) -> Result<Message, Unavailable> {
         let text = self.outcome(number).await.map_err(|error| not_now(&error))?;
-        // What is damaged stays so: whoever waits has to know.
-        let lost =
-            |why: &str| sonde_mplane_http::exception(None, format!("the outcome is lost: {why}"));
-        let Some(text) = text else { return Ok(lost("it is not in the store")) };
+        let Some(text) = text else { return Ok(lost(None, NOT_THERE)) };
         let message = Message::from_json(text.as_bytes(), &self.registries.get());
-        Ok(message.unwrap_or_else(|error| lost(&error.to_string())))
+        Ok(message.unwrap_or_else(|error| lost(None, &error.to_string())))
     }
 
     /// What tells a host to poll less often, where all of them together poll too often.
@@ -318,6 +319,11 @@ impl Service {
             .ok()?;
         Some(callback.specification(sonde_mplane::CALLBACK, when).into())
     }
+}
+
+/// What is damaged stays so: whoever waits has to know.
+fn lost(token: Option<&str>, why: &str) -> Message {
+    sonde_mplane_http::exception(token, format!("the outcome is lost: {why}"))
 }
 
 fn not_now(reason: &(impl std::fmt::Display + ?Sized)) -> Unavailable {

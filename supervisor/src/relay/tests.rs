@@ -30,7 +30,7 @@ impl Scene {
         let specification = wanted("192.0.2.1", token);
         let taken = self.relay.take_on(client, specification, LINK, at(1), choose);
         let (answer, changes) = taken.unwrap();
-        self.changes.extend(changes);
+        self.store(changes);
         answer
     }
 
@@ -39,7 +39,18 @@ impl Scene {
     }
 
     fn deliver(&mut self, message: Message) {
-        self.changes.extend(self.relay.deliver(HOST, message, at(9)));
+        self.store(self.relay.deliver(HOST, message, at(9)));
+    }
+
+    fn interrupt(&mut self) -> Answer {
+        let (answer, changes) = self.relay.interrupt(CLIENT, "mine");
+        self.store(changes);
+        answer
+    }
+
+    fn store(&mut self, changes: Vec<Change>) {
+        self.relay.settle(&changes);
+        self.changes.extend(changes);
     }
 
     fn outcomes(&self) -> Vec<Message> {
@@ -153,8 +164,7 @@ fn an_interrupt_waits_for_the_receipt_of_the_host() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");
     let polled = scene.poll();
-    let (answer, _) = scene.relay.interrupt(CLIENT, "mine");
-    assert_eq!(text(&answer), "receipt");
+    assert_eq!(text(&scene.interrupt()), "receipt");
     assert_eq!(scene.poll(), []);
     scene.deliver(specification(&polled[0]).receipt());
     let interrupts = scene.poll();
@@ -171,20 +181,27 @@ fn an_interrupt_waits_for_the_receipt_of_the_host() {
 }
 
 #[test]
-fn an_interrupt_or_a_receipt_that_could_not_be_stored_may_be_tried_again() {
+fn what_is_not_stored_does_not_count_and_may_be_said_again() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");
     let polled = scene.poll();
-    let receipt = specification(&polled[0]).receipt();
-    let accepted = scene.relay.deliver(HOST, receipt.clone(), at(3));
-    scene.relay.revert(&accepted);
-    assert_eq!(scene.relay.deliver(HOST, receipt, at(4)), [Change::Accepted { number: 0 }]);
+    let forwarded = specification(&polled[0]);
+    let accepted = [Change::Accepted { number: 0 }];
+    for _ in 0..2 {
+        assert_eq!(scene.relay.deliver(HOST, forwarded.receipt(), at(3)), accepted);
+    }
+    scene.relay.settle(&accepted);
+    assert_eq!(scene.relay.deliver(HOST, forwarded.receipt(), at(3)), []);
     let (_, interrupted) = scene.relay.interrupt(CLIENT, "mine");
-    scene.relay.revert(&interrupted);
     assert_eq!(scene.poll(), []);
-    let (_, again) = scene.relay.interrupt(CLIENT, "mine");
-    assert_eq!(again, [Change::Interrupted { number: 0 }]);
+    assert_eq!(scene.relay.interrupt(CLIENT, "mine").1, interrupted);
+    scene.relay.settle(&interrupted);
     assert_eq!(scene.poll()[0].kind(), Kind::Interrupt);
+    assert_eq!(scene.relay.deliver(HOST, measured(forwarded), at(9)).len(), 1);
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "receipt");
+    scene.deliver(measured(forwarded));
+    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
+    assert_eq!(scene.outcomes().len(), 1);
 }
 
 #[test]
@@ -195,6 +212,7 @@ fn an_outcome_is_kept_for_as_long_after_the_end_however_long_it_took() {
     let hour = Duration::from_secs(3600);
     assert_eq!(scene.relay.sweep(at(9999), hour), [], "not ended");
     let ended = scene.relay.deliver(HOST, measured(specification(&polled[0])), at(9999));
+    scene.relay.settle(&ended);
     let swept = [Change::Redeemed { number: 0 }];
     assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
     assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
@@ -305,7 +323,7 @@ fn every_receipt_is_worth_the_same_after_a_restart() {
 }
 
 #[test]
-fn what_could_not_be_stored_did_not_happen_and_may_be_tried_again() {
+fn a_specification_that_could_not_be_stored_was_not_taken_on() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");
     let started = std::mem::take(&mut scene.changes);
@@ -313,13 +331,7 @@ fn what_could_not_be_stored_did_not_happen_and_may_be_tried_again() {
     assert!(!scene.relay.knows(CLIENT, "mine"));
     assert_eq!(scene.poll(), []);
     scene.take_on(CLIENT, "mine");
-    let polled = scene.poll();
-    let result = measured(specification(&polled[0]));
-    let ended = scene.relay.deliver(HOST, result.clone(), at(9));
-    scene.relay.revert(&ended);
-    assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "receipt");
-    scene.deliver(result);
-    assert_eq!(scene.outcomes().len(), 1);
+    assert_eq!(scene.poll().len(), 1);
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub enum Change {
         /// Which job.
         number: u64,
     },
-    /// A job has come to its end.
+    /// A job has come to its end; the first one counts.
     Ended {
         /// Which job.
         number: u64,

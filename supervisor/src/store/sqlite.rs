@@ -210,14 +210,15 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             ],
         ),
         Change::Accepted { number } => run(
-            "UPDATE job SET progress = ?2 WHERE number = ?1",
+            "UPDATE job SET progress = ?2 WHERE number = ?1 AND progress < ?2",
             params![*number as i64, Progress::Accepted.number()],
         ),
         Change::Interrupted { number } => {
             run("UPDATE job SET interrupted = 1 WHERE number = ?1", params![*number as i64])
         }
         Change::Ended { number, outcome, at_ms } => run(
-            "UPDATE job SET progress = ?2, outcome = ?3, ended_ms = ?4 WHERE number = ?1",
+            "UPDATE job SET progress = ?2, outcome = ?3, ended_ms = ?4 \
+             WHERE number = ?1 AND progress < ?2",
             params![*number as i64, Progress::Ended.number(), outcome, *at_ms as i64],
         ),
         Change::Redeemed { number } => {
@@ -298,6 +299,9 @@ mod tests {
                 Change::Accepted { number: 1 },
                 Change::Interrupted { number: 1 },
                 Change::Ended { number: 2, outcome: "{\"result\":1}".to_owned(), at_ms: 5 },
+                // Of a host that repeated itself before it was answered: what was first counts.
+                Change::Ended { number: 2, outcome: "{\"result\":2}".to_owned(), at_ms: 6 },
+                Change::Accepted { number: 2 },
                 Change::Redeemed { number: 0 },
             ])
             .unwrap();

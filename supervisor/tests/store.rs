@@ -1,0 +1,122 @@
+//! A supervisor whose store is slow, or refuses what it is told.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
+mod common;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use common::{average, clock, text, wanted};
+use sonde_mplane::{Kind, Message, Reference, Registries, Specification, When};
+use sonde_mplane_http::{Access, ClientPort, ComponentPort, Identity, Peer, Refusal, Shared, Work};
+use sonde_supervisor::{
+    service::{Policy, Service},
+    store::{Change, Sqlite, Store, StoreError, Stored},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Tells when a commit begins, and does with it what it is told.
+struct Gated {
+    store: Sqlite,
+    begins: UnboundedSender<()>,
+    may: Receiver<bool>,
+}
+
+impl Store for Gated {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let _ = self.begins.send(());
+        if self.may.recv() == Ok(true) { self.store.commit(changes) } else { Err(StoreError::Gone) }
+    }
+
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        self.store.load()
+    }
+
+    fn outcome(&mut self, number: u64) -> Result<Option<String>, StoreError> {
+        self.store.outcome(number)
+    }
+}
+
+struct Scene {
+    service: Arc<Service>,
+    /// One peer for everything, as without certificates.
+    peer: Peer,
+    begun: UnboundedReceiver<()>,
+    let_it: Sender<bool>,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (begins, begun) = unbounded_channel();
+        let (let_it, may) = channel();
+        let store = Sqlite::open(&folder.path().join("supervisor.db")).unwrap();
+        let store = Box::new(Gated { store, begins, may });
+        let registries = Shared::new(Registries::built_in());
+        let service = Service::open(store, Policy::default(), registries, clock).unwrap();
+        let address = SocketAddr::from(([192, 0, 2, 1], 1228));
+        let peer = Peer::new(Identity::unauthenticated(), address, Arc::new(Access::open()));
+        Self { service: Arc::new(service), peer, begun, let_it, _folder: folder }
+    }
+
+    /// With a capability and a job, and as the host has it.
+    async fn with_a_job() -> (Self, Specification) {
+        let mut scene = Self::new();
+        for _ in 0..2 {
+            scene.let_it.send(true).unwrap();
+        }
+        scene.service.register(&scene.peer, vec![average().into()]).await.unwrap();
+        assert_eq!(text(&scene.ask().await), "receipt");
+        let Work::Messages(work) = scene.service.poll(&scene.peer).await else { panic!("428") };
+        let [Message::Specification(forwarded)] = &work[..] else { panic!("{work:?}") };
+        for _ in 0..2 {
+            scene.begun.recv().await.unwrap();
+        }
+        (scene, forwarded.clone())
+    }
+
+    fn ask(&self) -> impl Future<Output = Message> + Send + 'static {
+        let (service, peer) = (Arc::clone(&self.service), self.peer.clone());
+        async move { service.specification(&peer, wanted("mine"), vec![average()]).await }
+    }
+
+    fn deliver(
+        &self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let (service, peer, message) =
+            (Arc::clone(&self.service), self.peer.clone(), message.into());
+        async move { service.deliver(&peer, message).await }
+    }
+
+    async fn redeem(&self) -> Message {
+        self.service.redemption(&self.peer, Reference::to_token("measure", "mine")).await.unwrap()
+    }
+}
+
+fn measured(forwarded: &Specification) -> Message {
+    forwarded.result(When::measured(clock(), clock()), Vec::new()).into()
+}
+
+#[tokio::test]
+async fn a_result_is_nobodys_before_it_is_stored() {
+    let (mut scene, forwarded) = Scene::with_a_job().await;
+    let delivered = tokio::spawn(scene.deliver(measured(&forwarded)));
+    scene.begun.recv().await.unwrap();
+    let let_it = scene.let_it.clone();
+    let refuse = async move { let_it.send(false).unwrap() };
+    let (redeemed, ()) = tokio::join!(scene.redeem(), refuse);
+    assert_eq!(text(&redeemed), "receipt");
+    assert!(matches!(delivered.await.unwrap(), Err(Refusal::Later(_))));
+    for _ in 0..2 {
+        scene.let_it.send(true).unwrap();
+    }
+    scene.deliver(measured(&forwarded)).await.unwrap();
+    assert_eq!(scene.redeem().await.kind(), Kind::Result);
+}
