@@ -63,6 +63,9 @@ pub enum NotTaken {
         /// Of it, or of what its host would get.
         octets: usize,
     },
+    /// It is not on the disk.
+    #[error("{0}")]
+    Later(String),
 }
 
 /// What a client gets at once.

@@ -87,7 +87,7 @@ impl State {
 
 /// A supervisor behind its ports.
 pub struct Service {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     writer: Writer,
     policy: Policy,
     registries: Arc<Shared<Registries>>,
@@ -130,15 +130,14 @@ impl Service {
         }
         let relay = Relay::restore(stored.jobs, stored.next_number, &known);
         let writer = Writer::start(store)?;
-        let state = Mutex::new(State { roster, relay, list: None });
+        let state = Arc::new(Mutex::new(State { roster, relay, list: None }));
         let above = policy.above.iter().map(|name| (above::client(name), Arc::default()));
         let ends = above.collect();
         Ok(Self { state, writer, policy, registries, clock, ends })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked did so between two whole changes, or not at all.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Hosts with the time since they were heard of, and their unfinished jobs.
@@ -201,26 +200,23 @@ impl Service {
     ) -> Option<Message> {
         let token = specification.token();
         let may = |offer: &Offer| labels.contains(offer.published.head.label());
-        match self.take_on(client, specification, may) {
-            Ok((answer, changes)) => self.answer_above(answer, changes).await,
+        match self.take_on(client, specification, may).await {
+            Ok(answer) => message_above(answer),
+            Err(NotTaken::Later(reason)) => {
+                tracing::error!(reason, "a specification of a supervisor is left out");
+                None
+            }
             Err(error) => Some(sonde_mplane_http::exception(Some(&token), error.to_string())),
         }
     }
 
     pub(crate) async fn interrupt_from_above(&self, client: &str, token: &str) -> Option<Message> {
         let (answer, changes) = self.state().relay.interrupt(client, token);
-        self.answer_above(answer, changes).await
-    }
-
-    async fn answer_above(&self, answer: Answer, changes: Vec<Change>) -> Option<Message> {
         if let Err(error) = self.commit(changes).await {
-            tracing::error!(%error, "a message of a supervisor is left out");
+            tracing::error!(%error, "an interrupt of a supervisor is left out");
             return None;
         }
-        match answer {
-            Answer::Message(message) => Some(*message),
-            Answer::Outcome { .. } => None,
-        }
+        message_above(answer)
     }
 
     /// Outcomes that wait for a supervisor above, oldest first.
@@ -254,16 +250,25 @@ impl Service {
         self.writer.commit(changes, Box::new(told));
     }
 
-    fn take_on(
+    async fn take_on(
         &self,
         client: &str,
         specification: Specification,
         may: impl Fn(&Offer) -> bool,
-    ) -> Result<(Answer, Vec<Change>), NotTaken> {
-        let (mut state, now) = (self.state(), (self.clock)());
-        let State { roster, relay, .. } = &mut *state;
-        let choose = |wanted: &Specification| roster.choose(wanted, now, may);
-        relay.take_on(client, specification, &self.policy.result_link, now, choose)
+    ) -> Result<Answer, NotTaken> {
+        let token = specification.token();
+        let (answer, changes) = {
+            let (mut state, now) = (self.state(), (self.clock)());
+            let State { roster, relay, .. } = &mut *state;
+            let choose = |wanted: &Specification| roster.choose(wanted, now, may);
+            relay.take_on(client, specification, &self.policy.result_link, now, choose)?
+        };
+        self.commit(changes).await.map_err(|error| NotTaken::Later(error.to_string()))?;
+        if self.state().relay.knows(client, &token) {
+            return Ok(answer);
+        }
+        // It was the second one of its token, and the first one was taken back.
+        Err(NotTaken::Later("it could not be stored; send it again".to_owned()))
     }
 
     async fn outcome(&self, number: u64) -> Result<Option<String>, StoreError> {
@@ -272,21 +277,20 @@ impl Service {
         tells.await.unwrap_or(Err(StoreError::Gone))
     }
 
+    /// Waits until changes are durable, and all that were made before.
     async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
         let (told, tells) = oneshot::channel();
-        let copy = changes.clone();
-        // Nobody waits where the connection has gone in the meantime.
-        self.writer.commit(changes, Box::new(move |done| drop(told.send(done))));
-        let done = tells.await.unwrap_or(Err(StoreError::Gone));
-        let relay = &mut self.state().relay;
-        match done {
-            Ok(()) => relay.settle(&copy),
-            Err(_) => relay.revert(&copy),
-        }
-        done
+        let (copy, state) = (changes.clone(), Arc::clone(&self.state));
+        // They count also where nobody waits any more: a handler that takes too long is given up.
+        let count = move |done: Result<(), StoreError>| {
+            match &done {
+                Ok(()) => lock(&state).relay.settle(&copy),
+                Err(_) => lock(&state).relay.revert(&copy),
+            }
+            drop(told.send(done));
+        };
+        self.writer.commit(changes, Box::new(count));
+        tells.await.unwrap_or(Err(StoreError::Gone))
     }
 
     /// The message of an answer; that of an outcome comes from the store.
@@ -321,9 +325,22 @@ impl Service {
     }
 }
 
+/// An outcome is brought as any other.
+fn message_above(answer: Answer) -> Option<Message> {
+    match answer {
+        Answer::Message(message) => Some(*message),
+        Answer::Outcome { .. } => None,
+    }
+}
+
 /// What is damaged stays so: whoever waits has to know.
 fn lost(token: Option<&str>, why: &str) -> Message {
     sonde_mplane_http::exception(token, format!("the outcome is lost: {why}"))
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Whoever panicked did so between two whole changes, or not at all.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_now(reason: &(impl std::fmt::Display + ?Sized)) -> Unavailable {
@@ -431,17 +448,12 @@ impl ClientPort for Service {
     ) -> Message {
         let token = specification.token();
         let may = |offer: &Offer| peer.may_use(offer.capability.head.label());
-        let taken = self.take_on(peer.identity.as_str(), specification, may);
-        let (answer, changes) = match taken {
-            Ok(taken) => taken,
-            Err(error) => return sonde_mplane_http::exception(Some(&token), error.to_string()),
-        };
-        match self.commit(changes).await {
-            Ok(()) => self
-                .message_of(answer)
-                .await
-                .unwrap_or_else(|Unavailable(why)| sonde_mplane_http::exception(Some(&token), why)),
-            Err(error) => sonde_mplane_http::exception(Some(&token), error.to_string()),
+        let refused = |why: String| sonde_mplane_http::exception(Some(&token), why);
+        match self.take_on(peer.identity.as_str(), specification, may).await {
+            Ok(answer) => {
+                self.message_of(answer).await.unwrap_or_else(|Unavailable(why)| refused(why))
+            }
+            Err(error) => refused(error.to_string()),
         }
     }
 

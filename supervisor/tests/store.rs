@@ -120,3 +120,38 @@ async fn a_result_is_nobodys_before_it_is_stored() {
     scene.deliver(measured(&forwarded)).await.unwrap();
     assert_eq!(scene.redeem().await.kind(), Kind::Result);
 }
+
+#[tokio::test]
+async fn a_specification_that_nobody_waited_for_is_taken_back_where_it_is_not_stored() {
+    let mut scene = Scene::new();
+    scene.let_it.send(true).unwrap();
+    scene.service.register(&scene.peer, vec![average().into()]).await.unwrap();
+    scene.begun.recv().await.unwrap();
+    let first = tokio::spawn(scene.ask());
+    scene.begun.recv().await.unwrap();
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    // The same one again is answered after the first.
+    let again = tokio::spawn(scene.ask());
+    tokio::task::yield_now().await;
+    scene.let_it.send(false).unwrap();
+    assert_eq!(text(&again.await.unwrap()), "it could not be stored; send it again");
+    assert_eq!(text(&scene.redeem().await), "Unknown job");
+    scene.let_it.send(true).unwrap();
+    assert_eq!(text(&scene.ask().await), "receipt");
+}
+
+#[tokio::test]
+async fn a_result_that_nobody_waited_for_counts_once_it_is_stored() {
+    let (mut scene, forwarded) = Scene::with_a_job().await;
+    let given_up = tokio::spawn(scene.deliver(measured(&forwarded)));
+    scene.begun.recv().await.unwrap();
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    for _ in 0..2 {
+        scene.let_it.send(true).unwrap();
+    }
+    // The same specification again is answered after what was to be stored before.
+    drop(scene.ask().await);
+    assert_eq!(scene.redeem().await.kind(), Kind::Result);
+}
