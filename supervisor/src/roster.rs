@@ -146,11 +146,11 @@ impl Roster {
         Some(known.capability.clone())
     }
 
-    /// A host does not offer it any more; its token among its offers, if it was one.
-    pub fn withdraw(&mut self, host: &str, capability: &Capability) -> Option<String> {
-        let token = capability.token();
-        self.offers.remove(self.offers.number(host, &token)?);
-        Some(token)
+    /// A host does not offer it any more, if it did.
+    pub fn withdraw(&mut self, host: &str, capability: &Capability) {
+        if let Some(number) = self.offers.number(host, &capability.token()) {
+            self.offers.remove(number);
+        }
     }
 
     /// Whether a host that is a supervisor offers this and has it from another host. Without certificates all hosts are

@@ -79,9 +79,10 @@ struct State {
 }
 
 impl State {
-    fn withdraw(&mut self, host: &str, capability: &Capability) -> Option<Change> {
-        let token = self.roster.withdraw(host, capability)?;
-        Some(Change::Withdrawn { host: host.to_owned(), token })
+    /// The store may know what the roster does not: where a withdrawal is not stored it comes again.
+    fn withdraw(&mut self, host: &str, capability: &Capability) -> Change {
+        self.roster.withdraw(host, capability);
+        Change::Withdrawn { host: host.to_owned(), token: capability.token() }
     }
 }
 
@@ -359,7 +360,7 @@ impl ComponentPort for Service {
                 let outcome = match message {
                     Message::Capability(capability) => {
                         let before = state.roster.reordered(host, &capability);
-                        changes.extend(before.and_then(|known| state.withdraw(host, &known)));
+                        changes.extend(before.map(|known| state.withdraw(host, &known)));
                         let outcome = state.roster.offer(host, capability.clone(), now);
                         changes.extend(match outcome {
                             _ if capability.head.is_callback() => None,
@@ -372,14 +373,14 @@ impl ComponentPort for Service {
                             Outcome::Refused { .. }
                                 if state.roster.is_passed_on(host, &capability.token()) =>
                             {
-                                state.withdraw(host, &capability)
+                                Some(state.withdraw(host, &capability))
                             }
                             Outcome::Refused { .. } => None,
                         });
                         outcome
                     }
                     Message::Withdrawal(capability) => {
-                        changes.extend(state.withdraw(host, &capability));
+                        changes.push(state.withdraw(host, &capability));
                         Outcome::Refused { reason: "Withdrawn".to_owned() }
                     }
                     _ => Outcome::Refused { reason: "Not a capability".to_owned() },

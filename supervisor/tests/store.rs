@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{average, clock, text, wanted};
-use sonde_mplane::{Kind, Message, Reference, Registries, Specification, When};
+use sonde_mplane::{Kind, Message, Outcomes, Reference, Registries, Specification, When};
 use sonde_mplane_http::{Access, ClientPort, ComponentPort, Identity, Peer, Refusal, Shared, Work};
 use sonde_supervisor::{
     service::{Policy, Service},
@@ -48,7 +48,7 @@ struct Scene {
     peer: Peer,
     begun: UnboundedReceiver<()>,
     let_it: Sender<bool>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Scene {
@@ -62,7 +62,7 @@ impl Scene {
         let service = Service::open(store, Policy::default(), registries, clock).unwrap();
         let address = SocketAddr::from(([192, 0, 2, 1], 1228));
         let peer = Peer::new(Identity::unauthenticated(), address, Arc::new(Access::open()));
-        Self { service: Arc::new(service), peer, begun, let_it, _folder: folder }
+        Self { service: Arc::new(service), peer, begun, let_it, folder }
     }
 
     /// With a capability and a job, and as the host has it.
@@ -71,7 +71,7 @@ impl Scene {
         for _ in 0..2 {
             scene.let_it.send(true).unwrap();
         }
-        scene.service.register(&scene.peer, vec![average().into()]).await.unwrap();
+        scene.register(average()).await.unwrap();
         assert_eq!(text(&scene.ask().await), "receipt");
         let Work::Messages(work) = scene.service.poll(&scene.peer).await else { panic!("428") };
         let [Message::Specification(forwarded)] = &work[..] else { panic!("{work:?}") };
@@ -93,6 +93,10 @@ impl Scene {
         let (service, peer, message) =
             (Arc::clone(&self.service), self.peer.clone(), message.into());
         async move { service.deliver(&peer, message).await }
+    }
+
+    async fn register(&self, message: impl Into<Message>) -> Result<Outcomes, Refusal> {
+        self.service.register(&self.peer, vec![message.into()]).await
     }
 
     async fn redeem(&self) -> Message {
@@ -125,7 +129,7 @@ async fn a_result_is_nobodys_before_it_is_stored() {
 async fn a_specification_that_nobody_waited_for_is_taken_back_where_it_is_not_stored() {
     let mut scene = Scene::new();
     scene.let_it.send(true).unwrap();
-    scene.service.register(&scene.peer, vec![average().into()]).await.unwrap();
+    scene.register(average()).await.unwrap();
     scene.begun.recv().await.unwrap();
     let first = tokio::spawn(scene.ask());
     scene.begun.recv().await.unwrap();
@@ -154,4 +158,20 @@ async fn a_result_that_nobody_waited_for_counts_once_it_is_stored() {
     // The same specification again is answered after what was to be stored before.
     drop(scene.ask().await);
     assert_eq!(scene.redeem().await.kind(), Kind::Result);
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_was_not_stored_is_stored_when_it_comes_again() {
+    let scene = Scene::new();
+    for may in [true, false, true] {
+        scene.let_it.send(may).unwrap();
+    }
+    scene.register(average()).await.unwrap();
+    let withdrawn = scene.register(average().withdrawal()).await;
+    assert!(matches!(withdrawn, Err(Refusal::Later(_))));
+    scene.register(average().withdrawal()).await.unwrap();
+    let Scene { service, folder, .. } = scene;
+    drop(service);
+    let mut store = Sqlite::open(&folder.path().join("supervisor.db")).unwrap();
+    assert_eq!(store.load().unwrap().capabilities, []);
 }
