@@ -14,7 +14,7 @@ use crate::excerpt;
 use crate::primitive::Primitive;
 use crate::value::{Value, ValueError};
 
-const RANGE: &str = " ... ";
+pub(crate) const RANGE: &str = " ... ";
 
 /// What values a parameter may have.
 #[derive(Clone, Debug)]
@@ -94,6 +94,18 @@ impl Constraint {
                     |reason| ConstraintError::Value { text: excerpt(&other.to_string()), reason },
                 )
             }
+        }
+    }
+
+    /// Reads that of an element that no registry knows: a set of texts, of which a range may be one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Constraint::parse`].
+    pub(crate) fn of_unknown(json: &Json) -> Result<Self, ConstraintError> {
+        match json.as_str() {
+            None | Some("*") => Self::from_json(json, Primitive::String),
+            Some(text) => Ok(Self::set(text.split(',').map(Value::from))),
         }
     }
 

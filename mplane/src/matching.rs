@@ -3,7 +3,7 @@
 //! The RI compares schema and scope; its branch `sdk` also checks constraints. Verb, label, metadata
 //! and token are never compared.
 
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, RANGE};
 use crate::message::{Capability, Parameter, Specification};
 use crate::time::Time;
 use crate::value::Value;
@@ -102,7 +102,7 @@ impl Specification {
                 return Err(Mismatch::MissingParameter { name: name.to_owned(), constraint });
             };
             if strictness == Strictness::Constraints {
-                check(name, value, &parameter.constraint)?;
+                check(parameter, value)?;
             }
         }
         if self.when.follows(&capability.when, now) {
@@ -118,7 +118,7 @@ impl Specification {
     pub fn fits(&self, capability: &Capability, now: Time) -> bool {
         let is_met = |parameter: &Parameter| {
             let value = self.value(parameter.element.name());
-            value.is_some_and(|value| parameter.constraint.is_met_by(value))
+            value.is_some_and(|value| permits(parameter, value))
         };
         // Those without a choice tell capabilities of one schema apart.
         let has_choice = |parameter: &Parameter| parameter.constraint.single_value().is_none();
@@ -142,10 +142,24 @@ impl Specification {
     }
 }
 
-fn check(name: &str, value: &Value, constraint: &Constraint) -> Result<(), Mismatch> {
-    if constraint.is_met_by(value) {
+/// Whether a parameter may have this value, as far as can be said. Of an element that no registry knows texts are compared,
+/// which tells hosts apart; what is within a range the host knows.
+fn permits(parameter: &Parameter, value: &Value) -> bool {
+    match &parameter.constraint {
+        Constraint::Set(items) if !parameter.element.is_known() => {
+            let value = value.to_string();
+            let mut items = items.iter().map(ToString::to_string);
+            items.any(|item| item == value || item.contains(RANGE))
+        }
+        constraint => constraint.is_met_by(value),
+    }
+}
+
+fn check(parameter: &Parameter, value: &Value) -> Result<(), Mismatch> {
+    if permits(parameter, value) {
         return Ok(());
     }
+    let (name, constraint) = (parameter.element.name(), &parameter.constraint);
     Err(Mismatch::Value {
         name: name.to_owned(),
         value: if value.is_missing() {

@@ -25,6 +25,7 @@ const BUILT_IN: &str = include_str!("../../registry.json");
 pub struct Element {
     name: Arc<str>,
     primitive: Primitive,
+    is_known: bool,
 }
 
 /// One registry file.
@@ -87,7 +88,7 @@ pub enum Unknown {
     /// The message is refused.
     #[default]
     Refuse,
-    /// They count as texts; for one who only passes messages on.
+    /// They count as texts, see [`Element::is_known`]; for one who only passes messages on.
     AsText,
 }
 
@@ -103,7 +104,7 @@ impl Element {
     /// An element outside any registry.
     #[must_use]
     pub fn new(name: &str, primitive: Primitive) -> Self {
-        Self { name: name.into(), primitive }
+        Self { name: name.into(), primitive, is_known: true }
     }
 
     /// As messages write it.
@@ -116,6 +117,12 @@ impl Element {
     #[must_use]
     pub fn primitive(&self) -> Primitive {
         self.primitive
+    }
+
+    /// Whether a registry has it. Where none does, nobody here can say which values are alike, or within a range.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 }
 
@@ -313,7 +320,8 @@ impl Registries {
     #[must_use]
     pub fn element(&self, name: &str) -> Option<Element> {
         self.loaded.iter().find_map(|registry| registry.element(name).cloned()).or_else(|| {
-            (self.unknown == Unknown::AsText).then(|| Element::new(name, Primitive::String))
+            let unknown = Element { is_known: false, ..Element::new(name, Primitive::String) };
+            (self.unknown == Unknown::AsText).then_some(unknown)
         })
     }
 

@@ -196,6 +196,37 @@ fn names_that_no_registry_knows_pass_as_texts_where_that_is_wanted() {
 }
 
 #[test]
+fn what_is_within_a_range_of_an_unknown_element_is_not_judged() {
+    let lenient = Registries::built_in().with_unknown(Unknown::AsText);
+    let read = |kind: &str, when: &str, parameters: serde_json::Value| {
+        let body =
+            json!({ kind: "measure", "registry": "", "when": when, "parameters": parameters });
+        Message::from_value(&body, &lenient).unwrap()
+    };
+    let offered = json!({ "x.count": "2 ... 10", "x.site": "rome,oslo", "x.level": 3 });
+    let Message::Capability(capability) = read("capability", "now ... future", offered) else {
+        panic!("no capability")
+    };
+    let count = capability.parameter("x.count").unwrap().constraint.to_string();
+    assert_eq!(count, "2 ... 10", "as received");
+    for (count, site, level, is_met) in [
+        (json!("5"), "rome", json!("3"), true),
+        (json!(5), "oslo", json!(3), true),
+        (json!("5"), "paris", json!("3"), false),
+        (json!("5"), "rome", json!("4"), false),
+    ] {
+        let wanted = json!({ "x.count": count, "x.site": site, "x.level": level });
+        let Message::Specification(specification) = read("specification", "now", wanted) else {
+            panic!("no specification")
+        };
+        let now = Time::from_unix_us(0);
+        let fulfils = specification.fulfils(&capability, Strictness::Constraints, now);
+        assert_eq!(fulfils.is_ok(), is_met, "{fulfils:?}");
+        assert_eq!(specification.fits(&capability, now), is_met);
+    }
+}
+
+#[test]
 fn a_registry_replaces_what_it_includes_and_what_stands_before() {
     let file = json!({
         "registry-format": "mplane-0", "registry-revision": 3, "registry-uri": "http://example.net/r",

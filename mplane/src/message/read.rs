@@ -190,7 +190,11 @@ impl<'a> Reader<'a> {
             registry: self.registry()?,
             when: self.when()?,
             parameters: self.named("parameters", |element, json| {
-                let constraint = Constraint::from_json(json, element.primitive())?;
+                let constraint = if element.is_known() {
+                    Constraint::from_json(json, element.primitive())?
+                } else {
+                    Constraint::of_unknown(json)?
+                };
                 Ok(Parameter { element, constraint })
             })?,
             via: self.via()?,
