@@ -49,9 +49,9 @@ pub use self::json::{JsonError, MAX_DEPTH, MAX_ENVELOPE_KEYS, MAX_KEYS, MAX_OCTE
 pub use self::matching::{Mismatch, Strictness};
 pub use self::merge::MergeError;
 pub use self::message::{
-    Capability, CapabilityBuilder, Envelope, Exception, Field, Head, Kind, Measured, Message,
-    MessageError, Outcome, Outcomes, Parameter, Problem, Reference, Specification, Unreadable,
-    VERSION,
+    Capability, CapabilityBuilder, Envelope, Exception, Field, Head, Kind, MAX_NAME_OCTETS,
+    Measured, Message, MessageError, Outcome, Outcomes, Parameter, Problem, Reference,
+    Specification, Unreadable, VERSION,
 };
 pub use self::primitive::Primitive;
 pub use self::registry::{CORE_URI, Element, Registries, Registry, RegistryError, Unknown};

@@ -8,9 +8,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 use sonde_mplane::{
-    Capability, Constraint, Envelope, JsonError, MAX_KEYS, MAX_OCTETS, MAX_VALUES, Message,
-    MessageError, Moment, Primitive, Problem, Registries, Registry, RegistryError, Strictness,
-    Time, Unknown, Value, When,
+    Capability, Constraint, Envelope, JsonError, MAX_KEYS, MAX_NAME_OCTETS, MAX_OCTETS, MAX_VALUES,
+    Message, MessageError, Moment, Primitive, Problem, Registries, Registry, RegistryError,
+    Strictness, Time, Unknown, Value, When,
 };
 
 fn refuse(octets: &[u8]) -> MessageError {
@@ -178,6 +178,20 @@ fn a_long_text_does_not_make_a_long_error() {
     ] {
         let error = Message::from_value(&message, &Registries::built_in()).unwrap_err();
         assert!(error.to_string().len() < 600, "{}", error.to_string().len());
+    }
+}
+
+#[test]
+fn labels_and_tokens_are_no_longer_than_names_are() {
+    for key in ["label", "token"] {
+        let read = |octets: usize| {
+            let mut redemption = json!({ "redemption": "measure" });
+            redemption[key] = json!("x".repeat(octets));
+            Message::from_value(&redemption, &Registries::built_in())
+        };
+        assert!(read(MAX_NAME_OCTETS).is_ok());
+        let error = read(MAX_NAME_OCTETS + 1).unwrap_err().to_string();
+        assert_eq!(error, format!("{key}: has 1025 octets, accepted: at most 1024"));
     }
 }
 

@@ -29,6 +29,9 @@ const OVERDUE: Duration = Duration::from_secs(3600);
 /// them are keys, and little enough to come through a slow line in time.
 const PORTION_OCTETS: usize = 1 << 20;
 
+/// What a job counts for at least: a small specification takes more in memory than it is long.
+const LEAST_OCTETS: usize = 1 << 10;
+
 /// Text for a token that stands for nothing, as the RI has it.
 pub const UNKNOWN_JOB: &str = "Unknown job";
 
@@ -41,7 +44,7 @@ struct Job {
     host: String,
     /// As the host gets it.
     forwarded: Specification,
-    /// Of the longer one of both, as JSON.
+    /// Of the longer one of both, as JSON; at least [`LEAST_OCTETS`].
     octets: usize,
     progress: Progress,
     /// When the host was told of it last.
@@ -63,6 +66,14 @@ pub enum NotTaken {
         /// Of it, or of what its host would get.
         octets: usize,
     },
+    /// Too much is open.
+    #[error("busy: more than {most} octets of specifications {whose} are not redeemed")]
+    Busy {
+        /// Of one client or of all.
+        whose: &'static str,
+        /// That would be accepted.
+        most: usize,
+    },
     /// It is not on the disk.
     #[error("{0}")]
     Later(String),
@@ -80,9 +91,26 @@ pub enum Answer {
     },
 }
 
+/// Octets of jobs that were not redeemed. They are in memory, twice; some 50,000 pings of one client.
+#[derive(Debug)]
+struct Most {
+    of_client: usize,
+    of_all: usize,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self { of_client: 64 << 20, of_all: 256 << 20 }
+    }
+}
+
 /// Every job that was not redeemed.
 #[derive(Debug, Default)]
 pub struct Relay {
+    most: Most,
+    /// Of all jobs, and by client.
+    octets: usize,
+    octets_of: HashMap<String, usize>,
     jobs: BTreeMap<u64, Job>,
     by_client: HashMap<(String, String), u64>,
     by_host: HashMap<(String, String), u64>,
@@ -142,7 +170,7 @@ impl Relay {
                 specification,
                 host: stored.host,
                 forwarded,
-                octets: stored.host_specification.len().max(stored.specification.len()),
+                octets: weight(&stored.specification, &stored.host_specification),
                 progress: stored.progress,
                 told: None,
                 is_interrupted: stored.is_interrupted,
@@ -157,6 +185,8 @@ impl Relay {
     fn insert(&mut self, number: u64, job: Job) {
         let client = (job.client.clone(), job.specification.token());
         let host = (job.host.clone(), job.forwarded.token());
+        self.octets += job.octets;
+        *self.octets_of.entry(job.client.clone()).or_default() += job.octets;
         self.by_client.insert(client, number);
         self.by_host.insert(host, number);
         let is_to_be_told = job.progress == Progress::Waiting
@@ -187,7 +217,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// [`NotTaken`] where `choose` finds nobody, or it is too long.
+    /// [`NotTaken`] where `choose` finds nobody, it is too long, or too many are open.
     pub fn take_on<'a>(
         &mut self,
         client: &str,
@@ -211,9 +241,18 @@ impl Relay {
         forwarded.head.link = Some(result_link.to_owned());
         let host_specification = Message::from(forwarded.clone()).to_json();
         let own_specification = Message::from(specification.clone()).to_json();
-        let octets = host_specification.len().max(own_specification.len());
+        let octets = weight(&own_specification, &host_specification);
         if octets > PORTION_OCTETS {
             return Err(NotTaken::TooLong { octets });
+        }
+        let Most { of_client, of_all } = self.most;
+        let own = self.octets_of.get(client).copied().unwrap_or_default();
+        for (open, most, whose) in
+            [(own, of_client, "of yours"), (self.octets, of_all, "of all clients")]
+        {
+            if open + octets > most {
+                return Err(NotTaken::Busy { whose, most });
+            }
         }
         self.next_number += 1;
         let stored = StoredJob {
@@ -392,6 +431,13 @@ impl Relay {
             if let Some(ended) = self.ended.get_mut(&job.client) {
                 ended.remove(&number);
             }
+            self.octets -= job.octets;
+            if let Some(octets) = self.octets_of.get_mut(&job.client) {
+                *octets -= job.octets;
+                if *octets == 0 {
+                    self.octets_of.remove(&job.client);
+                }
+            }
             self.by_client.remove(&(job.client, job.specification.token()));
             self.by_host.remove(&(job.host, job.forwarded.token()));
         }
@@ -428,6 +474,11 @@ impl Relay {
             None => unknown_job(""),
         }
     }
+}
+
+/// Octets that a job counts for.
+fn weight(own: &str, forwarded: &str) -> usize {
+    own.len().max(forwarded.len()).max(LEAST_OCTETS)
 }
 
 fn ms(time: Time) -> u64 {

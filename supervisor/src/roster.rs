@@ -14,7 +14,9 @@ use std::{
 };
 
 use md5::{Digest, Md5};
-use sonde_mplane::{Capability, Constraint, Mismatch, Outcome, Specification, Strictness, Time};
+use sonde_mplane::{
+    Capability, Constraint, Message, Mismatch, Outcome, Specification, Strictness, Time,
+};
 
 pub use self::offers::Offer;
 use self::offers::Offers;
@@ -32,9 +34,18 @@ pub struct Roster {
     offers: Offers,
     hosts: BTreeMap<String, Host>,
     expiry: Option<Duration>,
+    /// Octets of one host's capabilities, as JSON.
+    most_octets: usize,
     /// By which supervisors know this one.
     name: String,
 }
+
+/// Octets of one host's capabilities. A supervisor is one host to that above it, and a thousand hosts below it have some
+/// fifty capabilities of 2 KiB each.
+const MOST_OCTETS: usize = 128 << 20;
+
+/// What a capability counts for at least: a small one takes more in memory than it is long.
+const LEAST_OCTETS: usize = 1 << 10;
 
 /// Supervisors that a capability may have come through.
 const MOST_SUPERVISORS: usize = 16;
@@ -62,7 +73,8 @@ impl Roster {
     /// Nobody. Hosts that are silent for `expiry` are hidden; without one they never are.
     #[must_use]
     pub fn new(expiry: Option<Duration>) -> Self {
-        Self { offers: Offers::default(), hosts: BTreeMap::new(), expiry, name: String::new() }
+        let (offers, hosts) = Default::default();
+        Self { offers, hosts, expiry, most_octets: MOST_OCTETS, name: String::new() }
     }
 
     /// With a name that no other supervisor has: what came through it is not taken again.
@@ -72,7 +84,7 @@ impl Roster {
     }
 
     /// A host offers something; the same again takes the place of what was there. What came through this supervisor
-    /// before is refused.
+    /// before is refused, and so is what is more than one host may offer.
     pub fn offer(&mut self, host: &str, capability: Capability, now: Time) -> Outcome {
         let known = self.hosts.entry(host.to_owned()).or_default();
         known.heard = Some(now);
@@ -85,13 +97,20 @@ impl Roster {
         }
         let mut capability = capability;
         capability.head.token = Some(capability.token());
+        let octets = Message::from(capability.clone()).to_json().len().max(LEAST_OCTETS);
         let number = self.offers.number(host, &capability.token());
+        let before = number.and_then(|number| self.offers.get(number)).map_or(0, |it| it.octets);
+        let (most, all) = (self.most_octets, self.offers.octets_of(host) - before + octets);
+        if all > most {
+            let reason = format!("{host} would offer {all} octets, accepted: at most {most}");
+            return Outcome::Refused { reason };
+        }
         if let Some(number) = number {
             self.offers.remove(number);
         }
         let published = self.published(host, &capability);
         let schema = capability.schema_hash();
-        let offer = Offer { host: host.to_owned(), capability, published, schema };
+        let offer = Offer { host: host.to_owned(), capability, published, schema, octets };
         self.offers.insert(number, offer);
         Outcome::Registered
     }

@@ -21,6 +21,9 @@ use crate::when::When;
 /// Of the protocol, as written; lower ones are read as well.
 pub const VERSION: i64 = 1;
 
+/// Octets of a label or token: they are kept and shown for as long as what they name.
+pub const MAX_NAME_OCTETS: usize = 1 << 10;
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Kind, VERSION};
+use super::{Kind, MAX_NAME_OCTETS, VERSION};
 use crate::constraint::ConstraintError;
 use crate::json::JsonError;
 use crate::value::ValueError;
@@ -46,6 +46,12 @@ pub enum Problem {
     /// A name of something that would not stand on one line.
     #[error("has control characters, accepted: a text without")]
     Control,
+    /// A longer name than anybody needs.
+    #[error("has {octets} octets, accepted: at most {MAX_NAME_OCTETS}")]
+    LongName {
+        /// Of the name.
+        octets: usize,
+    },
     /// A newer version.
     #[error("is {found}, accepted: at most {VERSION}")]
     Version {

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Capability, Envelope, Exception, Field, Head, Kind, Measured, Message, MessageError, Parameter,
-    Problem, Reference, Specification, Unreadable, VERSION,
+    Capability, Envelope, Exception, Field, Head, Kind, MAX_NAME_OCTETS, Measured, Message,
+    MessageError, Parameter, Problem, Reference, Specification, Unreadable, VERSION,
 };
 use crate::constraint::Constraint;
 use crate::excerpt;
@@ -296,6 +296,9 @@ impl<'a> Reader<'a> {
     fn name(&self, key: &str) -> Result<Option<String>, MessageError> {
         let text = self.optional_text(key)?;
         match text {
+            Some(text) if text.len() > MAX_NAME_OCTETS => {
+                Err(self.error(key, Problem::LongName { octets: text.len() }))
+            }
             Some(text) if text.contains(char::is_control) => Err(self.error(key, Problem::Control)),
             text => Ok(text),
         }

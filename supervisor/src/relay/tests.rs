@@ -371,3 +371,29 @@ fn a_specification_that_would_fit_into_no_poll_is_refused() {
     scene.take_on(CLIENT, "short");
     assert_eq!(specification(&scene.poll()[0]).head.label(), "ping-average-ip4-0");
 }
+
+#[test]
+fn no_more_is_open_than_one_client_and_all_may_have() {
+    let mut scene = Scene::new();
+    scene.relay.most = Most { of_client: 2 * LEAST_OCTETS, of_all: 3 * LEAST_OCTETS };
+    let refused = |scene: &mut Scene, client: &str, token: &str| {
+        let roster = &scene.roster;
+        let choose = |it: &Specification| roster.choose(it, at(1), |_| true);
+        let wanted = wanted("192.0.2.1", token);
+        scene.relay.take_on(client, wanted, LINK, at(1), choose).unwrap_err().to_string()
+    };
+    for token in ["first", "second"] {
+        scene.take_on(CLIENT, token);
+    }
+    assert_eq!(
+        refused(&mut scene, CLIENT, "third"),
+        "busy: more than 2048 octets of specifications of yours are not redeemed"
+    );
+    assert_eq!(text(&scene.take_on(CLIENT, "first")), "receipt", "it is open");
+    let other = "org.mplane.Clients.Two";
+    scene.take_on(other, "first");
+    let all = refused(&mut scene, other, "second");
+    assert!(all.starts_with("busy: more than 3072 octets of specifications of all"), "{all}");
+    scene.relay.settle(&[Change::Redeemed { number: 0 }]);
+    scene.take_on(CLIENT, "third");
+}

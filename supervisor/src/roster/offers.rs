@@ -14,6 +14,8 @@ pub struct Offer {
     /// As clients see it.
     pub published: Capability,
     pub(super) schema: String,
+    /// That it counts for.
+    pub(super) octets: usize,
 }
 
 impl Offer {
@@ -39,6 +41,7 @@ pub(super) struct Offers {
     by_token: HashMap<String, u64>,
     by_label: HashMap<String, BTreeSet<u64>>,
     by_schema: HashMap<String, BTreeSet<u64>>,
+    octets: HashMap<String, usize>,
 }
 
 impl Offers {
@@ -51,6 +54,7 @@ impl Offers {
         let label = offer.published.head.label().to_owned();
         self.by_label.entry(label).or_default().insert(number);
         self.by_schema.entry(offer.schema.clone()).or_default().insert(number);
+        *self.octets.entry(offer.host.clone()).or_default() += offer.octets;
         self.all.insert(number, offer);
     }
 
@@ -58,6 +62,9 @@ impl Offers {
         let Some(offer) = self.all.remove(&number) else { return };
         self.by_own.remove(&offer.own());
         self.by_token.remove(offer.token());
+        if let Some(octets) = self.octets.get_mut(&offer.host) {
+            *octets -= offer.octets;
+        }
         let label = offer.published.head.label().to_owned();
         for (index, key) in [(&mut self.by_label, label), (&mut self.by_schema, offer.schema)] {
             if let Some(numbers) = index.get_mut(&key) {
@@ -76,6 +83,11 @@ impl Offers {
     /// Number of what a host calls so.
     pub(super) fn number(&self, host: &str, token: &str) -> Option<u64> {
         self.by_own.get(&(host.to_owned(), token.to_owned())).copied()
+    }
+
+    /// What a host's offers count for.
+    pub(super) fn octets_of(&self, host: &str) -> usize {
+        self.octets.get(host).copied().unwrap_or_default()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Offer> {

@@ -106,3 +106,16 @@ fn who_may_not_use_a_capability_does_not_learn_of_it() {
     let refused = roster.choose(&wanted("192.0.2.9", "t"), at(1), |_| false).unwrap_err();
     assert_eq!(refused.to_string(), "No service registered for specification ping-average-ip4-0");
 }
+
+#[test]
+fn a_host_offers_no_more_than_it_may_and_what_it_offers_already_may_come_again() {
+    let mut roster = roster_of(&[(ONE, "192.0.2.1"), (ONE, "192.0.2.2")]);
+    roster.most_octets = 2 * LEAST_OCTETS;
+    let mut offer = |host, source| roster.offer(host, average(source), at(1));
+    let Outcome::Refused { reason } = offer(ONE, "192.0.2.3") else { panic!("three of one host") };
+    assert!(reason.ends_with("would offer 3072 octets, accepted: at most 2048"), "{reason}");
+    assert_eq!(offer(ONE, "192.0.2.2"), Outcome::Registered);
+    assert_eq!(offer(TWO, "192.0.2.3"), Outcome::Registered);
+    roster.withdraw(ONE, &average("192.0.2.1"));
+    assert_eq!(roster.offer(ONE, average("192.0.2.3"), at(1)), Outcome::Registered);
+}
