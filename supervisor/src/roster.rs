@@ -209,17 +209,26 @@ impl Roster {
         self.hosts.iter().map(|(name, host)| (name.as_str(), host.heard))
     }
 
-    /// How many hosts ever registered.
+    /// How often hosts may poll, where all that are there poll so many times a second together; often enough not to be
+    /// hidden.
     #[must_use]
-    pub fn host_count(&self) -> usize {
-        self.hosts.len()
+    pub fn poll_interval(&self, polls_per_second: f64, now: Time) -> Duration {
+        let present = self.hosts.values().filter(|host| self.is_heard(host, now)).count();
+        let fair = (present as f64 / polls_per_second).ceil();
+        let fair = Duration::try_from_secs_f64(fair).unwrap_or(Duration::MAX);
+        let most = self.expiry.unwrap_or(Duration::MAX) / 2;
+        fair.min(Duration::from_secs(most.as_secs()))
     }
 
     /// Whether a host is there.
     #[must_use]
     pub fn is_present(&self, host: &str, now: Time) -> bool {
-        let Some(expiry) = self.expiry else { return self.hosts.contains_key(host) };
-        self.heard(host).is_some_and(|heard| now.since(heard) <= expiry)
+        self.hosts.get(host).is_some_and(|host| self.is_heard(host, now))
+    }
+
+    fn is_heard(&self, host: &Host, now: Time) -> bool {
+        let Some(expiry) = self.expiry else { return true };
+        host.heard.is_some_and(|heard| now.since(heard) <= expiry)
     }
 
     /// What hosts that are there offer, in the order of registration.

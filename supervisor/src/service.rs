@@ -310,15 +310,17 @@ impl Service {
     }
 
     /// What tells a host to poll less often, where all of them together poll too often.
-    fn callback(&self, state: &State, host: &str) -> Option<Message> {
-        /// Poll interval that hosts have of themselves, seconds.
-        const USUAL_S: f64 = 5.0;
-        let hosts = state.roster.host_count() as f64;
-        let interval = (hosts / self.policy.polls_per_second).ceil();
-        if interval <= USUAL_S || !state.roster.has_callback(host) {
+    fn callback(&self, state: &State, host: &str, now: Time) -> Option<Message> {
+        /// Poll interval that hosts have of themselves.
+        const USUAL: Duration = Duration::from_secs(5);
+        if !state.roster.has_callback(host) {
             return None;
         }
-        let when: When = format!("now + {interval}s").parse().ok()?;
+        let interval = state.roster.poll_interval(self.policy.polls_per_second, now);
+        if interval <= USUAL {
+            return None;
+        }
+        let when: When = format!("now + {}s", interval.as_secs()).parse().ok()?;
         let callback = Capability::build(sonde_mplane::CALLBACK, "now ... future")
             .finish(&self.registries.get())
             .ok()?;
@@ -399,7 +401,7 @@ impl ComponentPort for Service {
             return Work::Register;
         }
         let mut messages = state.relay.poll(host, now);
-        messages.extend(self.callback(&state, host));
+        messages.extend(self.callback(&state, host, now));
         Work::Messages(messages)
     }
 

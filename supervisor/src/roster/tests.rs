@@ -119,3 +119,20 @@ fn a_host_offers_no_more_than_it_may_and_what_it_offers_already_may_come_again()
     roster.withdraw(ONE, &average("192.0.2.1"));
     assert_eq!(roster.offer(ONE, average("192.0.2.3"), at(1)), Outcome::Registered);
 }
+
+#[test]
+fn hosts_that_are_there_share_the_polls_and_none_is_hidden_for_it() {
+    let mut roster = Roster::new(Some(Duration::from_secs(60)));
+    for host in 0..100 {
+        roster.offer(&format!("host-{host}"), average("*"), at(0));
+    }
+    let seconds = |roster: &Roster, polls_per_second, now| {
+        roster.poll_interval(polls_per_second, at(now)).as_secs()
+    };
+    assert_eq!(seconds(&roster, 10.0, 1), 10);
+    assert_eq!(seconds(&roster, 1.0, 1), 30, "half of the time until they are hidden");
+    roster.hear("host-0", at(99));
+    assert_eq!(seconds(&roster, 0.1, 100), 10, "of one that is there");
+    roster.expiry = None;
+    assert_eq!(seconds(&roster, 1.0, 100), 100);
+}
