@@ -16,6 +16,7 @@ mod client_port;
 mod component_port;
 mod discovery;
 mod identity;
+mod impatient;
 mod limits;
 mod pages;
 mod serve;

@@ -28,6 +28,8 @@ pub struct Limits {
     pub body: Duration,
     /// Until a handler has answered.
     pub reply: Duration,
+    /// Until a peer takes more of an answer.
+    pub write: Duration,
     /// At the same time, all together.
     pub connections: usize,
     /// At the same time, of one address.
@@ -39,7 +41,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 MiB, 256 MiB of all; 10 s, 60 s, 30 s, 30 s; 4096 connections, 512 of one peer; 500 requests a second, 5000
+    /// 16 MiB, 256 MiB of all; 10 s, 60 s, 30 s, 30 s, 60 s; 4096 connections, 512 of one peer; 500 requests a second, 5000
     /// at once, which the RI's discovery needs, for it fetches each capability for itself.
     fn default() -> Self {
         Self {
@@ -49,6 +51,7 @@ impl Default for Limits {
             header: Duration::from_secs(60),
             body: Duration::from_secs(30),
             reply: Duration::from_secs(30),
+            write: Duration::from_secs(60),
             connections: 4096,
             connections_per_peer: 512,
             requests_per_second: 500,

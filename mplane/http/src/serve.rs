@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use crate::access::Access;
 use crate::identity::Identity;
+use crate::impatient::Impatient;
 use crate::limits::{Limits, Peers};
 use crate::pages;
 use crate::tls::ServerTls;
@@ -153,6 +154,7 @@ impl Port {
         watcher: Watcher,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        let stream = Impatient::new(stream, self.limits.write);
         let Some(tls) = &self.tls else {
             return self.http(stream, Identity::unauthenticated(), address, watcher).await;
         };

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Served, Supervisor};
+use sonde_mplane::{Capability, Registries};
 use sonde_mplane_http::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -116,6 +117,21 @@ async fn one_peer_has_no_more_connections_than_it_may() {
         answered.push(stream);
     }
     assert_eq!(rest(send(&port, ask).await).await, "");
+}
+
+#[tokio::test]
+async fn who_asks_and_does_not_read_keeps_no_connection() {
+    let limits = Limits { write: SOON, connections_per_peer: 1, ..Limits::default() };
+    let page = Capability::build("long", "now ... future").finish(&Registries::built_in());
+    let mut page = page.unwrap();
+    // More than the buffers of both ends hold.
+    page.head.label = Some("x".repeat(32 << 20));
+    let port = Served::clients(&Supervisor::offering(vec![page]), limits).await;
+    let unread = send(&port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let ask = "GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answered = async { while !rest(send(&port, ask).await).await.contains("404") {} };
+    tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
+    drop(unread);
 }
 
 #[tokio::test]
