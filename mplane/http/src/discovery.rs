@@ -78,7 +78,8 @@ fn capability(message: Message) -> Option<Capability> {
     }
 }
 
-/// Targets of the anchors of a page, in order.
+/// Targets of the anchors of a page, in order. A tag that does not end is the last one, and what is within a tag is no
+/// other, so the work is in proportion to the page.
 fn hrefs(page: &str) -> Vec<String> {
     let lower = page.to_ascii_lowercase();
     let mut targets = Vec::new();
@@ -89,8 +90,8 @@ fn hrefs(page: &str) -> Vec<String> {
         if !lower[tag..].starts_with(|character: char| character.is_ascii_whitespace()) {
             continue;
         }
-        let end = lower[tag..].find('>').map_or(lower.len(), |length| tag + length);
-        let Some(name) = lower[tag..end].find("href") else { continue };
+        at = lower[tag..].find('>').map_or(lower.len(), |length| tag + length);
+        let Some(name) = lower[tag..at].find("href") else { continue };
         let rest = page[tag + name + 4..].trim_start();
         let Some(rest) = rest.strip_prefix('=').map(str::trim_start) else { continue };
         let target = match rest.chars().next() {
@@ -112,6 +113,13 @@ mod tests {
         let page = "<A  HREF='/a'>x</a><a class=\"b\" href = \"/b?x=1&amp;y\">y</a><abbr href='/no'>\
                     <a name=href><a href=/c>z</a><a href='/open";
         assert_eq!(hrefs(page), ["/a", "/b?x=1&y", "/c", "/open"]);
+    }
+
+    #[test]
+    fn a_tag_within_a_tag_is_none() {
+        assert_eq!(hrefs("<a <a href='/a'><a href='/b'>"), ["/a", "/b"]);
+        let endless = "<a ".repeat(4 << 20);
+        assert!(hrefs(&endless).is_empty(), "and it takes no hours");
     }
 
     #[test]
