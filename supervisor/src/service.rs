@@ -9,7 +9,7 @@ use std::{
 };
 
 use sonde_mplane::{
-    Capability, Kind, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
+    Capability, Message, Outcome, Outcomes, Reference, Registries, Specification, Time, When,
 };
 use sonde_mplane_http::{
     ClientPort, ComponentPort, End, Identity, Peer, Refusal, Shared, Unavailable, Work,
@@ -463,20 +463,15 @@ impl ClientPort for Service {
     async fn redemption(&self, peer: &Peer, redemption: Reference) -> Result<Message, Unavailable> {
         let token = redemption.head.token.unwrap_or_default();
         let answer = self.state().relay.redeem(peer.identity.as_str(), &token);
-        let number = match answer {
-            Answer::Message(message) => return Ok(*message),
-            Answer::Outcome { number } => number,
-        };
-        let message = self.stored(number).await?;
-        // A failure may be asked for again.
-        if message.kind() == Kind::Exception {
-            return Ok(message);
-        }
-        // Only who redeems it says that no more is wanted.
-        match self.commit(vec![Change::Redeemed { number }]).await {
-            Ok(()) => Ok(message),
-            Err(error) => Err(not_now(&error)),
-        }
+        self.message_of(answer).await
+    }
+
+    /// Only who redeems it says that no more is wanted.
+    async fn redeemed(&self, peer: &Peer, token: &str) -> Result<(), Unavailable> {
+        let answer = self.state().relay.redeem(peer.identity.as_str(), token);
+        let Answer::Outcome { number } = answer else { return Ok(()) };
+        let forgotten = self.commit(vec![Change::Redeemed { number }]).await;
+        forgotten.map_err(|error| not_now(&error))
     }
 
     async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {

@@ -10,6 +10,8 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use sonde_mplane::{MEDIA_TYPE, Message};
 
+use crate::client_port::Unavailable;
+use crate::confirmed::{self, PIECE_OCTETS};
 use crate::limits::{Held, Limits, Peers};
 use crate::pages;
 use crate::serve::Peer;
@@ -83,13 +85,32 @@ pub(crate) fn message(message: &Message) -> Response {
     mplane(message.to_json())
 }
 
+/// A message; its end waits until `confirm` has done something that cannot be undone.
+pub(crate) async fn confirmed(
+    message: &Message,
+    confirm: impl Future<Output = Result<(), Unavailable>> + Send + 'static,
+) -> Response {
+    let json = message.to_json();
+    if json.len() > PIECE_OCTETS {
+        return typed(StatusCode::OK, MEDIA_TYPE, confirmed::confirmed(json, confirm));
+    }
+    match confirm.await {
+        Ok(()) => mplane(json),
+        Err(Unavailable(reason)) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    }
+}
+
 /// A body of the media type of messages.
 pub(crate) fn mplane(json: String) -> Response {
     typed(StatusCode::OK, MEDIA_TYPE, json)
 }
 
-pub(crate) fn typed(status: StatusCode, media_type: &'static str, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(crate) fn typed(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Body>,
+) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, axum::http::HeaderValue::from_static(media_type));
     response

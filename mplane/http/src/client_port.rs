@@ -51,6 +51,15 @@ pub trait ClientPort: Send + Sync + 'static {
         redemption: Reference,
     ) -> impl Future<Output = Result<Message, Unavailable>> + Send;
 
+    /// The result of a redemption is on its way, but for its end, which waits for this: the job may be forgotten.
+    fn redeemed(
+        &self,
+        _peer: &Peer,
+        _token: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Answers with a receipt, a result or an exception. The peer owns the job.
     fn interrupt(
         &self,
@@ -147,13 +156,21 @@ async fn message<H: ClientPort>(State(port): State<Port<H>>, request: Request) -
         Err(response) => return *response,
     };
     let read: Result<Message, MessageError> = Message::from_json(&octets, &port.registries.get());
+    let redeemed = match &read {
+        Ok(Message::Redemption(redemption)) => redemption.head.token.clone(),
+        _ => None,
+    };
     let answer = match read {
         Ok(message) => port.answer(&peer, message).await,
         Err(error) => Ok(exception(None, error.to_string())),
     };
-    match answer {
-        Ok(answer) => body::message(&answer),
-        Err(Unavailable(reason)) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    match (answer, redeemed) {
+        (Ok(answer @ (Message::Result(_) | Message::Envelope(_))), Some(token)) => {
+            let confirm = async move { port.handler.redeemed(&peer, &token).await };
+            body::confirmed(&answer, confirm).await
+        }
+        (Ok(answer), _) => body::message(&answer),
+        (Err(Unavailable(reason)), _) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 

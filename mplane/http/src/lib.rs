@@ -14,6 +14,7 @@ mod body;
 mod client;
 mod client_port;
 mod component_port;
+mod confirmed;
 mod discovery;
 mod identity;
 mod impatient;

@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use common::{Served, Supervisor, capability, client, specification};
 use sonde_mplane::{Capability, Message, Outcome, Reference, Registries};
-use sonde_mplane_http::{ClientError, Limits, NO_SERVICE, Polled, UNEXPECTED_TYPE, UNKNOWN_JOB};
+use sonde_mplane_http::{
+    ClientError, Identity, Limits, NO_SERVICE, Polled, UNEXPECTED_TYPE, UNKNOWN_JOB,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -266,4 +268,34 @@ async fn the_client_takes_nothing_but_messages_and_never_sends_in_the_clear_by_m
     drop(nobody);
     let gone = client.discover(&address.to_string()).await.unwrap_err();
     assert!(matches!(gone, ClientError::Connection { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn a_result_that_its_client_does_not_read_is_not_redeemed() {
+    let supervisor = Supervisor::offering(Vec::new());
+    for (token, octets) in [("short", 1), ("unread", 32 << 20), ("long", 32 << 20)] {
+        let mut job = specification(&capability("ping", "destination.ip4"), token);
+        // More than the buffers of both ends hold.
+        job.head.label = Some("x".repeat(octets));
+        let job = (Identity::unauthenticated(), job);
+        supervisor.jobs.lock().unwrap().insert(token.to_owned(), job);
+    }
+    let mut port = Served::clients(&supervisor, Limits::default()).await;
+    let redeem = |token: &str| {
+        let redemption = Message::Redemption(Reference::to_token("measure", token));
+        post("/", sonde_mplane::MEDIA_TYPE, &redemption.to_json())
+    };
+    let mut unread = TcpStream::connect(port.address).await.unwrap();
+    unread.write_all(redeem("unread").as_bytes()).await.unwrap();
+    let mut begins = [0; 12];
+    unread.read_exact(&mut begins).await.unwrap();
+    assert_eq!(&begins, b"HTTP/1.1 200");
+    drop(unread);
+    for (token, octets) in [("short", 1), ("long", 32 << 20)] {
+        let reply = exchange(port.address, &redeem(token)).await;
+        assert!(status(&reply) == 200 && reply.len() > octets && reply.ends_with('}'));
+    }
+    port.stop.take().unwrap().send(()).unwrap();
+    port.task.await.unwrap();
+    assert_eq!(*supervisor.redeemed.lock().unwrap(), ["short", "long"]);
 }

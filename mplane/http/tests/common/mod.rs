@@ -140,6 +140,7 @@ pub(crate) struct Supervisor {
     pub(crate) offered: Mutex<Arc<Vec<Capability>>>,
     pub(crate) jobs: Mutex<HashMap<String, (Identity, Specification)>>,
     pub(crate) used: Mutex<Vec<(Identity, String)>>,
+    pub(crate) redeemed: Mutex<Vec<String>>,
     pub(crate) registered: Mutex<Vec<(Identity, Message)>>,
     pub(crate) delivered: Mutex<Vec<(Identity, Message)>>,
     pub(crate) work: Mutex<Vec<Message>>,
@@ -186,6 +187,11 @@ impl ClientPort for Supervisor {
         let time = |text: &str| text.parse::<Time>().unwrap();
         let when = When::measured(time("2015-07-01 10:00"), time("2015-07-01 10:01"));
         Ok(job.result(when, vec![vec![Value::from(412_u64)]]).into())
+    }
+
+    async fn redeemed(&self, _: &Peer, token: &str) -> Result<(), Unavailable> {
+        self.redeemed.lock().unwrap().push(token.to_owned());
+        Ok(())
     }
 
     async fn interrupt(&self, _: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
