@@ -220,15 +220,16 @@ impl<R: Registrant> Attendance<R> {
                         _ => "an answer that does not count",
                     };
                     tracing::warn!(supervisor = &*self.supervisor.name, %error, ?wait, "{what}");
-                    // It may have forgotten us while it was away.
+                    // It may have forgotten us while it was away, and an end that it did not take then was not at fault.
                     standing.registration = None;
+                    standing.failing.again = None;
                     wait
                 }
             };
             self.rest(idle, &mut standing).await;
         }
         standing.failing.again = None;
-        let _ = self.bring(&mut standing.failing).await;
+        self.bring(&mut standing.failing).await;
     }
 
     /// Waits for the next poll, and brings what ends meanwhile.
@@ -236,14 +237,14 @@ impl<R: Registrant> Attendance<R> {
         let end = Instant::now() + idle;
         let reached = standing.registration.is_some();
         loop {
+            let again = standing.failing.again;
             tokio::select! {
                 () = sleep_until(end) => return,
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { return },
                 Ok(()) = self.changes.changed() => return,
-                () = self.ends.notified(), if reached => {
-                    if self.bring(&mut standing.failing).await.is_err() {
-                        return;
-                    }
+                () = self.ends.notified(), if reached => self.bring(&mut standing.failing).await,
+                () = sleep_until(again.unwrap_or(end)), if reached && again.is_some() => {
+                    self.bring(&mut standing.failing).await;
                 }
             }
         }
@@ -257,7 +258,7 @@ impl<R: Registrant> Attendance<R> {
         }
         let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
         let labels = labels.unwrap_or_default();
-        self.bring(&mut standing.failing).await?;
+        self.bring(&mut standing.failing).await;
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
             Polled::Register => {
@@ -301,7 +302,7 @@ impl<R: Registrant> Attendance<R> {
         for answer in answers {
             self.answer(&answer).await?;
         }
-        self.bring(&mut standing.failing).await?;
+        self.bring(&mut standing.failing).await;
         Ok(wishes)
     }
 
@@ -404,24 +405,25 @@ impl<R: Registrant> Attendance<R> {
         }
     }
 
-    /// Brings every end that waits, oldest first. One that a supervisor fails over holds up those behind it, but no work.
-    async fn bring(&self, failing: &mut Failing) -> Result<(), ClientError> {
+    /// Brings every end that waits, oldest first. One that is not taken holds up those behind it, but no work: whether
+    /// the supervisor is there at all is told by the next poll, for one end alone may be too long for the line.
+    async fn bring(&self, failing: &mut Failing) {
         while !failing.is_resting() {
+            failing.again = None;
             let ends = self.registrant.ends(&self.supervisor.name, PORTION).await;
             if ends.is_empty() {
-                return Ok(());
+                return;
             }
             for end in ends {
-                self.bring_one(end, failing).await?;
+                self.bring_one(end, failing).await;
                 if failing.is_resting() {
                     break;
                 }
             }
         }
-        Ok(())
     }
 
-    async fn bring_one(&self, end: End, failing: &mut Failing) -> Result<(), ClientError> {
+    async fn bring_one(&self, end: End, failing: &mut Failing) {
         let message = match Message::from_json(end.body.as_bytes(), &self.registries.get()) {
             Ok(message) => message,
             Err(error) => {
@@ -436,14 +438,10 @@ impl<R: Registrant> Attendance<R> {
                 let times = failing.failed(end.sequence);
                 let (supervisor, token) = (&*self.supervisor.name, &*end.token);
                 if !is_final(&error, times) {
-                    // It is there, and cannot do this.
-                    if !matches!(error, ClientError::Status { status: 500..=599, .. }) {
-                        return Err(error);
-                    }
                     let wait = failing.back_off.failed();
                     failing.again = Some(Instant::now() + wait);
                     tracing::warn!(supervisor, token, %error, ?wait, "a result was not taken");
-                    return Ok(());
+                    return;
                 }
                 tracing::error!(supervisor, token, %error, "a result was refused and is given up");
                 // Whoever waits for it should not wait for ever. Where that is refused as well nothing is left to be said.
@@ -452,7 +450,6 @@ impl<R: Registrant> Attendance<R> {
                 self.delivered(end.sequence);
             }
         }
-        Ok(())
     }
 
     fn delivered(&self, sequence: u64) {

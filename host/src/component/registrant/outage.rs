@@ -68,6 +68,8 @@ struct Supervisor {
     wanted: usize,
     /// The result of this token is not taken.
     fails_over: Option<&'static str>,
+    /// The result of this token is never answered.
+    silent_over: Option<&'static str>,
     polls: AtomicUsize,
     /// Registrations that fail.
     failing: usize,
@@ -109,6 +111,9 @@ impl ComponentPort for Supervisor {
     }
 
     async fn deliver(&self, _: &Peer, message: Message) -> Result<(), Refusal> {
+        if self.silent_over.is_some() && message.token() == self.silent_over {
+            std::future::pending::<()>().await;
+        }
         let mut delivered = self.delivered.lock().unwrap();
         if self.fails_over.is_some() && message.token() == self.fails_over {
             return Err(Refusal::Later("the disk is full".to_owned()));
@@ -134,6 +139,10 @@ const TOP: &str = "top";
 
 impl World {
     fn new(base: &str, folder: &Path, offering: &Offering) -> Self {
+        Self::with(base, folder, offering, Timeouts::default())
+    }
+
+    fn with(base: &str, folder: &Path, offering: &Offering, timeouts: Timeouts) -> Self {
         let limits = Limits { specifications: 2 * RESULTS, ..Limits::default() };
         let names = [TOP.into()];
         let (measurer, options) = (Instantly::default(), Options::default());
@@ -146,7 +155,7 @@ impl World {
         let offers = Arc::new(offers(offering));
         reception.tell(Request::Offer(Arc::clone(&offers)));
         let registries = Shared::new(Registries::built_in());
-        let client = Client::new(None, Arc::clone(&registries), Timeouts::default()).unwrap();
+        let client = Client::new(None, Arc::clone(&registries), timeouts).unwrap();
         let (stop, stopped) = watch::channel(false);
         let attendance = Attendance {
             supervisor: SupervisorAddress::new(
@@ -193,14 +202,14 @@ fn begin(listener: std::net::TcpListener, supervisor: &Arc<Supervisor>) {
     tokio::spawn(serve(listener, router, None, open, roomy, std::future::pending()));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_that_is_not_taken_holds_up_no_work() {
+/// One result is not taken; the supervisor is asked for work all the same.
+async fn holds_up_no_work(supervisor: Supervisor, timeouts: Timeouts) -> Arc<Supervisor> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let supervisor = Arc::new(Supervisor { fails_over: Some("bad"), ..<_>::default() });
+    let supervisor = Arc::new(supervisor);
     begin(listener, &supervisor);
-    let world = World::new(&base, folder.path(), &Offering::default());
+    let world = World::with(&base, folder.path(), &Offering::default(), timeouts);
     let mut wanted = specification(&world.offers.offered, "knock-average-ip4", "now + 1s / 1s");
     wanted.head.token = Some("bad".to_owned());
     world.reception.tell(Request::Specify {
@@ -215,8 +224,22 @@ async fn a_result_that_is_not_taken_holds_up_no_work() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), look).await.expect("it goes on polling");
-    assert_eq!(supervisor.registrations.load(Ordering::Relaxed), 1, "it is not taken for away");
     world.stop().await;
+    supervisor
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_not_taken_holds_up_no_work() {
+    let supervisor = Supervisor { fails_over: Some("bad"), ..<_>::default() };
+    let supervisor = holds_up_no_work(supervisor, Timeouts::default()).await;
+    assert_eq!(supervisor.registrations.load(Ordering::Relaxed), 1, "it is not taken for away");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_too_long_for_the_line_holds_up_no_work() {
+    let supervisor = Supervisor { silent_over: Some("bad"), ..<_>::default() };
+    let exchange = Duration::from_secs(1);
+    holds_up_no_work(supervisor, Timeouts { exchange, ..<_>::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
