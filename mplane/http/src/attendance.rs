@@ -25,6 +25,8 @@ use crate::serve::Shared;
 
 /// Ends that are fetched at a time.
 const PORTION: usize = 100;
+/// Capabilities in one request: a supervisor below others may have many thousands, and a message holds 100,000 keys.
+const TOGETHER: usize = 200;
 /// From one registration of everything to the next without need.
 const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 /// Longest idle time that a supervisor can ask for.
@@ -330,14 +332,14 @@ impl<R: Registrant> Attendance<R> {
             let known = standing.known.values().cloned().collect();
             self.registrant.note_registered(supervisor, known);
         }
-        if withdrawn > 0 {
-            self.withdraw(gone).await?;
+        for portion in gone.chunks(TOGETHER) {
+            self.withdraw(portion.to_vec()).await?;
         }
         let is_told = withdrawn > 0 || !messages.is_empty();
-        if !messages.is_empty() {
-            let outcomes = self.client.register(url, messages).await?;
-            for capability in &capabilities {
-                let label = capability.head.label();
+        // The callback comes last.
+        for portion in messages.chunks(TOGETHER) {
+            let outcomes = self.client.register(url, portion.to_vec()).await?;
+            for label in portion.iter().filter_map(Message::label) {
                 match outcomes.get(label) {
                     Some(Outcome::Refused { reason }) => {
                         let supervisor = &**supervisor;

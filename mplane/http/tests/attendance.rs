@@ -1,0 +1,140 @@
+//! What a supervisor hears of who registers with it, in order.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
+
+mod common;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{Served, capability};
+use sonde_mplane::{Capability, Kind, Message, Outcome, Outcomes, Registries, Specification, Time};
+use sonde_mplane_http::{
+    Access, Attendance, ComponentPaths, ComponentPort, End, Identity, Limits, Peer, Refusal,
+    Registrant, Shared, SupervisorAddress, Work, component_port,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+/// What a supervisor hears.
+#[derive(Debug)]
+enum Heard {
+    Registration(Vec<Message>),
+    Poll,
+}
+
+struct Supervisor {
+    heard: mpsc::UnboundedSender<Heard>,
+}
+
+impl ComponentPort for Supervisor {
+    async fn register(&self, _: &Peer, messages: Vec<Message>) -> Result<Outcomes, Refusal> {
+        let labels = messages.iter().filter_map(Message::label);
+        let outcomes = labels.map(|label| (label.to_owned(), Outcome::Registered)).collect();
+        self.heard.send(Heard::Registration(messages)).unwrap();
+        Ok(Outcomes(outcomes))
+    }
+
+    async fn poll(&self, _: &Peer) -> Work {
+        self.heard.send(Heard::Poll).unwrap();
+        Work::Messages(Vec::new())
+    }
+
+    async fn deliver(&self, _: &Peer, _: Message) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Has this to offer.
+#[derive(Default)]
+struct Offering(Mutex<Vec<Capability>>);
+
+impl Registrant for Offering {
+    fn capabilities(&self, _: &Identity) -> Vec<Capability> {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn specify(
+        &self,
+        _: &Arc<str>,
+        specification: Specification,
+        _: &Arc<HashSet<String>>,
+    ) -> Option<Message> {
+        Some(specification.receipt())
+    }
+
+    async fn interrupt(&self, _: &Arc<str>, _: &str) -> Option<Message> {
+        None
+    }
+
+    async fn ends(&self, _: &Arc<str>, _: usize) -> Vec<End> {
+        Vec::new()
+    }
+
+    fn delivered(&self, _: &Arc<str>, _: u64) {}
+}
+
+/// Somebody who registers with a supervisor, and what that one hears.
+struct World {
+    heard: mpsc::UnboundedReceiver<Heard>,
+    stop: watch::Sender<bool>,
+    attends: JoinHandle<()>,
+    _port: Served,
+}
+
+impl World {
+    async fn new(offering: Offering) -> Self {
+        let (told, heard) = mpsc::unbounded_channel();
+        let supervisor = Arc::new(Supervisor { heard: told });
+        let registries = Shared::new(Registries::built_in());
+        let paths = ComponentPaths::default();
+        let router = component_port(supervisor, Arc::clone(&registries), paths.clone());
+        let open = Shared::new(Access::open());
+        let port = Served::new(router, None, open, Limits::default()).await;
+        let (stop, stopped) = watch::channel(false);
+        let poll = Duration::from_millis(10);
+        let attendance = Attendance {
+            supervisor: SupervisorAddress::new("top", &port.url(""), &paths, poll),
+            client: Arc::new(common::client(None)),
+            registrant: Arc::new(offering),
+            registries,
+            changes: watch::channel(0).1,
+            ends: Arc::default(),
+            clock: || Time::from_unix_us(0),
+            stop: stopped,
+        };
+        let attends = tokio::spawn(attendance.run());
+        Self { heard, stop, attends, _port: port }
+    }
+
+    async fn next(&mut self) -> Heard {
+        self.heard.recv().await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.attends.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_capabilities_are_registered_in_portions_and_the_callback_is_the_last() {
+    let labels: Vec<String> = (0..450).map(|number| format!("ping-{number}")).collect();
+    let offered = labels.iter().map(|label| capability(label, "destination.ip4")).collect();
+    let mut world = World::new(Offering(Mutex::new(offered))).await;
+    let mut sizes = Vec::new();
+    let mut registered = Vec::new();
+    while let Heard::Registration(messages) = world.next().await {
+        assert!(messages.iter().all(|it| it.kind() == Kind::Capability));
+        sizes.push(messages.len());
+        registered.extend(messages.iter().map(|it| it.label().unwrap().to_owned()));
+    }
+    world.stop().await;
+    assert_eq!(sizes, [200, 200, 51]);
+    assert_eq!(registered.pop().unwrap(), "callback");
+    assert_eq!(registered, labels);
+}
