@@ -316,7 +316,8 @@ impl<M: Measurer> Desk<M> {
                 let stopping = self.stopping;
                 // The end of a job that was interrupted a moment ago is no sign of a full disk.
                 self.keep_owed(now);
-                let has_debts = !self.owed.is_empty();
+                let name = ledger_of(&peer);
+                let has_debts = self.owed.iter().any(|end| ledger_of(&end.job.peer) == name);
                 let text = Message::from(specification.clone()).to_json();
                 let ledger = self.ledger(&peer);
                 let noted = match ledger {
@@ -507,9 +508,13 @@ impl<M: Measurer> Desk<M> {
     }
 
     fn ledger(&mut self, peer: &str) -> Option<&mut Ledger> {
-        let name = if is_client(peer) { CLIENTS } else { peer };
-        self.ledgers.get_mut(name)
+        self.ledgers.get_mut(ledger_of(peer))
     }
+}
+
+/// The name of the ledger in which a peer's promises are.
+fn ledger_of(peer: &str) -> &str {
+    if is_client(peer) { CLIENTS } else { peer }
 }
 
 /// A job as it was noted, or its end where the note cannot be used.

@@ -421,6 +421,19 @@ fn without_room_for_its_end_a_specification_is_refused_as_busy_until_there_is_ro
 }
 
 #[test]
+fn one_peer_whose_spool_is_full_makes_nobody_else_busy() {
+    let mut world = World::new(Options { segment_octets: 1 << 14, cap_octets: 80 << 10 });
+    let (job, message) = (JobId::new("top", "long"), "x".repeat(80 << 10));
+    let message = Exception { token: None, message }.into();
+    world.desk.owed.push_back(End { job, link: None, message });
+    let refused = world.specify("top", "t1").try_recv().unwrap();
+    assert_eq!(message_of(&refused), "busy: the spool has no room for results");
+    let receipt = world.specify(&client("org.example.Somebody"), "t1");
+    world.step();
+    assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
 fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
     let mut world = World::new(ROOMY);
     world.specify("top", "t1");
