@@ -357,6 +357,11 @@ impl Component {
                 return;
             }
         };
+        if said.tls.is_some() != self.said.tls.is_some() {
+            // Roles without certificates would open everything to everybody.
+            tracing::error!("not reloaded: tls begins or ends with the next start");
+            return;
+        }
         let before = engine_settings(&self.settings);
         self.settings.obey(configuration);
         if engine_settings(&self.settings) != before {
@@ -419,3 +424,6 @@ impl Component {
 fn capabilities(offers: &Offers) -> Vec<Capability> {
     offers.offered.iter().map(|offered| offered.capability.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+use std::{fs, sync::mpsc::Receiver};
+
+use sonde_mplane_http::Identity;
+
+use super::*;
+use crate::component::fixture::{ADDRESSES, catalogue};
+
+/// A component whose file says this, and what its desk is asked for.
+fn component(folder: &Path, text: &str) -> (Component, Receiver<Request>) {
+    let file = folder.join("host.toml");
+    fs::write(&file, text).unwrap();
+    let mut settings = Settings::beside(&folder.join("sonde")).unwrap();
+    settings.plugins.clear();
+    settings.obey(Arc::new(Configuration::read(&file, [].into_iter()).unwrap()));
+    let said = ComponentFile::read(&file, &[]).unwrap();
+    let (reception, requests) = Reception::new();
+    let (catalogue, offers) = (catalogue(), Arc::default());
+    let component =
+        Component::new(&file, settings, said, catalogue, ADDRESSES, offers, reception).unwrap();
+    (component, requests)
+}
+
+#[test]
+fn a_file_that_lost_its_certificates_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut component, _) = component(folder.path(), "[component]\n");
+    let file = |name: &str| folder.path().join(name);
+    component.said.tls = Some(TlsFiles {
+        certificate: file("host.crt"),
+        key: file("host.key"),
+        authority: file("root-ca.crt"),
+    });
+    component.access.set(Access::closed());
+    component.reload();
+    assert!(!component.access.get().allows(&Identity::new("org.stranger"), "ping-average-ip4"));
+}
