@@ -302,7 +302,13 @@ impl<M: Measurer> Desk<M> {
             .filter(|offered| permits(offered.capability.head.label()))
             .cloned()
             .collect();
-        match self.jobs.specify(now, &peer, specification, &permitted) {
+        let job = JobId::new(&peer, &token);
+        // Jobs forget their ends after a while, but what waits for a supervisor is there however long that takes.
+        let answer = match self.has_end(&job) {
+            true => Answer::Ended(job.clone()),
+            false => self.jobs.specify(now, &peer, specification, &permitted),
+        };
+        match answer {
             Answer::Refused(exception) => reply(Message::Exception(exception).to_json()),
             Answer::Known(receipt) => reply(receipt.to_json()),
             Answer::Ended(job) => {
@@ -312,7 +318,6 @@ impl<M: Measurer> Desk<M> {
                 reply(end.map_or(receipt, |delivery| delivery.body));
             }
             Answer::Accepted(receipt) => {
-                let job = JobId::new(&peer, &token);
                 let stopping = self.stopping;
                 // The end of a job that was interrupted a moment ago is no sign of a full disk.
                 self.keep_owed(now);
@@ -343,6 +348,12 @@ impl<M: Measurer> Desk<M> {
         }
     }
 
+    /// Whether the end of a job waits, on disk or for room there.
+    fn has_end(&mut self, job: &JobId) -> bool {
+        self.owed.iter().any(|end| end.job == *job)
+            || self.ledger(&job.peer).is_some_and(|ledger| ledger.has_end(job))
+    }
+
     /// What is said about a job; `forget` where an end is told for the last time. Nothing to a supervisor that has the
     /// end already.
     fn told(&mut self, job: &JobId, state: State, forget: bool) -> Option<String> {
@@ -357,7 +368,7 @@ impl<M: Measurer> Desk<M> {
         // An end that was forgotten, for there are many, may still be on disk.
         let Some(ledger) = self.ledger(&job.peer) else { return Some(unknown()) };
         let Some(delivery) = ledger.of(job) else {
-            let is_on_its_way = ledger.is_fresh(job) || self.owed.iter().any(|end| end.job == *job);
+            let is_on_its_way = self.has_end(job);
             let receipt = || Message::Receipt(Reference::to_token("measure", &job.token)).to_json();
             return match is_on_its_way {
                 true => Some(receipt()),

@@ -229,9 +229,9 @@ impl Ledger {
         Ok(ended)
     }
 
-    /// Whether the end of a job was written and does not count yet.
-    pub(crate) fn is_fresh(&self, job: &JobId) -> bool {
-        self.fresh.iter().any(|(_, other)| other == job)
+    /// Whether the end of a job was written, be it that it does not count yet.
+    pub(crate) fn has_end(&self, job: &JobId) -> bool {
+        self.by_job.contains_key(job) || self.fresh.iter().any(|(_, other)| other == job)
     }
 
     /// Jobs whose ends wait.

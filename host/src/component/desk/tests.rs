@@ -233,6 +233,20 @@ fn a_token_that_has_ended_is_not_measured_again_by_the_next_process() {
     assert!(world.desk.measurer.running.is_empty());
 }
 
+#[test]
+fn a_job_whose_end_waits_longer_than_tokens_are_remembered_is_not_measured_again() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "t1");
+    world.step();
+    world.finish();
+    world.pass(Limits::default().memory.as_secs() + 1);
+    let again = world.specify("top", "t1");
+    world.step();
+    assert!(matches!(read(&again.try_recv().unwrap()), Message::Result(_)));
+    assert_eq!(world.desk.measurer.next, 1);
+    assert_eq!(world.fetch().len(), 1);
+}
+
 /// Changes an octet in the middle of the last record that is in the spool of a peer.
 fn damage(folder: &Path) {
     let segments = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
