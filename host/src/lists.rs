@@ -16,6 +16,8 @@ use std::{
 
 use sonde_engine::{ListError, Policy, PolicySetter, Prefixes};
 
+use crate::Configuration;
+
 /// How often the files are looked at.
 /// A file is read when it was the same twice: who writes it has finished then.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -37,6 +39,12 @@ pub(crate) struct Watch {
 }
 
 impl Lists {
+    /// Those of an operator's file.
+    pub(crate) fn of(configuration: &Configuration) -> Self {
+        let Configuration { deny, allow, .. } = configuration;
+        Self { deny: deny.clone(), allow: allow.clone() }
+    }
+
     /// Reads them all.
     ///
     /// # Errors

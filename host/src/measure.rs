@@ -16,7 +16,7 @@ use sonde_worker::{InlinePort, ProcessPort, Spawn};
 use ulid::Ulid;
 
 use crate::{
-    Isolation, Offer, Settings,
+    Configuration, Isolation, Offer, Settings,
     catalogue::PluginFile,
     config::Method,
     lists::{Lists, Watch},
@@ -181,12 +181,15 @@ impl Host {
         }
     }
 
-    /// Puts these lists in force in place of those before, running measurements included.
+    /// Obeys what this says of methods from the next measurement on, and puts its lists in force in place of those
+    /// before, running measurements included. The rest of it is for the next start.
     ///
     /// # Errors
     ///
-    /// Where one cannot be read; then what was in force stays so, and is not looked at any more.
-    pub fn obey_lists(&mut self, lists: Lists) -> Result<(), ListError> {
+    /// Where a list cannot be read; then those that were in force stay so, and are not looked at any more.
+    pub fn obey(&mut self, configuration: Arc<Configuration>) -> Result<(), ListError> {
+        let lists = Lists::of(&configuration);
+        self.settings.configuration = Some(configuration);
         if let Some(watch) = self.watch.take() {
             watch.end();
         }

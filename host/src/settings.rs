@@ -92,8 +92,7 @@ impl Settings {
         self.most_packets_per_second = configuration.most_packets_per_second;
         self.most_per_address = configuration.most_per_address;
         self.limits = configuration.limits;
-        let (deny, allow) = (configuration.deny.clone(), configuration.allow.clone());
-        self.lists = Lists { deny, allow };
+        self.lists = Lists::of(&configuration);
         self.configuration = Some(configuration);
     }
 }

@@ -24,7 +24,7 @@ use super::{
     request::{Reply, Request, is_client},
     settings::Limits,
 };
-use crate::{Lists, RunId};
+use crate::{Configuration, RunId};
 
 /// Peers that are clients share one ledger.
 const CLIENTS: &str = "clients";
@@ -43,8 +43,8 @@ pub trait Measurer {
         values: BTreeMap<String, Value>,
     ) -> Result<RunId, String>;
 
-    /// From now on these lists say who may be measured.
-    fn obey_lists(&mut self, lists: Lists);
+    /// From now on this says what methods may do, and who may be measured.
+    fn obey(&mut self, configuration: Arc<Configuration>);
 
     /// Asks one to finish.
     fn interrupt(&mut self, run: RunId);
@@ -228,7 +228,7 @@ impl<M: Measurer> Desk<M> {
                 self.offers = offers;
                 self.resume(now);
             }
-            Request::Lists(lists) => self.measurer.obey_lists(lists),
+            Request::Obey(configuration) => self.measurer.obey(configuration),
             Request::Stop(reply) => {
                 self.stopping = true;
                 self.when_over.push(reply);

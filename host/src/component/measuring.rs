@@ -10,7 +10,7 @@ use std::{
 use sonde_plugin_api::schema::Value;
 
 use super::{answer, desk::Measurer, jobs::Outcome, offered::Offered};
-use crate::{Host, Lists, Notice, Prepared, RunId, Status};
+use crate::{Configuration, Host, Notice, Prepared, RunId, Status};
 
 /// The host measures.
 pub struct Measuring {
@@ -47,8 +47,8 @@ impl Measurer for Measuring {
         Ok(run)
     }
 
-    fn obey_lists(&mut self, lists: Lists) {
-        match self.host.obey_lists(lists) {
+    fn obey(&mut self, configuration: Arc<Configuration>) {
+        match self.host.obey(configuration) {
             Ok(()) => tracing::info!("the lists of prefixes were read"),
             Err(error) => tracing::error!(%error, "the lists before stay in force"),
         }

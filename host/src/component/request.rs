@@ -6,7 +6,7 @@ use sonde_mplane::Specification;
 use tokio::sync::oneshot;
 
 use super::{jobs::JobId, ledger::Delivery, offered::Offers};
-use crate::Lists;
+use crate::Configuration;
 
 /// Calls back with an answer.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -63,8 +63,8 @@ pub enum Request {
     },
     /// Offer these from now on; jobs that are open go on with what they began with.
     Offer(Arc<Offers>),
-    /// These lists say from now on who may be measured.
-    Lists(Lists),
+    /// This says from now on what methods may do, and who may be measured.
+    Obey(Arc<Configuration>),
     /// Interrupt what runs; called back when it has ended and is on disk.
     Stop(Reply<()>),
 }

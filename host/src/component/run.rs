@@ -363,7 +363,7 @@ impl Component {
             return;
         }
         let before = engine_settings(&self.settings);
-        self.settings.obey(configuration);
+        self.settings.obey(Arc::clone(&configuration));
         if engine_settings(&self.settings) != before {
             tracing::warn!("host and limits change with the next start");
         }
@@ -374,7 +374,7 @@ impl Component {
         {
             tracing::warn!("supervisors, listen, spool and tls change with the next start");
         }
-        self.reception.tell(Request::Lists(self.settings.lists.clone()));
+        self.reception.tell(Request::Obey(configuration));
         // Asked again, for the operator may say something else of a plugin that is the same.
         self.catalogue = Catalogue::scan(&self.settings);
         self.addresses = Addresses::of(&said.offering);

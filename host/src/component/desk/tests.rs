@@ -34,7 +34,7 @@ impl Measurer for Puppet {
         Ok(RunId(self.next))
     }
 
-    fn obey_lists(&mut self, _: Lists) {}
+    fn obey(&mut self, _: Arc<Configuration>) {}
 
     fn interrupt(&mut self, run: RunId) {
         self.over.push(run);

@@ -46,7 +46,7 @@ impl Measurer for Instantly {
         Ok(RunId(self.next))
     }
 
-    fn obey_lists(&mut self, _: crate::Lists) {}
+    fn obey(&mut self, _: Arc<crate::Configuration>) {}
 
     fn interrupt(&mut self, _: RunId) {}
 

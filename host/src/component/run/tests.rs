@@ -1,6 +1,7 @@
 use std::{fs, sync::mpsc::Receiver};
 
 use sonde_mplane_http::Identity;
+use sonde_plugin_api::descriptor::Need;
 
 use super::*;
 use crate::component::fixture::{ADDRESSES, catalogue};
@@ -33,4 +34,18 @@ fn a_file_that_lost_its_certificates_opens_nothing() {
     component.access.set(Access::closed());
     component.reload();
     assert!(!component.access.get().allows(&Identity::new("org.stranger"), "ping-average-ip4"));
+}
+
+#[test]
+fn a_reload_tells_the_measurer_what_methods_may_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = "[methods.ping]\npermit = ['ip_options']\n[component]\n";
+    let (mut component, requests) = component(folder.path(), before);
+    fs::write(&component.file, "[methods.ping]\n[component]\n").unwrap();
+    component.reload();
+    let obeyed = requests.try_iter().find_map(|request| match request {
+        Request::Obey(configuration) => Some(configuration.grants("ping", Need::IpOptions)),
+        _ => None,
+    });
+    assert_eq!(obeyed, Some(false));
 }
