@@ -317,7 +317,10 @@ impl<R: Registrant> Attendance<R> {
         // Everything, if it was not for a while.
         let at = standing.registration.as_ref().filter(|it| !it.is_due()).map(|it| it.at);
         let gone = standing.known.iter().filter(|(token, _)| !tokens.contains(*token));
-        let gone: Vec<Message> = gone.map(|(_, old)| old.withdrawal()).collect();
+        // Offered again before it is taken back: an RI supervisor of the branch `sdk` ends over a withdrawal of what it
+        // does not know, and it forgets, or was told in vain.
+        let gone: Vec<[Message; 2]> =
+            gone.map(|(_, old)| [old.clone().into(), old.withdrawal()]).collect();
         let withdrawn = gone.len();
         let is_new = |it: &&Capability| at.is_none() || standing.known.get(&it.token()) != Some(it);
         let mut messages: Vec<Message> =
@@ -332,8 +335,8 @@ impl<R: Registrant> Attendance<R> {
             let known = standing.known.values().cloned().collect();
             self.registrant.note_registered(supervisor, known);
         }
-        for portion in gone.chunks(TOGETHER) {
-            self.withdraw(portion.to_vec()).await?;
+        for portion in gone.chunks(TOGETHER / 2) {
+            self.withdraw(portion.concat()).await?;
         }
         let is_told = withdrawn > 0 || !messages.is_empty();
         // The callback comes last.

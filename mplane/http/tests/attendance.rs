@@ -3,11 +3,7 @@
 
 mod common;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use common::{Served, capability};
 use sonde_mplane::{Capability, Kind, Message, Outcome, Outcomes, Registries, Specification, Time};
@@ -51,11 +47,15 @@ impl ComponentPort for Supervisor {
 
 /// Has this to offer.
 #[derive(Default)]
-struct Offering(Mutex<Vec<Capability>>);
+struct Offering {
+    offered: Vec<Capability>,
+    /// What the supervisor may know from an earlier process.
+    registered: Vec<Capability>,
+}
 
 impl Registrant for Offering {
     fn capabilities(&self, _: &Identity) -> Vec<Capability> {
-        self.0.lock().unwrap().clone()
+        self.offered.clone()
     }
 
     async fn specify(
@@ -76,6 +76,10 @@ impl Registrant for Offering {
     }
 
     fn delivered(&self, _: &Arc<str>, _: u64) {}
+
+    fn registered(&self, _: &Arc<str>) -> Vec<Capability> {
+        self.registered.clone()
+    }
 }
 
 /// Somebody who registers with a supervisor, and what that one hears.
@@ -125,7 +129,7 @@ impl World {
 async fn many_capabilities_are_registered_in_portions_and_the_callback_is_the_last() {
     let labels: Vec<String> = (0..450).map(|number| format!("ping-{number}")).collect();
     let offered = labels.iter().map(|label| capability(label, "destination.ip4")).collect();
-    let mut world = World::new(Offering(Mutex::new(offered))).await;
+    let mut world = World::new(Offering { offered, ..<_>::default() }).await;
     let mut sizes = Vec::new();
     let mut registered = Vec::new();
     while let Heard::Registration(messages) = world.next().await {
@@ -137,4 +141,24 @@ async fn many_capabilities_are_registered_in_portions_and_the_callback_is_the_la
     assert_eq!(sizes, [200, 200, 51]);
     assert_eq!(registered.pop().unwrap(), "callback");
     assert_eq!(registered, labels);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_back_that_a_supervisor_may_not_know() {
+    let (registered, offered) =
+        (vec![capability("old", "destination.ip4")], vec![capability("new", "source.port")]);
+    let mut world = World::new(Offering { offered, registered }).await;
+    let mut seen = Vec::new();
+    while let Heard::Registration(messages) = world.next().await {
+        let of = |it: &Message| (it.kind(), it.label().unwrap().to_owned());
+        seen.extend(messages.iter().map(of));
+    }
+    world.stop().await;
+    let expected = [
+        (Kind::Capability, "old"),
+        (Kind::Withdrawal, "old"),
+        (Kind::Capability, "new"),
+        (Kind::Capability, "callback"),
+    ];
+    assert_eq!(seen, expected.map(|(kind, label)| (kind, label.to_owned())));
 }
