@@ -146,14 +146,14 @@ impl<M: Measurer> Desk<M> {
                 tracing::warn!(peer = &*name, "spool: {damage}");
             }
             for job in ledger.ended() {
-                desk.jobs.remember(now, job.clone());
+                desk.jobs.remember(job.clone());
             }
             desk.ledgers.insert(name, ledger);
             for job in unfinished {
                 match read(job, registries) {
                     Ok(left) => desk.left.push(left),
                     Err(end) => {
-                        desk.jobs.remember(now, end.job.clone());
+                        desk.jobs.remember(end.job.clone());
                         desk.owed.push_back(*end);
                     }
                 }
@@ -247,10 +247,10 @@ impl<M: Measurer> Desk<M> {
     }
 
     /// Begins what is due, takes in what has ended (waiting up to `limit` for it), and brings
-    /// everything to disk.
-    pub fn step(&mut self, now: Time, limit: Duration) {
+    /// everything to disk. `uptime` is since the desk was opened, and no clock that is set.
+    pub fn step(&mut self, now: Time, uptime: Duration, limit: Duration) {
         let mut orders = Vec::new();
-        self.jobs.tick(now, &mut orders);
+        self.jobs.tick(now, uptime, &mut orders);
         self.forget();
         self.obey(now, orders);
         let mut orders = Vec::new();

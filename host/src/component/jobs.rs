@@ -146,7 +146,10 @@ pub(crate) struct Jobs {
     ready: VecDeque<(JobId, Sampling)>,
     measurements: HashMap<u64, JobId>,
     next_measurement: u64,
-    ended: HashMap<JobId, Time>,
+    /// Since the desk was opened, at the last [`Jobs::tick`]: wall clocks are set, by decades where a host has no battery.
+    uptime: Duration,
+    /// When each ended, in uptime.
+    ended: HashMap<JobId, Duration>,
     endings: VecDeque<JobId>,
     /// Ends that were forgotten since [`Jobs::take_forgotten`].
     forgotten: Vec<JobId>,
@@ -257,8 +260,8 @@ impl Jobs {
     }
 
     /// Notes the end of a job that an earlier process had.
-    pub(crate) fn remember(&mut self, now: Time, id: JobId) {
-        if self.ended.insert(id.clone(), now).is_none() {
+    pub(crate) fn remember(&mut self, id: JobId) {
+        if self.ended.insert(id.clone(), self.uptime).is_none() {
             self.endings.push_back(id);
         }
         while self.endings.len() > MEMORY {
@@ -290,7 +293,8 @@ impl Jobs {
     }
 
     /// Begins what is due.
-    pub(crate) fn tick(&mut self, now: Time, orders: &mut Vec<Order>) {
+    pub(crate) fn tick(&mut self, now: Time, uptime: Duration, orders: &mut Vec<Order>) {
+        self.uptime = uptime;
         while self.timetable.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, id)) = self.timetable.pop_first() else { break };
             let Some(job) = self.open.get_mut(&id) else { continue };
@@ -312,7 +316,7 @@ impl Jobs {
         }
         let memory = self.limits.memory;
         while let Some(id) = self.endings.front()
-            && self.ended.get(id).is_none_or(|ended| now.since(*ended) > memory)
+            && self.ended.get(id).is_none_or(|ended| uptime.saturating_sub(*ended) > memory)
         {
             self.forget_oldest();
         }
@@ -375,7 +379,7 @@ impl Jobs {
         let link = job.specification.head.link().map(str::to_owned);
         let message = job.end(id, now);
         orders.push(Order::End(Box::new(End { job: id.clone(), link, message })));
-        self.remember(now, id.clone());
+        self.remember(id.clone());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sonde_mplane::Time;
@@ -60,6 +60,7 @@ impl Reception {
 
 /// Works until every [`Reception`] is gone.
 pub(crate) fn serve<M: Measurer>(desk: &mut Desk<M>, requests: &Receiver<Request>) {
+    let opened = Instant::now();
     loop {
         let due = desk.next_due().map(|due| due.since(now()));
         let wait = if desk.is_measuring() { Duration::ZERO } else { due.unwrap_or(IDLE).min(IDLE) };
@@ -74,7 +75,7 @@ pub(crate) fn serve<M: Measurer>(desk: &mut Desk<M>, requests: &Receiver<Request
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let limit = if desk.is_measuring() { MEASURING } else { Duration::ZERO };
-        desk.step(now(), limit);
+        desk.step(now(), opened.elapsed(), limit);
     }
 }
 

@@ -20,8 +20,16 @@ pub(crate) struct Sampling {
 /// Starts that are still to come.
 #[derive(Clone, Debug)]
 pub(crate) enum Schedule {
-    Once { start: Option<Time>, sampling: Sampling },
-    Repeated { next: Option<Box<When>>, rest: Box<Occurrences> },
+    Once {
+        start: Option<Time>,
+        sampling: Sampling,
+    },
+    /// Start and end of the scope are absolute.
+    Repeated {
+        scope: Box<When>,
+        next: Option<Box<When>>,
+        rest: Box<Occurrences>,
+    },
 }
 
 /// A scope in which nothing can be measured.
@@ -34,9 +42,10 @@ impl Schedule {
     pub(crate) fn of(when: &When, verb: &str, now: Time) -> Result<Self, Over> {
         let over = || Over(when.to_string());
         if when.is_repeated() {
-            let mut rest = caught_up(when, now).occurrences(now);
-            let next = rest.next().ok_or_else(over)?;
-            return Ok(Self::Repeated { next: Some(Box::new(next)), rest: Box::new(rest) });
+            let scope = Box::new(absolute(when, now));
+            let mut rest = caught_up(&scope, now);
+            let next = rest.next().map(Box::new).ok_or_else(over)?;
+            return Ok(Self::Repeated { scope, next: Some(next), rest: Box::new(rest) });
         }
         if verb == "query" {
             let sampling = Sampling { period: when.period, samples: Some(1) };
@@ -57,16 +66,7 @@ impl Schedule {
             }
             return schedule.unwrap_or_else(|_| Self::nothing());
         }
-        let mut absolute = when.clone();
-        absolute.start = match when.start {
-            Moment::Past => Moment::At(accepted),
-            start => start.resolved(accepted),
-        };
-        if when.duration.is_some() || when.end == Some(Moment::Now) {
-            absolute.end = when.end_time(accepted).map(Moment::At);
-            absolute.duration = None;
-        }
-        Self::of(&absolute, verb, now).unwrap_or_else(|_| Self::nothing())
+        Self::of(&absolute(when, accepted), verb, now).unwrap_or_else(|_| Self::nothing())
     }
 
     fn nothing() -> Self {
@@ -90,9 +90,16 @@ impl Schedule {
                     *start = None;
                     due = Some(*sampling);
                 }
-                Self::Repeated { next, rest } => {
+                Self::Repeated { scope, next, rest } => {
                     let when = next.take()?;
-                    *next = rest.next().map(Box::new);
+                    let mut following = rest.next();
+                    // Thousands of millions where a host began its life in 1970 and was then told the time.
+                    if following.as_ref().and_then(|it| it.start.time()).is_some_and(|it| it <= now)
+                    {
+                        **rest = caught_up(scope, now);
+                        following = rest.next();
+                    }
+                    *next = following.map(Box::new);
                     due = Some(Sampling::of(&when, when.start.time().unwrap_or(now), now));
                 }
             }
@@ -128,17 +135,25 @@ impl Sampling {
     }
 }
 
-/// The scope without the repetitions that lie in the past, which nobody can measure any more: looking
-/// for the first one of a scope that began years ago would take long.
-fn caught_up(when: &When, now: Time) -> When {
-    let mut when = when.clone();
-    let (Moment::At(start), Some(_)) = (when.start, &when.repeat) else { return when };
-    if start >= now {
-        return when;
+/// A scope whose start and end do not depend on when it is looked at.
+fn absolute(when: &When, accepted: Time) -> When {
+    let mut absolute = when.clone();
+    absolute.start = match when.start {
+        Moment::Past => Moment::At(accepted),
+        start => start.resolved(accepted),
+    };
+    if when.duration.is_some() || when.end == Some(Moment::Now) {
+        absolute.end = when.end_time(accepted).map(Moment::At);
+        absolute.duration = None;
     }
-    // A duration counts from the start that is given.
-    when.end = when.end_time(now).map(Moment::At).or(when.end);
-    when.duration = None;
+    absolute
+}
+
+/// The repetitions of an absolute scope without those that lie in the past, which nobody can measure any more: looking
+/// for the first one of a scope that began years ago would take long.
+fn caught_up(scope: &When, now: Time) -> Occurrences {
+    let mut when = scope.clone();
+    let Moment::At(start) = when.start else { return when.occurrences(now) };
     let behind = now.since(start);
     let step = match when.period {
         Some(period) if !period.is_zero() => {
@@ -148,7 +163,7 @@ fn caught_up(when: &When, now: Time) -> When {
         _ => behind,
     };
     when.start = Moment::At(start.plus(step));
-    when
+    when.occurrences(now)
 }
 
 #[cfg(test)]
@@ -215,6 +230,17 @@ mod tests {
         let late: Time = "2026-05-01 12:01:03".parse().unwrap();
         assert_eq!(schedule.take_due(late).unwrap().samples, Some(5));
         assert_eq!(schedule.next().unwrap().to_string(), "2026-05-01 12:01:10.000000");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_decades_skips_what_was_missed_at_once() {
+        for when in ["repeat now ... future / 1s", "repeat now ... future cron * * * * * *"] {
+            let mut schedule =
+                Schedule::of(&when.parse().unwrap(), "measure", Time::from_unix_us(7)).unwrap();
+            assert!(schedule.take_due(NOW.parse().unwrap()).is_some());
+            let next = schedule.next().unwrap().to_string();
+            assert!(["12:00:00.000007", "12:00:01.000000"].contains(&&next[11..]), "{next}");
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ struct World {
     folder: PathBuf,
     options: Options,
     now: Time,
+    uptime: Duration,
     _keep: Arc<tempfile::TempDir>,
 }
 
@@ -83,22 +84,23 @@ impl World {
         )
         .unwrap();
         desk.handle(now, Request::Offer(Arc::new(offers(&Offering::default()))));
-        Self { desk, folder, options, now, _keep: keep }
+        Self { desk, folder, options, now, uptime: Duration::ZERO, _keep: keep }
     }
 
     /// As after a kill: what was written is there, and nothing else.
     fn restarted(self) -> Self {
-        let Self { desk, folder, options, now, _keep: keep } = self;
+        let Self { desk, folder, options, now, _keep: keep, .. } = self;
         drop(desk);
         assert_eq!(folder, keep.path());
         Self::in_folder(keep, options, now)
     }
 
     fn step(&mut self) {
-        self.desk.step(self.now, Duration::ZERO);
+        self.desk.step(self.now, self.uptime, Duration::ZERO);
     }
 
     fn pass(&mut self, seconds: u64) {
+        self.uptime += Duration::from_secs(seconds);
         self.now = self.now.plus(Duration::from_secs(seconds));
         self.step();
     }
@@ -346,6 +348,18 @@ fn what_a_client_never_redeems_goes_when_its_token_is_forgotten() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_costs_no_result() {
+    let mut world = World::new(ROOMY);
+    let peer = client("org.example.Somebody");
+    world.specify(&peer, "t1");
+    world.step();
+    world.finish();
+    world.now = "2056-05-01 12:00:00".parse().unwrap();
+    world.step();
+    assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
+}
+
+#[test]
 fn an_interrupt_of_a_job_that_nobody_knows_ends_it_and_one_of_a_brought_end_is_not_answered() {
     let mut world = World::new(ROOMY);
     let interrupt = |world: &mut World, token: &str| {
@@ -544,7 +558,7 @@ fn a_job_waits_for_its_capability_until_it_is_due() {
         world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
         world.step();
         // Without addresses nothing is offered.
-        let World { desk, folder, options, now, _keep } = world;
+        let World { desk, folder, options, now, uptime, _keep } = world;
         drop(desk);
         let registries = Registries::built_in();
         let names = ["top".into()];
@@ -552,7 +566,7 @@ fn a_job_waits_for_its_capability_until_it_is_due() {
             Ledgers { folder: &folder, options, supervisors: &names, registries: &registries };
         let puppet = Puppet::default();
         let desk = Desk::open(puppet, Limits::default(), &ledgers, now, Box::new(|_| {}));
-        let mut world = World { desk: desk.unwrap(), folder, options, now, _keep };
+        let mut world = World { desk: desk.unwrap(), folder, options, now, uptime, _keep };
         world.desk.handle(now, Request::Offer(Arc::default()));
         if comes {
             let all = Request::Offer(Arc::new(offers(&Offering::default())));

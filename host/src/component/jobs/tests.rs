@@ -48,11 +48,16 @@ impl World {
         }
     }
 
+    fn tick(&mut self) {
+        let uptime = self.now.since(NOW.parse().unwrap());
+        self.jobs.tick(self.now, uptime, &mut self.orders);
+    }
+
     /// Lets time pass, from one due time to the next.
     fn pass(&mut self, seconds: u64) {
         let end = self.now.plus(Duration::from_secs(seconds));
         loop {
-            self.jobs.tick(self.now, &mut self.orders);
+            self.tick();
             match self.jobs.next_due() {
                 Some(due) if due <= end => self.now = due,
                 _ => break,
@@ -392,7 +397,7 @@ fn repetitions_that_find_no_place_do_not_pile_up() {
     assert_eq!(world.started(), [0]);
     for measurement in [0, 1] {
         world.measured(measurement);
-        world.jobs.tick(world.now, &mut world.orders);
+        world.tick();
     }
     let once = |order: &Order| matches!(order, Order::Start { values, .. } if texts(values).contains("when.count=3"));
     assert!(world.orders.iter().any(once), "it waited for one repetition, not for sixty");
