@@ -194,12 +194,16 @@ pub(crate) fn run(
                 Notice::Ended { run, status, record } => {
                     let target = running.remove(&run);
                     tally.count(status, record.answered());
-                    printer.ended(target.as_ref(), &record);
+                    // What was interrupted is to be measured when it goes on: only then is there a result, so that none is
+                    // there twice.
+                    let is_left = status == Status::Interrupted && journal.is_some();
+                    if !is_left {
+                        printer.ended(target.as_ref(), &record);
+                    }
                     if let Some(drawing) = &mut drawing {
                         drawing.add(record.rows());
                     }
-                    // What was interrupted is to be measured when it goes on.
-                    if let Some(target) = target.filter(|_| status != Status::Interrupted) {
+                    if let Some(target) = target.filter(|_| !is_left) {
                         printer.is_over(target.number);
                     }
                 }

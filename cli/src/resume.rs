@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
@@ -27,6 +27,12 @@ pub(crate) enum JournalError {
         file: String,
         /// Why not.
         cause: io::Error,
+    },
+    /// Each would cut off what the other has written.
+    #[error("{file} is in use by another process")]
+    InUse {
+        /// As given.
+        file: String,
     },
     /// It was begun with something else.
     #[error(
@@ -75,12 +81,17 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// Where it is of another campaign or cannot be used.
+    /// Where it is of another campaign, in use, or cannot be used.
     pub(crate) fn open(path: &Path, method: &str, list: u64) -> Result<Self, JournalError> {
         let name = path.display().to_string();
         let fail = |cause| JournalError::File { file: name.clone(), cause };
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).open(path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(JournalError::InUse { file: name }),
+            Err(TryLockError::Error(cause)) => return Err(fail(cause)),
+        }
         let output = output().map_err(fail)?;
         let this = output.as_ref().map_or("-", |output| output.1.as_str());
         let head = format!("{FORM} {method} {list:016x}");
@@ -236,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_known_again_and_a_line_cut_short_is_not() {
+    fn what_has_ended_is_known_again_to_one_at_a_time_and_a_line_cut_short_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, "m", 7).unwrap();
@@ -248,6 +259,9 @@ mod tests {
         let done: Vec<u64> = (0..9).filter(|number| journal.is_done(*number)).collect();
         assert_eq!(done, [0, 2]);
         journal.note(&[1]).unwrap();
+        let second = Journal::open(&path, "m", 7);
+        assert!(matches!(second, Err(JournalError::InUse { .. })), "it would cut off results");
+        drop(journal);
         assert_eq!(Journal::open(&path, "m", 7).unwrap().done(), 3);
     }
 

@@ -6,7 +6,7 @@ use std::{
     fs::{File, OpenOptions},
     net::Ipv4Addr,
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -41,7 +41,7 @@ fn lines(path: &Path) -> usize {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
-fn a_campaign_that_is_killed_again_and_again_has_every_result_once() {
+fn a_campaign_that_is_killed_or_interrupted_again_and_again_has_every_result_once() {
     let lab = Lab::chain(2);
     let folder = tempfile::tempdir().unwrap();
     let [targets, output, journal] =
@@ -58,8 +58,10 @@ fn a_campaign_that_is_killed_again_and_again_has_every_result_once() {
     for kill in 1..=4 {
         let mut child = begin();
         wait_until("results", Duration::from_secs(60), || lines(&output) > kill * 200);
-        // `ip netns exec` becomes the program, so this is SIGKILL for sonde itself.
-        child.kill().unwrap();
+        // `ip netns exec` becomes the program, so this is a signal for sonde itself.
+        let signal = if kill % 2 == 0 { "-INT" } else { "-KILL" };
+        let process = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
         child.wait().unwrap();
     }
     assert!(lines(&output) < COUNT as usize, "it was over before it was killed");
