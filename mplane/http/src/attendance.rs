@@ -161,7 +161,19 @@ struct Standing {
     refused: HashSet<String>,
     /// None where it may have forgotten us.
     registration: Option<Registration>,
+    /// Counts how often in a row it did not know who had just registered.
+    unknown: BackOff,
     failing: Failing,
+}
+
+impl Standing {
+    /// It does not know us: how long to wait before registering again. Where that was done just now it helps nothing.
+    fn is_unknown(&mut self, was_registered_just_now: bool) -> Duration {
+        self.known.clear();
+        self.refused.clear();
+        self.registration = None;
+        if was_registered_just_now { self.unknown.failed() } else { Duration::ZERO }
+    }
 }
 
 /// The end that a supervisor failed over last.
@@ -188,13 +200,6 @@ impl Failing {
     }
 }
 
-/// What the supervisor wants to be done next.
-#[derive(Default)]
-struct Wishes {
-    idle: Option<Duration>,
-    register: bool,
-}
-
 impl<R: Registrant> Attendance<R> {
     /// Until it is told to stop; then what there is is brought once more.
     pub async fn run(mut self) {
@@ -204,14 +209,11 @@ impl<R: Registrant> Attendance<R> {
         standing.known.extend(known.map(|capability| (capability.token(), capability)));
         while !*self.stop.borrow() {
             let idle = match self.round(&mut standing).await {
-                Ok(wishes) => {
+                Ok(idle) => {
                     if back_off.succeeded() {
                         tracing::info!(supervisor = &*self.supervisor.name, "reached again");
                     }
-                    if wishes.register {
-                        standing = Standing { failing: standing.failing, ..<_>::default() };
-                    }
-                    wishes.idle.unwrap_or(self.supervisor.poll)
+                    idle.unwrap_or(self.supervisor.poll)
                 }
                 Err(error) => {
                     let wait = back_off.failed();
@@ -252,10 +254,12 @@ impl<R: Registrant> Attendance<R> {
         }
     }
 
-    async fn round(&mut self, standing: &mut Standing) -> Result<Wishes, ClientError> {
+    /// How long to wait for the next one, where the supervisor has a wish.
+    async fn round(&mut self, standing: &mut Standing) -> Result<Option<Duration>, ClientError> {
         let change = *self.changes.borrow_and_update();
         let is_current = |it: &Registration| !it.is_due() && it.change == change;
-        if !standing.registration.as_ref().is_some_and(is_current) {
+        let is_current = standing.registration.as_ref().is_some_and(is_current);
+        if !is_current {
             self.register(change, standing).await?;
         }
         let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
@@ -264,10 +268,13 @@ impl<R: Registrant> Attendance<R> {
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
             Polled::Register => {
-                return Ok(Wishes { register: true, idle: Some(Duration::ZERO) });
+                let wait = standing.is_unknown(!is_current);
+                tracing::info!(supervisor = &*self.supervisor.name, ?wait, "not known there");
+                return Ok(Some(wait));
             }
         };
-        let mut wishes = Wishes::default();
+        standing.unknown.succeeded();
+        let mut idle = None;
         // All work is taken on before anything is answered: a supervisor that cannot be reached any more may never
         // say it again.
         let mut answers = Vec::new();
@@ -283,7 +290,7 @@ impl<R: Registrant> Attendance<R> {
             };
             match message {
                 Message::Specification(specification) if specification.head.is_callback() => {
-                    wishes.idle = Some(idle_time(&specification, (self.clock)()));
+                    idle = Some(idle_time(&specification, (self.clock)()));
                 }
                 Message::Specification(specification) => {
                     answers.extend(self.specify(specification, &labels).await);
@@ -305,7 +312,7 @@ impl<R: Registrant> Attendance<R> {
             self.answer(&answer).await?;
         }
         self.bring(&mut standing.failing).await;
-        Ok(wishes)
+        Ok(idle)
     }
 
     /// Registers what the supervisor may use and does not know, and takes back what it knows and is gone.
@@ -506,6 +513,14 @@ mod tests {
             let specification = capability.specification(CALLBACK, when.parse().unwrap());
             assert_eq!(idle_time(&specification, now), Duration::from_secs(seconds), "{when}");
         }
+    }
+
+    #[test]
+    fn a_supervisor_that_never_knows_us_is_registered_with_ever_more_seldom() {
+        let mut standing = Standing::default();
+        assert_eq!(standing.is_unknown(false), Duration::ZERO, "it may have been restarted");
+        let waits = [(); 7].map(|()| standing.is_unknown(true).as_secs_f64());
+        assert!(waits[0] > 0.0 && waits[6] > 16.0, "{waits:?}");
     }
 
     #[test]
