@@ -6,7 +6,7 @@
 //! everything again, and so is one from time to time: a restart of it may go unnoticed. In between it is told
 //! what has changed. What is offered and measured is decided by the [`Registrant`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +161,8 @@ struct Standing {
     refused: HashSet<String>,
     /// None where it may have forgotten us.
     registration: Option<Registration>,
+    /// Receipts and exceptions that it has not taken yet, in order: an RI supervisor says nothing twice.
+    answers: VecDeque<Message>,
     /// Counts how often in a row it did not know who had just registered.
     unknown: BackOff,
     failing: Failing,
@@ -233,7 +235,9 @@ impl<R: Registrant> Attendance<R> {
             self.rest(idle, &mut standing).await;
         }
         standing.failing.again = None;
-        self.bring(&mut standing.failing).await;
+        if self.answer(&mut standing.answers).await.is_ok() {
+            self.bring(&mut standing.failing).await;
+        }
     }
 
     /// Waits for the next poll, and brings what ends meanwhile.
@@ -264,6 +268,7 @@ impl<R: Registrant> Attendance<R> {
         }
         let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
         let labels = labels.unwrap_or_default();
+        self.answer(&mut standing.answers).await?;
         self.bring(&mut standing.failing).await;
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
@@ -277,7 +282,7 @@ impl<R: Registrant> Attendance<R> {
         let mut idle = None;
         // All work is taken on before anything is answered: a supervisor that cannot be reached any more may never
         // say it again.
-        let mut answers = Vec::new();
+        let answers = &mut standing.answers;
         for message in messages {
             let message = match message {
                 Ok(message) => message,
@@ -308,9 +313,9 @@ impl<R: Registrant> Attendance<R> {
                 ),
             }
         }
-        for answer in answers {
-            self.answer(&answer).await?;
-        }
+        // An end is brought anyway, and may be long.
+        answers.retain(|it| matches!(it, Message::Receipt(_) | Message::Exception(_)));
+        self.answer(answers).await?;
         self.bring(&mut standing.failing).await;
         Ok(idle)
     }
@@ -407,14 +412,18 @@ impl<R: Registrant> Attendance<R> {
         self.registrant.specify(&self.supervisor.name, specification, labels).await
     }
 
-    async fn answer(&self, message: &Message) -> Result<(), ClientError> {
-        match self.client.deliver(&self.supervisor.result, message).await {
-            Err(ClientError::Status { status, reason, .. }) => {
-                tracing::warn!(supervisor = &*self.supervisor.name, status, reason, "refused");
-                Ok(())
+    /// Sends what a supervisor has to hear before there is more work, and before the ends of it.
+    async fn answer(&self, answers: &mut VecDeque<Message>) -> Result<(), ClientError> {
+        while let Some(answer) = answers.front() {
+            match self.client.deliver(&self.supervisor.result, answer).await {
+                Err(error) if is_final(&error, PATIENCE) => {
+                    tracing::warn!(supervisor = &*self.supervisor.name, %error, "refused");
+                }
+                other => other?,
             }
-            other => other,
+            answers.pop_front();
         }
+        Ok(())
     }
 
     /// Brings every end that waits, oldest first. One that is not taken holds up those behind it, but no work: whether

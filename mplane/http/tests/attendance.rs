@@ -3,9 +3,16 @@
 
 mod common;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use common::{Served, capability};
+use common::{Served, capability, specification};
 use sonde_mplane::{Capability, Kind, Message, Outcome, Outcomes, Registries, Specification, Time};
 use sonde_mplane_http::{
     Access, Attendance, ComponentPaths, ComponentPort, End, Identity, Limits, Peer, Refusal,
@@ -21,10 +28,15 @@ use tokio::{
 enum Heard {
     Registration(Vec<Message>),
     Poll,
+    Delivery(Box<Message>),
 }
 
 struct Supervisor {
     heard: mpsc::UnboundedSender<Heard>,
+    /// Told once.
+    work: Mutex<Vec<Message>>,
+    /// Deliveries that it cannot take yet.
+    busy: AtomicUsize,
 }
 
 impl ComponentPort for Supervisor {
@@ -37,10 +49,15 @@ impl ComponentPort for Supervisor {
 
     async fn poll(&self, _: &Peer) -> Work {
         self.heard.send(Heard::Poll).unwrap();
-        Work::Messages(Vec::new())
+        Work::Messages(std::mem::take(&mut self.work.lock().unwrap()))
     }
 
-    async fn deliver(&self, _: &Peer, _: Message) -> Result<(), Refusal> {
+    async fn deliver(&self, _: &Peer, message: Message) -> Result<(), Refusal> {
+        let less = |busy: usize| busy.checked_sub(1);
+        if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return Err(Refusal::Later("the disk is full".to_owned()));
+        }
+        self.heard.send(Heard::Delivery(Box::new(message))).unwrap();
         Ok(())
     }
 }
@@ -92,8 +109,14 @@ struct World {
 
 impl World {
     async fn new(offering: Offering) -> Self {
+        Self::with(offering, Vec::new(), 0).await
+    }
+
+    /// With work from a supervisor that cannot take so many deliveries yet.
+    async fn with(offering: Offering, work: Vec<Message>, busy: usize) -> Self {
         let (told, heard) = mpsc::unbounded_channel();
-        let supervisor = Arc::new(Supervisor { heard: told });
+        let (work, busy) = (Mutex::new(work), AtomicUsize::new(busy));
+        let supervisor = Arc::new(Supervisor { heard: told, work, busy });
         let registries = Shared::new(Registries::built_in());
         let paths = ComponentPaths::default();
         let router = component_port(supervisor, Arc::clone(&registries), paths.clone());
@@ -161,4 +184,24 @@ async fn nothing_is_taken_back_that_a_supervisor_may_not_know() {
         (Kind::Capability, "callback"),
     ];
     assert_eq!(seen, expected.map(|(kind, label)| (kind, label.to_owned())));
+}
+
+#[tokio::test]
+async fn a_receipt_that_could_not_be_given_is_given_before_there_is_more_work() {
+    let offered = capability("ping", "destination.ip4");
+    let tokens = ["t1", "t2", "t3"];
+    let work = tokens.map(|token| specification(&offered, token).into()).to_vec();
+    let mut world =
+        World::with(Offering { offered: vec![offered], ..<_>::default() }, work, 1).await;
+    let mut given = Vec::new();
+    let mut polls = 0;
+    while given.len() < tokens.len() {
+        match world.next().await {
+            Heard::Delivery(receipt) => given.push(receipt.token().unwrap().to_owned()),
+            Heard::Poll => polls += 1,
+            Heard::Registration(_) => {}
+        }
+    }
+    world.stop().await;
+    assert_eq!((given, polls), (tokens.map(str::to_owned).to_vec(), 1));
 }
