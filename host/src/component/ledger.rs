@@ -17,6 +17,9 @@ use sonde_spool::{AppendError, CommitError, OpenError, Options, ReadError, Recov
 
 use super::jobs::JobId;
 
+/// Behind so many octets no further end is fetched with the others: hosts may have little memory.
+const PORTION_OCTETS: usize = 4 << 20;
+
 /// One note; it stands before the message, on a line of its own.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -239,10 +242,19 @@ impl Ledger {
         self.by_job.keys()
     }
 
-    /// The oldest ends that wait, at most so many.
+    /// The oldest ends that wait, at most so many, and fewer where they are long.
     pub(crate) fn next(&mut self, most: usize) -> Vec<Delivery> {
         let sequences: Vec<u64> = self.ends.keys().copied().take(most).collect();
-        sequences.into_iter().filter_map(|sequence| self.delivery(sequence)).collect()
+        let (mut next, mut octets) = (Vec::new(), 0);
+        for sequence in sequences {
+            if octets > PORTION_OCTETS {
+                break;
+            }
+            let delivery = self.delivery(sequence);
+            octets += delivery.as_ref().map_or(0, |it| it.body.len());
+            next.extend(delivery);
+        }
+        next
     }
 
     /// The end of a job, if it waits.

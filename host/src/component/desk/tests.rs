@@ -8,6 +8,8 @@ use crate::component::{
     fixture::{offers, specification},
 };
 
+mod restart;
+
 const NOW: &str = "2026-05-01 12:00:00";
 const ROOMY: Options = Options { segment_octets: 1 << 16, cap_octets: 1 << 24 };
 
@@ -141,6 +143,13 @@ impl World {
         let peer = "top".into();
         self.desk.handle(self.now, Request::Fetch { peer, most: 10_000, reply });
         receiver.try_recv().unwrap()
+    }
+
+    /// A job ends with something long.
+    fn owe(&mut self, token: &str, octets: usize) {
+        let exception = Exception { token: None, message: "x".repeat(octets) };
+        let job = JobId::new("top", token);
+        self.desk.owed.push_back(End { job, link: None, message: exception.into() });
     }
 
     fn delivered(&mut self, sequence: u64) {
@@ -451,14 +460,25 @@ fn without_room_for_its_end_a_specification_is_refused_as_busy_until_there_is_ro
 #[test]
 fn one_peer_whose_spool_is_full_makes_nobody_else_busy() {
     let mut world = World::new(Options { segment_octets: 1 << 14, cap_octets: 80 << 10 });
-    let (job, message) = (JobId::new("top", "long"), "x".repeat(80 << 10));
-    let message = Exception { token: None, message }.into();
-    world.desk.owed.push_back(End { job, link: None, message });
+    world.owe("long", 80 << 10);
     let refused = world.specify("top", "t1").try_recv().unwrap();
     assert_eq!(message_of(&refused), "busy: the spool has no room for results");
     let receipt = world.specify(&client("org.example.Somebody"), "t1");
     world.step();
     assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+}
+
+#[test]
+fn long_ends_are_fetched_a_few_at_a_time() {
+    let mut world = World::new(ROOMY);
+    for token in ["t1", "t2", "t3"] {
+        world.owe(token, 3 << 20);
+    }
+    world.step();
+    let fetched = world.fetch();
+    assert_eq!(fetched.len(), 2);
+    fetched.iter().for_each(|end| world.delivered(end.sequence));
+    assert_eq!(&*world.fetch()[0].job.token, "t3");
 }
 
 #[test]
@@ -474,111 +494,4 @@ fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
     world.step();
     assert!(world.desk.is_over());
     assert!(matches!(read(&world.restarted().fetch()[0].body), Message::Result(_)));
-}
-
-/// Number of results in the only end that waits.
-fn results(world: &mut World) -> usize {
-    let fetched = world.fetch();
-    let [end] = &fetched[..] else { panic!("{fetched:?}") };
-    match read(&end.body) {
-        Message::Envelope(envelope) => {
-            let is_result = |it: &&Message| matches!(it, Message::Result(_));
-            envelope.contents.iter().filter(is_result).count()
-        }
-        Message::Result(_) => 1,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn what_a_repetition_gave_outlives_the_host_and_the_rest_follows() {
-    for stop in [World::restarted, World::stopped] {
-        let mut world = World::new(ROOMY);
-        world.specify_at("repeat now + 40s / 10s { now + 1s / 1s }", "top", "t1");
-        for _ in 0..2 {
-            world.step();
-            world.finish();
-            world.pass(10);
-            world.finish();
-        }
-        // At 0, 10 and 20 s. What is due at 30 s is missed.
-        assert_eq!(world.desk.measurer.next, 3);
-        world = stop(world);
-        assert_eq!(world.fetch(), []);
-        world.now = world.now.plus(Duration::from_secs(15));
-        world = stop(world);
-        world.step();
-        assert_eq!((world.desk.measurer.next, world.desk.jobs.open()), (0, 1));
-        world.pass(5);
-        assert_eq!(world.desk.measurer.peers, ["top"]);
-        world.finish();
-        assert_eq!(results(&mut world), 4);
-        // Nothing else is left of it on disk.
-        let sequence = world.fetch()[0].sequence;
-        world.delivered(sequence);
-        world.desk.handle(world.now, Request::Stop(Box::new(|()| {})));
-        let ledger = world.desk.ledger("top").unwrap();
-        assert_eq!(ledger.waiting(), 0);
-    }
-}
-
-#[test]
-fn what_was_to_begin_later_begins_later_also_in_the_next_process() {
-    for stop in [World::restarted, World::stopped] {
-        let mut world = World::new(ROOMY);
-        let peer = client("org.example.Somebody");
-        world.specify_at("2026-05-01 13:00:00 + 3s / 1s", &peer, "t1");
-        world.step();
-        world = stop(world);
-        assert!(matches!(world.redeem(&peer, "t1"), Message::Receipt(_)));
-        world.pass(3599);
-        assert_eq!(world.desk.measurer.next, 0);
-        world.pass(1);
-        assert_eq!(world.desk.measurer.peers, [&*peer]);
-        world.finish();
-        assert!(matches!(world.redeem(&peer, "t1"), Message::Result(_)));
-    }
-}
-
-#[test]
-fn a_repetition_whose_end_passed_while_the_host_was_down_gives_what_there_is() {
-    let mut world = World::new(ROOMY);
-    world.specify_at("repeat now + 40s / 10s { now + 1s / 1s }", "top", "t1");
-    world.step();
-    world.finish();
-    world.now = world.now.plus(Duration::from_secs(3600));
-    let mut world = world.restarted();
-    assert_eq!(results(&mut world), 1);
-}
-
-#[test]
-fn a_job_waits_for_its_capability_until_it_is_due() {
-    for comes in [true, false] {
-        let mut world = World::new(ROOMY);
-        world.specify_at("2026-05-01 13:00:00 + 3s / 1s", "top", "t1");
-        world.step();
-        // Without addresses nothing is offered.
-        let World { desk, folder, options, now, uptime, _keep } = world;
-        drop(desk);
-        let registries = Registries::built_in();
-        let names = ["top".into()];
-        let ledgers =
-            Ledgers { folder: &folder, options, supervisors: &names, registries: &registries };
-        let puppet = Puppet::default();
-        let desk = Desk::open(puppet, Limits::default(), &ledgers, now, Box::new(|_| {}));
-        let mut world = World { desk: desk.unwrap(), folder, options, now, uptime, _keep };
-        world.desk.handle(now, Request::Offer(Arc::default()));
-        if comes {
-            let all = Request::Offer(Arc::new(offers(&Offering::default())));
-            world.desk.handle(now, all);
-        }
-        world.pass(3600);
-        assert_eq!(world.desk.measurer.next, u64::from(comes));
-        if !comes {
-            assert_eq!(
-                message_of(&world.fetch()[0].body),
-                "knock-average-ip4-0 is not offered since the host was started again"
-            );
-        }
-    }
 }
