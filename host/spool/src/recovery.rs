@@ -97,6 +97,7 @@ impl Log {
     }
 
     fn take_in(&mut self, name: Name, octets: &[u8]) {
+        let mut acknowledges = false;
         for found in scan(octets, name.salt) {
             match found {
                 Found::Frame(frame, offset) => {
@@ -106,14 +107,18 @@ impl Log {
                         // Written twice where a sync had failed. The younger copy counts: its
                         // segment goes last, and the acknowledgement is needed until then.
                         Kind::Result => drop(self.waiting.insert(frame.sequence, place)),
-                        Kind::Acknowledgement => drop(self.waiting.remove(&frame.sequence)),
+                        Kind::Acknowledgement => {
+                            acknowledges = true;
+                            self.waiting.remove(&frame.sequence);
+                        }
                     }
                 }
                 Found::Damage(range) => self.report(name, range.start, range.end, false),
                 Found::Tail(range) => self.report(name, range.start, range.end, true),
             }
         }
-        self.segments.push_back(Segment { name, octets: octets.len() as u64, waiting: 0 });
+        let octets = octets.len() as u64;
+        self.segments.push_back(Segment { name, octets, waiting: 0, acknowledges });
     }
 
     fn report(&mut self, name: Name, from: u64, to: u64, tail: bool) {

@@ -71,6 +71,8 @@ pub(crate) struct Segment {
     pub(crate) octets: u64,
     /// Records in it that are not acknowledged, those that do not count yet included.
     pub(crate) waiting: u64,
+    /// Whether it holds acknowledgements, which an older segment may need.
+    pub(crate) acknowledges: bool,
 }
 
 /// Where a frame lies.
@@ -241,10 +243,11 @@ impl<D: Disk> Spool<D> {
         if !self.let_go(sequence) {
             return false;
         }
-        // Where the disk takes no copies everything stays where it is until the next one.
         while self.segments.len() > 2 && self.waiting_octets < self.used_octets() / 2 {
             let oldest = self.segments[0].name;
-            if self.move_records(oldest).is_err() || self.segments[0].name == oldest {
+            let is_moved = self.move_records(oldest).is_ok();
+            // Where the disk takes no copies everything stays where it is until the next one.
+            if !is_moved && !self.skim() || is_moved && self.segments[0].name == oldest {
                 break;
             }
         }
@@ -315,8 +318,8 @@ impl<D: Disk> Spool<D> {
     fn pay(&mut self) {
         let owed = std::mem::take(&mut self.owed);
         for (sequence, segment) in owed {
-            // With its record's segment the acknowledgement is not needed any more.
-            let needed = self.segments.iter().any(|known| known.name == segment);
+            // With its record's segment, and all that may hold an older copy, the acknowledgement is not needed any more.
+            let needed = self.segments.iter().any(|known| known.name <= segment);
             if needed {
                 match self.write(Kind::Acknowledgement, sequence, &[]) {
                     Ok(_) => self.unsynced.push((sequence, segment)),
@@ -352,6 +355,7 @@ impl<D: Disk> Spool<D> {
         let place = Place { segment: segment.name, offset: segment.octets, octets: frame.len() };
         segment.octets += frame.len() as u64;
         segment.waiting += u64::from(kind == Kind::Result);
+        segment.acknowledges |= kind == Kind::Acknowledgement;
         self.segment_changed = true;
         Ok(place)
     }
@@ -360,7 +364,7 @@ impl<D: Disk> Spool<D> {
         let name = Name::new(self.next_number);
         self.active = Some(self.disk.create(&name.file())?);
         self.next_number += 1;
-        self.segments.push_back(Segment { name, octets: 0, waiting: 0 });
+        self.segments.push_back(Segment { name, octets: 0, waiting: 0, acknowledges: false });
         self.folder_changed = self.disk.sync_folder().is_err();
         self.segment_changed = false;
         Ok(())
@@ -412,17 +416,38 @@ impl<D: Disk> Spool<D> {
         while self.segments.len() > keep
             && self.segments.front().is_some_and(|segment| segment.waiting == 0)
         {
-            if self.folder_changed && self.disk.sync_folder().is_err() {
+            if !self.remove(0) {
                 return;
             }
-            self.folder_changed = false;
-            let name = self.segments[0].name.file();
-            match self.disk.remove(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return,
-                _ => {}
-            }
-            self.segments.pop_front();
-            self.folder_changed = true;
         }
+    }
+
+    /// On a full volume, where nothing can be copied: removes those behind the oldest segment that are done with and that
+    /// no older one needs. Whether there were any.
+    fn skim(&mut self) -> bool {
+        let before = self.segments.len();
+        for index in (1..before - 1).rev() {
+            let Segment { name, waiting, acknowledges, .. } = self.segments[index];
+            let has_stray = self.strays.values().any(|it| *it == name);
+            if waiting == 0 && !acknowledges && !has_stray && !self.remove(index) {
+                break;
+            }
+        }
+        self.segments.len() < before
+    }
+
+    /// Removes a segment, once those that were removed before are gone from the disk.
+    fn remove(&mut self, index: usize) -> bool {
+        if self.folder_changed && self.disk.sync_folder().is_err() {
+            return false;
+        }
+        self.folder_changed = false;
+        match self.disk.remove(&self.segments[index].name.file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return false,
+            _ => {}
+        }
+        self.segments.remove(index);
+        self.folder_changed = true;
+        true
     }
 }

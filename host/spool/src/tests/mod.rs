@@ -132,6 +132,28 @@ fn a_full_volume_refuses_and_works_again_without_reopening() {
 }
 
 #[test]
+fn on_a_full_volume_one_record_that_waits_keeps_no_others() {
+    let disk = Memory::default();
+    disk.0.borrow_mut().room = Some(3000);
+    let mut spool = open(&disk);
+    spool.append(b"waits").unwrap();
+    let mut passing = Vec::new();
+    while let Ok(number) = spool.append(&[passing.len() as u8; 100]) {
+        passing.push(number);
+    }
+    spool.commit().unwrap();
+    disk.0.borrow_mut().room = Some(0);
+    for number in passing {
+        assert!(spool.acknowledge(number));
+    }
+    assert!(spool.used_octets() < 1000, "{}", spool.used_octets());
+    spool.append(b"later").unwrap();
+    spool.commit().unwrap();
+    drop(spool);
+    assert_eq!(delivered(&mut open(&disk)), [b"waits", b"later"]);
+}
+
+#[test]
 fn after_a_failed_sync_the_records_go_to_another_segment() {
     let disk = Memory::default();
     let mut spool = open(&disk);
