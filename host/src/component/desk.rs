@@ -193,8 +193,11 @@ impl<M: Measurer> Desk<M> {
                 let state = self.jobs.state(&job);
                 self.jobs.interrupt(now, &job, &mut orders);
                 self.obey(now, orders);
-                if let Some(text) = self.told(&job, state, false) {
-                    reply(text);
+                let is_noted = self.note_interrupt(now, &job);
+                match self.told(&job, state, false) {
+                    Some(text) if is_noted => self.receipts.push((job.peer, reply, text)),
+                    Some(text) => reply(text),
+                    None => {}
                 }
             }
             Request::Redeem { job, reply } => {
@@ -344,6 +347,29 @@ impl<M: Measurer> Desk<M> {
                         reply(refused(text));
                     }
                 }
+            }
+        }
+    }
+
+    /// What still runs of an interrupted job must not go on in the next process. Whether there is something to be brought
+    /// to disk.
+    fn note_interrupt(&mut self, now: Time, job: &JobId) -> bool {
+        if !matches!(self.jobs.state(job), State::Open(_)) {
+            return false;
+        }
+        let Some(ledger) = self.ledger(&job.peer) else { return false };
+        match ledger.interrupt(job) {
+            Ok(is_new) => {
+                if is_new {
+                    self.changed.insert(Arc::clone(&job.peer));
+                }
+                is_new
+            }
+            Err(error) => {
+                if self.may_complain(now) {
+                    tracing::error!(peer = &*job.peer, %error, "an interrupt is not noted");
+                }
+                false
             }
         }
     }
@@ -530,12 +556,12 @@ fn ledger_of(peer: &str) -> &str {
 
 /// A job as it was noted, or its end where the note cannot be used.
 fn read(unfinished: Unfinished, registries: &Registries) -> Result<Left, Box<End>> {
-    let Unfinished { job, accepted, specification, parts } = unfinished;
+    let Unfinished { job, accepted, interrupted, specification, parts } = unfinished;
     let message = |text: &str| Message::from_json(text.as_bytes(), registries).ok();
     match (message(&specification), accepted) {
         (Some(Message::Specification(specification)), Some(accepted)) => {
             let parts = parts.iter().filter_map(|part| message(part)).collect();
-            Ok(Left { job, accepted, specification, parts })
+            Ok(Left { job, accepted, interrupted, specification, parts })
         }
         _ => {
             let token = Some(job.token.to_string());

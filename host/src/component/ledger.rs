@@ -36,6 +36,9 @@ struct Note {
     /// Only of accepted specifications: when, in microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     accepted_us: Option<i64>,
+    /// Only of accepted specifications: nothing of it is to begin any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
 }
 
 /// A job that has no end, as it was written down.
@@ -43,6 +46,7 @@ struct Note {
 pub(crate) struct Unfinished {
     pub(crate) job: JobId,
     pub(crate) accepted: Option<Time>,
+    pub(crate) interrupted: bool,
     /// The message as JSON; empty where an earlier version of the host noted it.
     pub(crate) specification: String,
     /// Messages as JSON, oldest first.
@@ -78,6 +82,8 @@ pub(crate) struct Ledger {
     /// Device and number of the folder, which somebody may take away.
     identity: Option<(u64, u64)>,
     accepted: HashMap<JobId, u64>,
+    /// Notes that were written anew, to go when the new ones count.
+    replaced: Vec<u64>,
     parts: HashMap<JobId, Parts>,
     /// Ends that count and wait, oldest first.
     ends: BTreeMap<u64, JobId>,
@@ -120,13 +126,14 @@ impl Ledger {
                 let parts = parts.entry(job).or_default();
                 parts.sequences.push_back(sequence);
                 parts.kept += 1;
-            } else {
-                accepted.insert(job, sequence);
+            } else if let Some(replaced) = accepted.insert(job, sequence) {
+                spool.acknowledge(replaced);
             }
         }
         let (folder, identity) = (folder.to_owned(), identity(folder));
-        let fresh = Vec::new();
-        let mut ledger = Self { spool, folder, identity, accepted, parts, ends, by_job, fresh };
+        let (fresh, replaced) = (Vec::new(), Vec::new());
+        let mut ledger =
+            Self { spool, folder, identity, accepted, replaced, parts, ends, by_job, fresh };
         let has_no_end = |(job, _): &(&JobId, &u64)| !ledger.by_job.contains_key(job);
         let accepted = ledger.accepted.iter().filter(has_no_end);
         let mut unfinished: Vec<(u64, JobId)> =
@@ -144,13 +151,12 @@ impl Ledger {
     }
 
     fn unfinished(&mut self, sequence: u64, job: JobId) -> Unfinished {
-        let (accepted, specification) = match self.note(sequence) {
-            Some((note, body)) => (note.accepted_us.map(Time::from_unix_us), body),
-            None => (None, String::new()),
-        };
+        let (note, specification) =
+            self.note(sequence).unwrap_or_else(|| (Note::of(&job), String::new()));
+        let accepted = note.accepted_us.map(Time::from_unix_us);
         let parts = self.parts.get(&job).map(|parts| parts.sequences.clone()).unwrap_or_default();
         let parts = parts.into_iter().filter_map(|it| Some(self.note(it)?.1)).collect();
-        Unfinished { job, accepted, specification, parts }
+        Unfinished { job, accepted, interrupted: note.interrupted, specification, parts }
     }
 
     fn note(&mut self, sequence: u64) -> Option<(Note, String)> {
@@ -187,6 +193,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes that nothing of an accepted job is to begin any more; counts after the next commit. False where that stands
+    /// there already.
+    pub(crate) fn interrupt(&mut self, job: &JobId) -> Result<bool, AppendError> {
+        let before = self.accepted.get(job).copied();
+        let note = before.and_then(|before| Some((before, self.note(before)?)));
+        let Some((before, (note, body))) = note.filter(|(_, (note, _))| !note.interrupted) else {
+            return Ok(false);
+        };
+        let note = Note { interrupted: true, ..note };
+        let sequence = self.spool.append(&joined(&note, &body))?;
+        self.accepted.insert(job.clone(), sequence);
+        self.replaced.push(before);
+        Ok(true)
+    }
+
     /// Keeps what a repetition gave; counts after the next commit. With it `kept` are wanted, the last ones.
     pub(crate) fn part(&mut self, job: &JobId, body: &str, kept: usize) -> Result<(), AppendError> {
         let sequence = self.spool.append(&joined(&Note { part: true, ..Note::of(job) }, body))?;
@@ -212,6 +233,9 @@ impl Ledger {
     /// Makes everything count; the jobs whose ends count from now on.
     pub(crate) fn commit(&mut self) -> Result<Vec<JobId>, CommitError> {
         self.spool.commit()?;
+        for sequence in std::mem::take(&mut self.replaced) {
+            self.spool.acknowledge(sequence);
+        }
         let mut ended = Vec::new();
         for (sequence, job) in std::mem::take(&mut self.fresh) {
             self.ends.insert(sequence, job.clone());
@@ -319,7 +343,15 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
 impl Note {
     fn of(job: &JobId) -> Self {
         let (peer, token) = (job.peer.to_string(), job.token.to_string());
-        Self { peer, token, link: None, end: false, part: false, accepted_us: None }
+        Self {
+            peer,
+            token,
+            link: None,
+            end: false,
+            part: false,
+            accepted_us: None,
+            interrupted: false,
+        }
     }
 }
 

@@ -407,9 +407,10 @@ fn an_interrupt_is_answered_with_the_receipt_and_gives_a_result() {
     world.specify("top", "t1");
     world.step();
     let job = JobId::new("top", "t1");
-    let receipt = world.ask(|reply| Request::Interrupt { job, reply }).try_recv().unwrap();
-    assert!(matches!(read(&receipt), Message::Receipt(_)));
+    let receipt = world.ask(|reply| Request::Interrupt { job, reply });
+    assert!(receipt.try_recv().is_err(), "it is not on disk yet");
     world.step();
+    assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
     assert!(matches!(read(&world.fetch()[0].body), Message::Result(_)));
 }
 

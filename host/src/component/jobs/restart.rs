@@ -10,6 +10,8 @@ use super::{
 pub(crate) struct Left {
     pub(crate) job: JobId,
     pub(crate) accepted: Time,
+    /// Nothing of it begins any more.
+    pub(crate) interrupted: bool,
     pub(crate) specification: Specification,
     /// What its repetitions gave, oldest first.
     pub(crate) parts: Vec<Message>,
@@ -54,12 +56,16 @@ impl Jobs {
         offered: &[Arc<Offered>],
         orders: &mut Vec<Order>,
     ) {
-        let Left { job: id, accepted, specification, parts } = left;
+        let Left { job: id, accepted, interrupted, specification, parts } = left;
         let (when, verb) = (&specification.when, &specification.head.verb);
-        let schedule = Schedule::resumed(when, verb, accepted, now);
+        let mut schedule = Schedule::resumed(when, verb, accepted, now);
+        if interrupted {
+            schedule.stop();
+        }
         // What its network gives a host may come later.
         let offered = choose(&specification, offered, now).ok();
         let mut job = Job::new(specification, offered, schedule, accepted);
+        job.interrupted = interrupted;
         for part in parts {
             let size = size(&part);
             job.take_part(part, size, self.limits.repetitions);

@@ -108,3 +108,24 @@ fn a_job_waits_for_its_capability_until_it_is_due() {
         }
     }
 }
+
+#[test]
+fn an_interrupted_job_does_not_go_on_in_the_next_process() {
+    let mut world = World::new(ROOMY);
+    world.specify_at("repeat now ... future / 10s { now + 1s / 1s }", "top", "t1");
+    world.step();
+    world.finish();
+    world.pass(10);
+    for _ in 0..2 {
+        let job = JobId::new("top", "t1");
+        let receipt = world.ask(|reply| Request::Interrupt { job, reply });
+        // What runs takes its time to finish.
+        world.desk.measurer.over.clear();
+        world.step();
+        assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+        assert_eq!(world.desk.ledger("top").unwrap().waiting(), 2, "its note, and a part");
+    }
+    let mut world = world.restarted();
+    world.step();
+    assert_eq!((results(&mut world), world.desk.jobs.open()), (1, 0));
+}
