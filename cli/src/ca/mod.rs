@@ -8,7 +8,7 @@ mod show;
 mod subject;
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -185,10 +185,19 @@ fn write(folder: &Path, name: &str, pair: &Pair) -> Result<(), Stop> {
     })
 }
 
-fn put(file: &Path, mode: u32, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn put(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
+    make(path, mode, |file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+}
+
+/// The whole file or none.
+fn make(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // It is ours, and would be in the way of the next try.
+    write(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Wall time, since 1970.
@@ -206,4 +215,25 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
 
 fn days(matches: &ArgMatches) -> u32 {
     matches.get_one::<u32>("days").copied().unwrap_or(30)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_written_in_part_is_not_in_the_way_of_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.key");
+        let failed = make(&file, 0o600, |file| {
+            file.write_all(b"hal")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(failed.is_err());
+        put(&file, 0o600, "whole").unwrap();
+        assert!(put(&file, 0o600, "another").is_err());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "whole");
+    }
 }
