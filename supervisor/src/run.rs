@@ -181,6 +181,7 @@ impl Supervisor {
         }
         let changes = watch::Sender::new(0);
         let below = Below::new(Arc::clone(&self.service), Arc::clone(&self.access));
+        let below = below.noting(&self.settings.store, Arc::clone(&self.registries));
         let below = Arc::new(below);
         for supervisor in &self.settings.above {
             let attendance = Attendance {

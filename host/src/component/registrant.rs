@@ -1,14 +1,16 @@
 //! What supervisors that the host registered with hear of it: its capabilities, and the desk's answers.
 
-use std::{collections::HashSet, fs, io, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
-use sonde_mplane::{Capability, Envelope, Message, Registries, Specification};
-use sonde_mplane_http::{Access, End, Identity, Registrant, Shared};
+use sonde_mplane::{Capability, Message, Registries, Specification};
+use sonde_mplane_http::{
+    Access, End, Identity, Registrant, Shared, read_registered, write_registered,
+};
 use tokio::sync::watch;
 
 use super::{jobs::JobId, offered::Offers, reception::Reception, request::Request};
 
-/// In the folder of a supervisor's spool: the capabilities that it may know, in an envelope.
+/// In the folder of a supervisor's spool: the capabilities that it may know.
 const REGISTERED: &str = "registered.json";
 
 /// The host as supervisors see it.
@@ -78,44 +80,11 @@ impl Registrant for Measures {
     }
 
     fn registered(&self, supervisor: &Arc<str>) -> Vec<Capability> {
-        let file = self.remembered(supervisor);
-        let text = match fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "cannot be read");
-                return Vec::new();
-            }
-        };
-        match Message::from_json(&text, &self.registries.get()) {
-            Ok(Message::Envelope(envelope)) => {
-                envelope.contents.into_iter().filter_map(as_capability).collect()
-            }
-            Ok(_) => Vec::new(),
-            Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "cannot be read");
-                Vec::new()
-            }
-        }
+        read_registered(&self.remembered(supervisor), &self.registries.get())
     }
 
-    /// Where it cannot be kept, a capability that goes while the host is down is not taken back.
     fn note_registered(&self, supervisor: &Arc<str>, capabilities: Vec<Capability>) {
-        let file = self.remembered(supervisor);
-        let contents = capabilities.into_iter().map(Message::from).collect();
-        let text = Message::Envelope(Envelope { contents, ..Envelope::default() }).to_json();
-        let fresh = file.with_extension("new");
-        let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &file));
-        if let Err(error) = written {
-            tracing::warn!(file = %file.display(), %error, "cannot be written");
-        }
-    }
-}
-
-fn as_capability(message: Message) -> Option<Capability> {
-    match message {
-        Message::Capability(capability) => Some(capability),
-        _ => None,
+        write_registered(&self.remembered(supervisor), capabilities);
     }
 }
 

@@ -6,6 +6,8 @@
 //! everything again, and so is one from time to time: a restart of it may go unnoticed. In between it is told
 //! what has changed. What is offered and measured is decided by the [`Registrant`].
 
+mod registered;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use crate::component_port::ComponentPaths;
 use crate::exception;
 use crate::identity::Identity;
 use crate::serve::Shared;
+
+pub use self::registered::{read_registered, write_registered};
 
 /// Ends that are fetched at a time.
 const PORTION: usize = 100;

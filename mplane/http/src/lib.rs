@@ -28,7 +28,9 @@ use sonde_mplane::Message;
 pub use axum::Router;
 
 pub use self::access::{Access, Pattern};
-pub use self::attendance::{Attendance, End, Registrant, SupervisorAddress};
+pub use self::attendance::{
+    Attendance, End, Registrant, SupervisorAddress, read_registered, write_registered,
+};
 pub use self::client::{Client, ClientError, Polled, Timeouts, usable};
 pub use self::client_port::{ClientPort, Unavailable, client_port};
 pub use self::component_port::{ComponentPaths, ComponentPort, Refusal, Work, component_port};

@@ -1,0 +1,59 @@
+//! What a supervisor may know of us, in a file for the next process: what is gone by then has to be taken back.
+//!
+//! Capabilities in envelopes, one behind the other: a message holds some thousands, a supervisor may have more.
+
+use std::{fs, io, path::Path};
+
+use sonde_mplane::{Capability, Envelope, Message, Registries};
+
+use super::TOGETHER;
+
+/// Ends an envelope: what is in it is indented.
+const END: &str = "\n}\n";
+
+/// What stands in the file; nothing where it is not there. What cannot be read is left out with a warning.
+#[must_use]
+pub fn read_registered(file: &Path, registries: &Registries) -> Vec<Capability> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "cannot be read");
+            return Vec::new();
+        }
+    };
+    let mut capabilities = Vec::new();
+    for envelope in text.split_inclusive(END) {
+        match Message::from_json(envelope.as_bytes(), registries) {
+            Ok(Message::Envelope(envelope)) => {
+                capabilities.extend(envelope.contents.into_iter().filter_map(as_capability));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(file = %file.display(), %error, "cannot be read"),
+        }
+    }
+    capabilities
+}
+
+/// Writes the file anew. Where that fails, a capability that goes before the next process is not taken back.
+pub fn write_registered(file: &Path, capabilities: Vec<Capability>) {
+    let messages: Vec<Message> = capabilities.into_iter().map(Message::from).collect();
+    let mut text = String::new();
+    for portion in messages.chunks(TOGETHER) {
+        let envelope = Envelope { contents: portion.to_vec(), ..Envelope::default() };
+        text += &Message::Envelope(envelope).to_json();
+        text.push('\n');
+    }
+    let fresh = file.with_extension("new");
+    let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, file));
+    if let Err(error) = written {
+        tracing::warn!(file = %file.display(), %error, "cannot be written");
+    }
+}
+
+fn as_capability(message: Message) -> Option<Capability> {
+    match message {
+        Message::Capability(capability) => Some(capability),
+        _ => None,
+    }
+}
