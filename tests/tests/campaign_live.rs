@@ -63,6 +63,8 @@ fn a_campaign_that_is_killed_or_interrupted_again_and_again_has_every_result_onc
         let process = child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
         child.wait().unwrap();
+        let written = std::fs::read_to_string(&output).unwrap();
+        assert!(!written.contains("\"interrupted\""), "what is measured again has a record");
     }
     assert!(lines(&output) < COUNT as usize, "it was over before it was killed");
     assert!(begin().wait().unwrap().success());
