@@ -97,7 +97,10 @@ pub(crate) fn run(
     let mut targets = targets(matches)?;
     let list = matches.get_one::<PathBuf>("targets");
     let survey = list.and_then(|list| targets::survey(list));
-    let mut journal = journal(method, matches, survey.map(|(_, print)| print))?;
+    // What was measured otherwise is not measured yet.
+    let how = format!("{parameters:?} {:?}", wanted(matches));
+    let print = survey.map(|(_, print)| targets::printed(print, how.as_bytes()));
+    let mut journal = journal(method, matches, print)?;
     let mut drawing = drawing(&offer, matches)?;
     let form = Form::chosen(matches.get_one::<String>("format").map(String::as_str));
     // Several targets at once: their rows would be shuffled, so each is shown when it has ended.
@@ -220,6 +223,9 @@ pub(crate) fn run(
     note(&mut journal, &printer.finish())?;
     if let Some(error) = printer.lost() {
         return console::unwritten(error);
+    }
+    if let Some(journal) = &mut journal {
+        journal.close().map_err(Stop::lost)?;
     }
     if let Some(drawing) = drawing {
         drawing.finish()?;
@@ -369,15 +375,18 @@ fn drawing(offer: &Offer, matches: &ArgMatches) -> Result<Option<Drawing>, Stop>
     Drawing::open(form, file("dot"), file("svg")).map(Some)
 }
 
-fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
-    let wanted = match (matches.get_flag("ipv4"), matches.get_flag("ipv6")) {
+fn wanted(matches: &ArgMatches) -> Wanted {
+    match (matches.get_flag("ipv4"), matches.get_flag("ipv6")) {
         (true, _) => Wanted::V4,
         (_, true) => Wanted::V6,
         _ => Wanted::Any,
-    };
+    }
+}
+
+fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
     let list = matches.get_one::<PathBuf>("targets").cloned();
-    Targets::open(named, list, wanted).map_err(Stop::usage)
+    Targets::open(named, list, wanted(matches)).map_err(Stop::usage)
 }
 
 fn stop_of(error: &HostError) -> Stop {

@@ -29,7 +29,9 @@ pub(crate) fn file(common: &Common) -> Option<PathBuf> {
     match common.file() {
         Some(file) if common.is_check() && Program::of(&file) != Program::Host => None,
         Some(file) => Some(file),
-        None => common.is_check().then(|| PathBuf::from(USUAL)),
+        // On a machine of a supervisor or a client alone there is none.
+        None => (common.is_check() && (Path::new(USUAL).is_file() || others(common).is_empty()))
+            .then(|| PathBuf::from(USUAL)),
     }
 }
 
@@ -76,15 +78,15 @@ pub(crate) fn check(
     catalogue: &Catalogue,
     mistakes: &[Mistake],
 ) -> Result<Exit, Stop> {
-    for file in others(common) {
-        check_other(&file, &labels(catalogue))?;
-    }
+    let others = others(common).into_iter().map(|file| check_other(&file, &labels(catalogue)));
+    let wrong: Vec<String> = others.filter_map(|checked| Some(checked.err()?.text)).collect();
     for refusal in catalogue.refusals() {
         complain!("{}: {}", refusal.path.display(), refusal.reason);
     }
     let (of_component, warnings) = component::check(settings, catalogue);
     let mut lines: Vec<String> =
         mistakes.iter().chain(catalogue.mistakes()).map(ToString::to_string).collect();
+    lines.splice(..0, wrong);
     for line in of_component {
         // What is wrong with the whole file is found twice.
         if !lines.contains(&line) {

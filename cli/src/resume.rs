@@ -2,8 +2,9 @@
 //!
 //! The file names the campaign in its first line, and then, a line at a time, which targets have ended and
 //! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
-//! a line here is cut off when the campaign goes on into the same file, so that none is there twice. It
-//! outlives the death of the program; a loss of power may cost the last lines.
+//! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `OUTPUT
+//! end` says that there is none, whatever others have written behind. It outlives the death of the program; a
+//! loss of power may cost the last lines.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,9 @@ use std::{
 
 /// First word of the first line.
 const FORM: &str = "sonde-resume-1";
+
+/// In place of a length: nothing was written that is not noted.
+const END: &str = "end";
 
 /// Why a campaign cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +81,12 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or begins the file at `path`, for a method and a list with its fingerprint.
+    /// Opens or begins the file at `path`, for a method and what is measured with it, as a fingerprint.
     ///
     /// # Errors
     ///
     /// Where it is of another campaign, in use, or cannot be used.
-    pub(crate) fn open(path: &Path, method: &str, list: u64) -> Result<Self, JournalError> {
+    pub(crate) fn open(path: &Path, method: &str, print: u64) -> Result<Self, JournalError> {
         let name = path.display().to_string();
         let fail = |cause| JournalError::File { file: name.clone(), cause };
         let mut options = OpenOptions::new();
@@ -93,8 +97,14 @@ impl Journal {
             Err(TryLockError::Error(cause)) => return Err(fail(cause)),
         }
         let output = output().map_err(fail)?;
+        // A file system that knows no locks keeps nobody from measuring.
+        if let Some((output, _)) = &output
+            && let Err(TryLockError::WouldBlock) = output.try_lock()
+        {
+            return Err(JournalError::InUse { file: "standard output".to_owned() });
+        }
         let this = output.as_ref().map_or("-", |output| output.1.as_str());
-        let head = format!("{FORM} {method} {list:016x}");
+        let head = format!("{FORM} {method} {print:016x}");
         let (done, whole, written) = read(&file, &name, &head, this)?;
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
@@ -144,6 +154,17 @@ impl Journal {
         self.append()
     }
 
+    /// All results are written and noted: what stands behind them is somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::note`].
+    pub(crate) fn close(&mut self) -> Result<(), JournalError> {
+        let Some((_, name)) = &self.output else { return Ok(()) };
+        self.line = format!("{name} {END}\n");
+        self.append()
+    }
+
     fn append(&mut self) -> Result<(), JournalError> {
         let written = self.file.write_all(self.line.as_bytes());
         written.map_err(|cause| JournalError::File { file: self.name.clone(), cause })
@@ -179,7 +200,7 @@ fn read(
                 text: text.chars().take(40).collect(),
             })?;
             if of.0 == this {
-                written = Some(of.1);
+                written = of.1;
             }
         }
         whole += octets as u64;
@@ -187,10 +208,13 @@ fn read(
     Ok((done, whole, written))
 }
 
-/// The output of a line and its length; its numbers are done.
-fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, u64)> {
+/// The output of a line and its length, if it says that; its numbers are done.
+fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Option<u64>)> {
     let mut words = text.split(' ');
-    let (output, octets) = (words.next()?, words.next()?.parse().ok()?);
+    let (output, octets) = match (words.next()?, words.next()?) {
+        (output, END) => (output, None),
+        (output, octets) => (output, Some(octets.parse().ok()?)),
+    };
     for word in words {
         done.add(word.parse().ok()?);
     }
@@ -244,6 +268,21 @@ mod tests {
         assert!(!numbers.contains(100_000));
         numbers.add(u64::MAX);
         assert!(!numbers.contains(u64::MAX), "no list is that long");
+    }
+
+    #[test]
+    fn nothing_is_cut_off_behind_a_campaign_that_ended_in_order() {
+        let mut done = Numbers::default();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = |text: &str| {
+            std::fs::write(file.path(), format!("head\n{text}")).unwrap();
+            read(&File::open(file.path()).unwrap(), "journal", "head", "1:2").unwrap().2
+        };
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n"), Some(70));
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n- 0\n"), Some(70));
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 end\n"), None);
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 end\n3:4 end\n1:2 90\n"), Some(90));
+        assert!(entry("1:2 End", &mut done).is_none());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::{
     io::{self, BufRead, BufReader},
     net::{IpAddr, ToSocketAddrs},
     path::PathBuf,
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    thread,
     time::Duration,
 };
 
@@ -87,10 +89,67 @@ pub(crate) struct Target {
     pub(crate) number: u64,
 }
 
+/// The lines of a list.
+enum Lines {
+    Of(Box<dyn BufRead + Send>),
+    /// Nobody knows when the next line comes: it is read on a thread of its own, once there may be one.
+    Slow(Box<dyn BufRead + Send>),
+    /// Lines with their ends, an empty one at the end of all; and the one that was waited for.
+    Piped(Receiver<io::Result<Vec<u8>>>, Option<io::Result<Vec<u8>>>),
+}
+
+impl Lines {
+    /// The next line in place of what is in `line`: whether it is there, `None` behind the last.
+    fn next(&mut self, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+        line.clear();
+        if let Self::Slow(reader) = self {
+            let reader = std::mem::replace(reader, Box::new(io::empty()));
+            *self = Self::Piped(pump(reader)?, None);
+        }
+        let octets = match self {
+            Self::Of(reader) | Self::Slow(reader) => reader.read_until(b'\n', line)?,
+            Self::Piped(lines, ahead) => match ahead.take().map_or_else(|| lines.try_recv(), Ok) {
+                Ok(read) => {
+                    *line = read?;
+                    line.len()
+                }
+                Err(TryRecvError::Empty) => return Ok(Some(false)),
+                Err(TryRecvError::Disconnected) => 0,
+            },
+        };
+        Ok((octets > 0).then_some(true))
+    }
+}
+
+/// Reads lines until the last one was read, or nobody wants more.
+fn pump(mut reader: Box<dyn BufRead + Send>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, lines) = sync_channel(1024);
+    let read = move || {
+        loop {
+            let mut line = Vec::new();
+            let read = reader.read_until(b'\n', &mut line).map(|_| line);
+            let is_last = !read.as_ref().is_ok_and(|line| !line.is_empty());
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("list".into()).spawn(read)?;
+    Ok(lines)
+}
+
+/// What there is of the next line with a target.
+enum Line {
+    Target(Result<String, TargetError>),
+    /// It is not written yet.
+    Later,
+    End,
+}
+
 /// All targets in order: those of the command line, then those of the list.
 pub(crate) struct Targets {
     named: std::vec::IntoIter<String>,
-    list: Option<(String, Box<dyn BufRead>)>,
+    list: Option<(String, Lines)>,
     wanted: Wanted,
     /// Of the next target.
     number: u64,
@@ -109,7 +168,7 @@ pub(crate) struct Targets {
 pub(crate) enum Next {
     /// It.
     Found(Found),
-    /// Addresses are being looked up.
+    /// Addresses are being looked up, or lines not written yet.
     Later,
     /// There is none.
     End,
@@ -125,22 +184,23 @@ impl Targets {
         let list = match list {
             None => None,
             Some(file) if file.as_os_str() == "-" => {
-                let reader: Box<dyn BufRead> = Box::new(BufReader::new(io::stdin()));
-                Some(("standard input".to_owned(), reader))
+                let reader = Box::new(BufReader::new(io::stdin()));
+                Some(("standard input".to_owned(), Lines::Slow(reader)))
             }
             Some(file) => {
                 let name = file.display().to_string();
                 let opened = File::open(file);
                 let opened =
                     opened.map_err(|cause| TargetError::List { file: name.clone(), cause })?;
-                let reader: Box<dyn BufRead> = Box::new(BufReader::new(opened));
-                Some((name, reader))
+                let is_file = opened.metadata().is_ok_and(|facts| facts.is_file());
+                let reader = Box::new(BufReader::new(opened));
+                Some((name, if is_file { Lines::Of(reader) } else { Lines::Slow(reader) }))
             }
         };
         Ok(Self::new(named, list, wanted))
     }
 
-    fn new(named: Vec<String>, list: Option<(String, Box<dyn BufRead>)>, wanted: Wanted) -> Self {
+    fn new(named: Vec<String>, list: Option<(String, Lines)>, wanted: Wanted) -> Self {
         Self {
             named: named.into_iter(),
             list,
@@ -155,24 +215,28 @@ impl Targets {
     }
 
     /// The next line of the list that holds a target; `#` begins a comment.
-    fn next_of_list(&mut self) -> Option<Result<String, TargetError>> {
-        let (file, reader) = self.list.as_mut()?;
+    fn next_of_list(&mut self) -> Line {
+        let Some((file, lines)) = &mut self.list else { return Line::End };
         let line = &mut self.line;
         loop {
-            line.clear();
-            match reader.read_until(b'\n', line) {
-                Ok(0) => return None,
-                Ok(_) => self.lines += 1,
+            match lines.next(line) {
+                Ok(Some(true)) => self.lines += 1,
+                Ok(Some(false)) => return Line::Later,
+                Ok(None) => {
+                    self.list = None;
+                    return Line::End;
+                }
                 Err(cause) => {
                     let file = file.clone();
                     self.list = None;
-                    return Some(Err(TargetError::List { file, cause }));
+                    return Line::Target(Err(TargetError::List { file, cause }));
                 }
             }
             let target = target_of(line);
             if !target.is_empty() {
                 let (file, line) = (file.clone(), self.lines);
-                return Some(String::from_utf8(target.to_vec()).map_err(|_| TargetError::Text {
+                let text = String::from_utf8(target.to_vec());
+                return Line::Target(text.map_err(|_| TargetError::Text {
                     file,
                     line,
                     text: target.escape_ascii().to_string(),
@@ -200,13 +264,14 @@ impl Targets {
             let name = match self.named.next() {
                 Some(name) => name,
                 None => match self.next_of_list() {
-                    Some(Ok(name)) => name,
-                    Some(Err(error)) => {
+                    Line::Target(Ok(name)) => name,
+                    Line::Target(Err(error)) => {
                         self.number += 1;
                         return Next::Found((number, Err(error)));
                     }
-                    None if self.looking > 0 => return Next::Later,
-                    None => return Next::End,
+                    Line::Later => return Next::Later,
+                    Line::End if self.looking > 0 => return Next::Later,
+                    Line::End => return Next::End,
                 },
             };
             self.number += 1;
@@ -226,14 +291,20 @@ impl Targets {
         }
     }
 
-    /// Whether an address is being looked up.
+    /// Whether an address is being looked up, or whoever writes the list may write more.
     pub(crate) fn is_looking(&self) -> bool {
-        self.looking > 0
+        self.looking > 0 || matches!(self.list, Some((_, Lines::Slow(_) | Lines::Piped(..))))
     }
 
-    /// Waits for an address that is being looked up.
+    /// Waits for an address that is being looked up, or else for a line.
     pub(crate) fn wait(&mut self, time: Duration) {
-        self.found.extend(self.resolver.as_ref().and_then(|resolver| resolver.wait(time)));
+        match (&self.resolver, &mut self.list) {
+            (Some(resolver), _) if self.looking > 0 => self.found.extend(resolver.wait(time)),
+            (_, Some((_, Lines::Piped(lines, ahead)))) if ahead.is_none() => {
+                *ahead = lines.recv_timeout(time).ok();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -243,22 +314,30 @@ fn target_of(line: &[u8]) -> &[u8] {
     line.split(|octet| *octet == b'#').next().unwrap_or_default().trim_ascii()
 }
 
-/// How many targets a list has, and a number that another list is unlikely to have: FNV-1a, 64 bits.
+/// Fingerprint of nothing.
+const PRINT: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The fingerprint of what had `print` and of what follows it: FNV-1a, 64 bits.
+pub(crate) fn printed(print: u64, octets: &[u8]) -> u64 {
+    octets
+        .iter()
+        .fold(print, |print, octet| (print ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// How many targets a list has, and a number that another list is unlikely to have.
 /// `None` where it can be read only once, as standard input.
 pub(crate) fn survey(list: &std::path::Path) -> Option<(u64, u64)> {
-    if !list.metadata().is_ok_and(|facts| facts.is_file()) {
+    if list.as_os_str() == "-" || !list.metadata().is_ok_and(|facts| facts.is_file()) {
         return None;
     }
     let mut reader = BufReader::new(File::open(list).ok()?);
-    let (mut count, mut print, mut line) = (0, 0xcbf2_9ce4_8422_2325_u64, Vec::new());
+    let (mut count, mut print, mut line) = (0, PRINT, Vec::new());
     loop {
         line.clear();
         if reader.read_until(b'\n', &mut line).ok()? == 0 {
             return Some((count, print));
         }
-        for octet in &line {
-            print = (print ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
-        }
+        print = printed(print, &line);
         count += u64::from(!target_of(&line).is_empty());
     }
 }
@@ -320,8 +399,19 @@ mod tests {
     use super::*;
 
     fn all(lines: impl AsRef<[u8]>, wanted: Wanted) -> Vec<Result<String, String>> {
-        let reader: Box<dyn BufRead> = Box::new(io::Cursor::new(lines.as_ref().to_owned()));
-        let list = Some(("list".to_owned(), reader));
+        let reader = || Box::new(io::Cursor::new(lines.as_ref().to_owned()));
+        let found = all_of(Lines::Of(reader()), wanted);
+        assert_eq!(sorted(all_of(Lines::Slow(reader()), wanted)), sorted(found.clone()));
+        found
+    }
+
+    fn sorted(mut found: Vec<Result<String, String>>) -> Vec<Result<String, String>> {
+        found.sort();
+        found
+    }
+
+    fn all_of(lines: Lines, wanted: Wanted) -> Vec<Result<String, String>> {
+        let list = Some(("list".to_owned(), lines));
         let mut targets = Targets::new(vec!["127.0.0.1".to_owned()], list, wanted);
         let text = |target: Result<Target, TargetError>| {
             target.map(|target| target.address.to_string()).map_err(|error| error.to_string())
@@ -380,6 +470,28 @@ mod tests {
         let local = || Ok("127.0.0.1".to_owned());
         let others = ["192.0.2.1", "192.0.2.2"].map(|it| Ok(it.to_owned()));
         assert_eq!(found, [[local(), local(), local()].as_slice(), &others].concat());
+    }
+
+    #[test]
+    fn a_list_that_is_not_written_yet_keeps_nobody_waiting() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let lines = Lines::Slow(Box::new(BufReader::new(reader)));
+        let mut targets = Targets::new(Vec::new(), Some(("list".to_owned(), lines)), Wanted::Any);
+        assert!(matches!(targets.next(|_| false), Next::Later) && targets.is_looking());
+        io::Write::write_all(&mut writer, b"192.0.2.1\n").unwrap();
+        let found = loop {
+            match targets.next(|_| false) {
+                Next::Found((number, target)) => break (number, target.unwrap().name),
+                _ => targets.wait(Duration::from_secs(9)),
+            }
+        };
+        assert_eq!(found, (0, "192.0.2.1".to_owned()));
+        assert!(matches!(targets.next(|_| false), Next::Later) && targets.is_looking());
+        drop(writer);
+        while !matches!(targets.next(|_| false), Next::End) {
+            targets.wait(Duration::from_secs(9));
+        }
+        assert!(!targets.is_looking());
     }
 
     #[test]
