@@ -426,18 +426,29 @@ impl Relay {
         }
     }
 
+    /// The client was told why a job failed: what is kept of it, to be told again, is not the client's to give back.
+    pub fn told_failure(&mut self, number: u64) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        let (client, octets) = (job.client.clone(), std::mem::take(&mut job.octets));
+        self.free(&client, octets);
+    }
+
+    fn free(&mut self, client: &str, octets: usize) {
+        self.octets -= octets;
+        if let Some(of_client) = self.octets_of.get_mut(client) {
+            *of_client -= octets;
+            if *of_client == 0 {
+                self.octets_of.remove(client);
+            }
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         if let Some(job) = self.jobs.remove(&number) {
             if let Some(ended) = self.ended.get_mut(&job.client) {
                 ended.remove(&number);
             }
-            self.octets -= job.octets;
-            if let Some(octets) = self.octets_of.get_mut(&job.client) {
-                *octets -= job.octets;
-                if *octets == 0 {
-                    self.octets_of.remove(&job.client);
-                }
-            }
+            self.free(&job.client, job.octets);
             self.by_client.remove(&(job.client, job.specification.token()));
             self.by_host.remove(&(job.host, job.forwarded.token()));
         }

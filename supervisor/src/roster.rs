@@ -15,7 +15,8 @@ use std::{
 
 use md5::{Digest, Md5};
 use sonde_mplane::{
-    Capability, Constraint, Message, Mismatch, Outcome, Specification, Strictness, Time,
+    Capability, Constraint, MAX_NAME_OCTETS, Message, Mismatch, Outcome, Specification, Strictness,
+    Time,
 };
 
 pub use self::offers::Offer;
@@ -43,6 +44,9 @@ pub struct Roster {
 /// Octets of one host's capabilities. A supervisor is one host to that above it, and a thousand hosts below it have some
 /// fifty capabilities of 2 KiB each.
 const MOST_OCTETS: usize = 128 << 20;
+
+/// Octets of one capability, as JSON.
+const MOST_OF_ONE: usize = 256 << 10;
 
 /// What a capability counts for at least: a small one takes more in memory than it is long.
 const LEAST_OCTETS: usize = 1 << 10;
@@ -101,6 +105,16 @@ impl Roster {
         let number = self.offers.number(host, &capability.token());
         let before = number.and_then(|number| self.offers.get(number)).map_or(0, |it| it.octets);
         let (most, all) = (self.most_octets, self.offers.octets_of(host) - before + octets);
+        if octets > MOST_OF_ONE {
+            let reason = format!("it has {octets} octets, accepted: at most {MOST_OF_ONE}");
+            return Outcome::Refused { reason };
+        }
+        let longest = MAX_NAME_OCTETS - host.len().min(MAX_NAME_OCTETS / 2) - 1;
+        if capability.head.label().len() > longest {
+            // Others that are called so are told apart by their host.
+            let reason = format!("its label has more than {longest} octets");
+            return Outcome::Refused { reason };
+        }
         if all > most {
             let reason = format!("{host} would offer {all} octets, accepted: at most {most}");
             return Outcome::Refused { reason };

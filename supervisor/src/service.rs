@@ -298,7 +298,13 @@ impl Service {
     async fn message_of(&self, answer: Answer) -> Result<Message, Unavailable> {
         match answer {
             Answer::Message(message) => Ok(*message),
-            Answer::Outcome { number } => self.stored(number).await,
+            Answer::Outcome { number } => {
+                let outcome = self.stored(number).await?;
+                if matches!(outcome, Message::Exception(_)) {
+                    self.state().relay.told_failure(number);
+                }
+                Ok(outcome)
+            }
         }
     }
 

@@ -351,13 +351,14 @@ impl<R: Registrant> Attendance<R> {
             let known = standing.known.values().cloned().collect();
             self.registrant.note_registered(supervisor, known);
         }
-        for portion in gone.chunks(TOGETHER / 2) {
+        let octets = |pair: &[Message; 2]| 2 * pair[0].to_json().len();
+        for portion in portions(gone, TOGETHER / 2, octets) {
             self.withdraw(portion.concat()).await?;
         }
         let is_told = withdrawn > 0 || !messages.is_empty();
         // The callback comes last.
-        for portion in messages.chunks(TOGETHER) {
-            let outcomes = self.client.register(url, portion.to_vec()).await?;
+        for portion in portions(messages, TOGETHER, |message| message.to_json().len()) {
+            let outcomes = self.client.register(url, portion.clone()).await?;
             for label in portion.iter().filter_map(Message::label) {
                 match outcomes.get(label) {
                     Some(Outcome::Refused { reason }) => {
@@ -482,6 +483,24 @@ impl<R: Registrant> Attendance<R> {
     }
 }
 
+/// In their order, up to `most` together and no more octets than a message may have in keys alone.
+fn portions<T>(all: Vec<T>, most: usize, octets_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    const MOST_OCTETS: usize = 1 << 20;
+    let (mut portions, mut octets) = (Vec::<Vec<T>>::new(), 0);
+    for one in all {
+        let own = octets_of(&one);
+        octets += own;
+        match portions.last_mut() {
+            Some(last) if last.len() < most && octets <= MOST_OCTETS => last.push(one),
+            _ => {
+                octets = own;
+                portions.push(vec![one]);
+            }
+        }
+    }
+    portions
+}
+
 /// Whether it makes no sense to say it again.
 fn is_final(error: &ClientError, failures: u32) -> bool {
     match error {
@@ -526,6 +545,15 @@ mod tests {
             let specification = capability.specification(CALLBACK, when.parse().unwrap());
             assert_eq!(idle_time(&specification, now), Duration::from_secs(seconds), "{when}");
         }
+    }
+
+    #[test]
+    fn a_portion_is_bounded_in_number_and_octets() {
+        let many = portions(vec![1; 500], 200, |_| 1);
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 100]);
+        let long = portions(vec![600_000, 400_000, 400_000, 9_000_000, 1], 200, |octets| *octets);
+        assert_eq!(long, [vec![600_000, 400_000], vec![400_000], vec![9_000_000], vec![1]]);
+        assert!(portions(Vec::<u8>::new(), 200, |_| 1).is_empty());
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Statistics {
     /// A row for each address at each hop, or for a hop without one.
     pub(crate) fn rows(&self) -> Vec<StatisticsRow> {
         let mut rows = Vec::new();
-        for (ttl, hop) in &self.0 {
+        // One behind an end that answered late has answers, and no part in the path.
+        for (ttl, hop) in self.0.iter().filter(|(_, hop)| hop.sent > 0) {
             let loss = hop.sent.saturating_sub(hop.answered) as f64 / hop.sent.max(1) as f64;
             let blank = StatisticsRow {
                 ttl: *ttl,

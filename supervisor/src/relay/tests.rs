@@ -396,4 +396,11 @@ fn no_more_is_open_than_one_client_and_all_may_have() {
     assert!(all.starts_with("busy: more than 3072 octets of specifications of all"), "{all}");
     scene.relay.settle(&[Change::Redeemed { number: 0 }]);
     scene.take_on(CLIENT, "third");
+    // What failed stays to be told again, and counts for nobody once it was told.
+    scene.relay.told_failure(1);
+    scene.relay.told_failure(1);
+    scene.take_on(CLIENT, "fourth");
+    scene.relay.settle(&[Change::Redeemed { number: 1 }]);
+    let fifth = refused(&mut scene, CLIENT, "fifth");
+    assert!(fifth.starts_with("busy: more than 2048 octets"), "{fifth}");
 }

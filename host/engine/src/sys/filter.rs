@@ -46,8 +46,13 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
 
     // Seen again, or not ours at all.
     // A tag of VLAN 0 is a priority alone (IEEE 802.1Q): nobody takes it off and shows the frame again.
+    // Where there is none, kernels up to 6.1 show the one that was there.
+    let untagged = program.label();
+    program.load_ancillary(libc::SKF_AD_VLAN_TAG_PRESENT);
+    program.when(0, untagged);
     program.load_ancillary(libc::SKF_AD_VLAN_TAG);
     program.when_any_bit(VLAN, drop);
+    program.place(untagged);
     program.load_ancillary(libc::SKF_AD_PKTTYPE);
     program.at_least(u32::from(libc::PACKET_OTHERHOST), drop);
 

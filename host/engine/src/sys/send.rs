@@ -199,7 +199,7 @@ impl Lane {
             let errno = if sent <= 0 { last_errno() } else { 0 };
             let end = clock.now();
             // What an ICMP message has left on the socket is told once, to whoever sends next.
-            if !matches!(errno, 0 | libc::EAGAIN | libc::ENOBUFS) && again != Some(done) {
+            if is_of_icmp(errno) && again != Some(done) {
                 again = Some(done);
                 continue;
             }
@@ -223,6 +223,20 @@ impl Lane {
         }
         self.batch.clear();
     }
+}
+
+/// Errors that a message of ICMP leaves on a socket.
+fn is_of_icmp(errno: c_int) -> bool {
+    matches!(
+        errno,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+    )
 }
 
 /// When the packet at `position` of `count` left, in a call from `begin` to `end`.

@@ -14,6 +14,7 @@ struct Frame {
     protocol: u32,
     hardware: u32,
     kind: u32,
+    is_tagged: bool,
     tag: u32,
 }
 
@@ -26,6 +27,7 @@ impl Frame {
             protocol: protocol as u32,
             hardware: u32::from(libc::ARPHRD_ETHER),
             kind: 0,
+            is_tagged: false,
             tag: 0,
         }
     }
@@ -44,6 +46,7 @@ impl Frame {
             libc::SKF_AD_PROTOCOL => self.protocol,
             libc::SKF_AD_PKTTYPE => self.kind,
             libc::SKF_AD_HATYPE => self.hardware,
+            libc::SKF_AD_VLAN_TAG_PRESENT => u32::from(self.is_tagged),
             libc::SKF_AD_VLAN_TAG => self.tag,
             other => panic!("ancillary {other}"),
         })
@@ -226,9 +229,11 @@ fn frames_that_come_again_or_are_for_others_do_not_pass() {
     let program = answers(&ports());
     let packet = built(ip(false), message(0));
     let frame = Frame::new(&packet);
-    // Priority 5 in VLAN 7, and in none.
-    assert!(!Frame { tag: 0xa007, ..Frame::new(&packet) }.passes(&program));
-    assert!(Frame { tag: 0xa000, ..Frame::new(&packet) }.passes(&program));
+    let tagged = |tag, is_tagged| Frame { tag, is_tagged, ..Frame::new(&packet) };
+    // Priority 5 in VLAN 7, in none, and in VLAN 7 whose device has taken the tag off.
+    assert!(!tagged(0xa007, true).passes(&program));
+    assert!(tagged(0xa000, true).passes(&program));
+    assert!(tagged(0xa007, false).passes(&program));
     for kind in 0..=7 {
         let passed = Frame { kind, ..Frame::new(&packet) }.passes(&program);
         assert_eq!(passed, kind < u32::from(libc::PACKET_OTHERHOST), "kind {kind}");
