@@ -38,7 +38,7 @@ impl Names {
 
     /// Asks for the names of all addresses in `text` that are not known.
     pub(crate) fn ask(&mut self, text: &str) {
-        for (_, address) in addresses(text) {
+        for (_, _, address) in addresses(text) {
             if self.known.len() >= MOST_KNOWN {
                 self.known.clear();
             }
@@ -54,7 +54,7 @@ impl Names {
         for (address, name) in self.pool.answers() {
             self.known.insert(address, State::Known(name.filter(|name| is_name(name))));
         }
-        addresses(text).all(|(_, address)| match self.known.get(&address) {
+        addresses(text).all(|(_, _, address)| match self.known.get(&address) {
             Some(State::Asked(since)) => since.elapsed() >= PATIENCE,
             _ => true,
         })
@@ -70,12 +70,11 @@ impl Names {
     /// `text` with names in front of addresses, as `name (address)`.
     pub(crate) fn named(&self, text: &str) -> String {
         let (mut named, mut done) = (String::with_capacity(text.len() + 32), 0);
-        for (at, address) in addresses(text) {
+        for (at, spelled, address) in addresses(text) {
             if let Some(name) = self.name(address) {
-                let end = at + text[at..].find(|c| !is_of_address(c)).unwrap_or(text.len() - at);
                 named.push_str(&text[done..at]);
-                named.extend([name, " (", &text[at..end], ")"]);
-                done = end;
+                named.extend([name, " (", spelled, ")"]);
+                done = at + spelled.len();
             }
         }
         named + &text[done..]
@@ -83,7 +82,7 @@ impl Names {
 
     /// Members of a JSON object: addresses in `text` with their names.
     pub(crate) fn members(&self, text: &str) -> serde_json::Map<String, serde_json::Value> {
-        let found = addresses(text).filter_map(|(_, address)| {
+        let found = addresses(text).filter_map(|(_, _, address)| {
             Some((address.to_string(), self.name(address)?.to_owned().into()))
         });
         found.collect()
@@ -103,15 +102,27 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST && name.chars().all(is_usual)
 }
 
-/// Addresses in a text, each with its place.
-fn addresses(text: &str) -> impl Iterator<Item = (usize, IpAddr)> {
+/// Addresses in a text, each with its place and its spelling there.
+fn addresses(text: &str) -> impl Iterator<Item = (usize, &str, IpAddr)> {
     let mut at = 0;
     let words = text.split_inclusive(|c| !is_of_address(c)).map(move |word| {
         let begin = at;
         at += word.len();
         (begin, word.trim_end_matches(|c| !is_of_address(c)))
     });
-    words.filter(|(_, word)| word.len() > 2).filter_map(|(at, word)| Some((at, word.parse().ok()?)))
+    words.filter_map(|(at, word)| {
+        let (spelled, address) = address(word).or_else(|| {
+            // A sentence goes on, or ends, behind it; but `2001:db8::` ends so itself.
+            address(word.strip_suffix([':', '.'])?)
+        })?;
+        Some((at, spelled, address))
+    })
+}
+
+/// `::` stands for more than an address.
+fn address(word: &str) -> Option<(&str, IpAddr)> {
+    let spelled = (word.len() > 2).then_some(word)?;
+    Some((spelled, spelled.parse().ok()?))
 }
 
 fn is_of_address(c: char) -> bool {
@@ -126,8 +137,15 @@ mod tests {
     #[test]
     fn addresses_are_found_in_any_text_and_nothing_else_is() {
         let text = "(192.0.2.1, 2001:db8::1) 1.020 ms \"::ffff:192.0.2.3\" x192.0.2.9 a:b ::";
-        let found: Vec<String> = addresses(text).map(|(_, it)| it.to_string()).collect();
+        let found: Vec<String> = addresses(text).map(|(_, _, it)| it.to_string()).collect();
         assert_eq!(found, ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.3"]);
+    }
+
+    #[test]
+    fn a_colon_or_a_full_stop_behind_an_address_is_no_part_of_it() {
+        let text = "from 192.0.2.1: 2001:db8::1: 2001:db8::: 2001:db8:: 192.0.2.9. 1: ::: at :: ::";
+        let found: Vec<&str> = addresses(text).map(|(_, spelled, _)| spelled).collect();
+        assert_eq!(found, ["192.0.2.1", "2001:db8::1", "2001:db8::", "2001:db8::", "192.0.2.9"]);
     }
 
     #[test]
@@ -136,12 +154,14 @@ mod tests {
             "192.0.2.1" => (address, Some("r1.example".to_owned())),
             _ => (address, Some("\u{1b}[2J".to_owned())),
         });
-        let text = " 1  192.0.2.1  0.4 ms, 192.0.2.2";
+        let text = " 1  192.0.2.1  0.4 ms, 192.0.2.2\n56 octets from 192.0.2.1: seq=0";
         names.ask(text);
         while !names.is_ready(text) {
             std::thread::yield_now();
         }
-        assert_eq!(names.named(text), " 1  r1.example (192.0.2.1)  0.4 ms, 192.0.2.2");
+        let named = " 1  r1.example (192.0.2.1)  0.4 ms, 192.0.2.2\n\
+                     56 octets from r1.example (192.0.2.1): seq=0";
+        assert_eq!(names.named(text), named);
         assert_eq!(names.members(text).len(), 1);
     }
 }
