@@ -233,7 +233,7 @@ fn failure(error: &ShellError, form: Form) -> Ended {
 
 fn ended_by(error: &ShellError) -> Ended {
     match error {
-        ShellError::Carry(_) => Ended::Failed,
+        ShellError::Carry(_) | ShellError::Left { .. } => Ended::Failed,
         _ => Ended::Usage,
     }
 }
@@ -314,6 +314,14 @@ mod tests {
             assert_eq!(judged(&said(json.clone())), expected, "{json}");
         }
         assert_eq!(worse(Ended::Failed, Ended::Done), Ended::Failed);
+    }
+
+    #[test]
+    fn a_server_that_goes_away_during_a_wait_is_a_failure_and_no_matter_of_usage() {
+        let (url, cause) = ("http://supervisor/".to_owned(), "refused".to_owned());
+        let cause = CarryError::Failed { url, cause };
+        assert_eq!(ended_by(&ShellError::Left { token: "t".to_owned(), cause }), Ended::Failed);
+        assert_eq!(ended_by(&ShellError::Command("x".to_owned())), Ended::Usage);
     }
 
     #[test]
