@@ -12,7 +12,7 @@ pub(crate) fn command() -> Command {
         .about("Ask a supervisor, or a host that listens, over mPlane")
         .after_help(
             "With -c the shell waits for the result of each runcap. Exit codes: 0 done, 1 a result \
-             without values, 2 usage, 4 no role for it, 5 failed.",
+             without values, 2 usage, 4 no role for it, 5 failed; of several commands the highest.",
         )
         .arg(
             Arg::new("url")

@@ -16,7 +16,7 @@ use crate::{
     http::Http,
     session::Session,
     settings::Settings,
-    shell::{Form, Person, Said, Shell, ShellError, Terminal},
+    shell::{Carrier, Form, Person, Said, Shell, ShellError, Terminal},
 };
 
 /// As the RI greets.
@@ -36,8 +36,8 @@ pub struct Options {
     pub history: Option<PathBuf>,
 }
 
-/// How the last command that went wrong ended, or that none did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How the command that went worst ended; what comes later here is worse.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Ended {
     /// All is well.
     Done,
@@ -124,22 +124,10 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
                 return failure(&error, options.form);
             }
             shell.wait_for_results();
-            for command in &options.commands {
-                match shell.execute(command).await {
-                    Ok(said) => {
-                        ended = worse(ended, print(&said, options.form));
-                        ended = worse(ended, judged(&said));
-                        if said.is_end {
-                            break;
-                        }
-                    }
-                    Err(error) => return failure(&error, options.form),
-                }
-            }
-            return ended;
+            return script(&mut shell, &options.commands, options.form).await;
         }
         if options.form == Form::Text || found.is_err() {
-            ended = worse(ended, tell(found, options.form));
+            ended = ended.max(tell(found, options.form));
         }
         loop {
             let session = std::mem::take(&mut shell.session);
@@ -161,7 +149,7 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
                 }
             };
             let is_end = said.as_ref().is_ok_and(|said| said.is_end);
-            ended = worse(ended, tell(said, options.form));
+            ended = ended.max(tell(said, options.form));
             if is_end {
                 break;
             }
@@ -172,10 +160,31 @@ pub fn run(settings: Settings, options: Options, clock: fn() -> Time) -> Result<
     Ok(ended)
 }
 
+/// The commands of the command line; an error is the end of it.
+pub(crate) async fn script<C: Carrier, P: Person>(
+    shell: &mut Shell<C, P>,
+    commands: &[String],
+    form: Form,
+) -> Ended {
+    let mut ended = Ended::Done;
+    for command in commands {
+        match shell.execute(command).await {
+            Ok(said) => {
+                ended = ended.max(print(&said, form)).max(judged(&said));
+                if said.is_end {
+                    break;
+                }
+            }
+            Err(error) => return ended.max(failure(&error, form)),
+        }
+    }
+    ended
+}
+
 /// For somebody at a terminal, or commands from a pipe: all goes on after an error.
 fn tell(said: Result<Said, ShellError>, form: Form) -> Ended {
     match said {
-        Ok(said) => worse(print(&said, form), judged(&said)),
+        Ok(said) => print(&said, form).max(judged(&said)),
         Err(error) if form == Form::Json => failure(&error, form),
         Err(error) => {
             say(&harmless(&format!("An exception occurred:\n{error}\nYou can go on.\n")));
@@ -251,11 +260,11 @@ fn of_message(json: &Json) -> Ended {
     }
     if json.get("envelope").is_some() {
         let contents = json["contents"].as_array().into_iter().flatten();
-        // The worst of it, but one result with values is enough of an answer.
-        let (answers, others): (Vec<Ended>, Vec<Ended>) =
-            contents.map(of_message).partition(|ended| *ended == Ended::Done);
-        let failed = others.into_iter().find(|ended| *ended != Ended::NoAnswer);
-        return failed.unwrap_or(if answers.is_empty() { Ended::NoAnswer } else { Ended::Done });
+        let ended: Vec<Ended> = contents.map(of_message).collect();
+        let worst = ended.iter().copied().max().unwrap_or(Ended::NoAnswer);
+        // One result with values is enough of an answer.
+        let is_answer = worst == Ended::NoAnswer && ended.contains(&Ended::Done);
+        return if is_answer { Ended::Done } else { worst };
     }
     if json.get("result").is_none() {
         return Ended::Done;
@@ -272,10 +281,6 @@ fn is_empty(row: &Json) -> bool {
     let is_missing = |cell: &Json| cell.is_null() || cell == MISSING;
     let is_nothing = |cell: &Json| is_missing(cell) || cell == "0" || cell == 0;
     cells.is_empty() || cells.iter().any(is_missing) && cells.iter().all(is_nothing)
-}
-
-fn worse(one: Ended, other: Ended) -> Ended {
-    if one == Ended::Done { other } else { one }
 }
 
 #[cfg(test)]
@@ -298,6 +303,7 @@ mod tests {
         let one = json!({"result": "measure", "resultvalues": [["1"]]});
         let none = json!({"result": "measure", "resultvalues": [["*"]]});
         let lost = json!({"exception": "t", "message": "no route"});
+        let refused = json!({"exception": "t", "message": NOT_PERMITTED});
         for (json, expected) in [
             (one.clone(), Ended::Done),
             (json!({"result": "measure", "resultvalues": [[null]]}), Ended::NoAnswer),
@@ -307,13 +313,14 @@ mod tests {
             (json!({"envelope": "message", "contents": [none, one]}), Ended::Done),
             (json!({"envelope": "message", "contents": [none, none]}), Ended::NoAnswer),
             (json!({"envelope": "message", "contents": [one, lost]}), Ended::Failed),
-            (json!({"exception": "t", "message": NOT_PERMITTED}), Ended::Refused),
+            (json!({"envelope": "message", "contents": [refused, lost, one]}), Ended::Failed),
+            (json!({"envelope": "message", "contents": []}), Ended::NoAnswer),
+            (refused, Ended::Refused),
             (lost, Ended::Failed),
             (json!([{"label": "ping"}]), Ended::Done),
         ] {
             assert_eq!(judged(&said(json.clone())), expected, "{json}");
         }
-        assert_eq!(worse(Ended::Failed, Ended::Done), Ended::Failed);
     }
 
     #[test]

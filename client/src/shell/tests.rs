@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use sonde_mplane::{Exception, Kind, Registries, When};
 
 use super::*;
+use crate::run::{Ended, script};
 
 fn now() -> Time {
     Time::from_unix_us(1_767_323_045_000_000)
@@ -18,6 +19,9 @@ fn average() -> Capability {
         .finish(&Registries::built_in())
         .unwrap()
 }
+
+/// The label of what fails.
+const LOST: &str = "lost";
 
 /// A server in memory: a result is there at the second redemption.
 #[derive(Default)]
@@ -48,6 +52,10 @@ impl Carrier for Server {
             return Err(CarryError::Failed { url, cause });
         }
         Ok(match message {
+            Message::Specification(specification) if specification.head.label() == LOST => {
+                let token = Some(specification.token());
+                Exception { token, message: "no route".to_owned() }.into()
+            }
             _ if self.refuses => {
                 let token = Some(specification.token());
                 Exception { token, message: "no route".to_owned() }.into()
@@ -237,6 +245,25 @@ async fn an_exception_is_shown_and_makes_a_script_fail() {
     assert!(failed.json.unwrap().get("exception").is_some());
     let token = shell.session.measurement("mine").unwrap().token.clone();
     assert_eq!(said(&mut shell, "listmeas").await, format!("<Exception: {token} no route>\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_ends_as_the_command_that_went_worst() {
+    let values = "when=now + 3s / 1s destination.ip4=198.51.100.9 scamper.ping.ttl=9";
+    let empty = format!("runcap ping-average-ip4 empty {values}");
+    let lost = format!("runcap ping-average-ip4 {LOST} {values}");
+    let wrong = "frobnicate".to_owned();
+    for (commands, expected) in [
+        (vec![empty.clone()], Ended::NoAnswer),
+        (vec![empty.clone(), lost.clone()], Ended::Failed),
+        (vec![empty, wrong.clone()], Ended::Usage),
+        (vec![lost, wrong], Ended::Failed),
+    ] {
+        let mut shell = scene(&[]).await;
+        shell.wait_for_results();
+        let ended = script(&mut shell, &commands, Form::Text).await;
+        assert_eq!(ended, expected, "{commands:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
