@@ -16,7 +16,7 @@ use crate::{
     http::Http,
     session::Session,
     settings::Settings,
-    shell::{Carrier, Form, Person, Said, Shell, ShellError, Terminal},
+    shell::{Carrier, Form, Person, Said, Shell, ShellError, Terminal, harmless},
 };
 
 /// As the RI greets.
@@ -200,19 +200,6 @@ fn print(said: &Said, form: Form) -> Ended {
     }
 }
 
-/// What peers wrote, for a terminal that would obey it.
-fn harmless(text: &str) -> String {
-    let is_obeyed = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match is_obeyed(letter) {
-            true => shown.extend(letter.escape_default()),
-            false => shown.push(letter),
-        }
-    }
-    shown
-}
-
 /// A pipe that nobody reads any more is no reason to stop measuring; a disk without room is no
 /// reason either, but results are lost.
 fn say(text: &str) -> Ended {
@@ -291,11 +278,6 @@ mod tests {
 
     fn said(json: serde_json::Value) -> Said {
         Said { json: Some(json), ..Said::default() }
-    }
-
-    #[test]
-    fn a_terminal_obeys_no_peer() {
-        assert_eq!(harmless("a\tb\u{1b}[31m\nc\r\u{9b}é"), "a\tb\\u{1b}[31m\nc\\r\\u{9b}é");
     }
 
     #[test]

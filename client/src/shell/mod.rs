@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use sonde_mplane::{Capability, Message, Time};
 
 pub use self::terminal::Terminal;
+pub(crate) use self::terminal::harmless;
 use crate::{
     connection::CarryError,
     session::{AskError, Session},

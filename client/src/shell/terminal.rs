@@ -81,6 +81,25 @@ fn candidates(before: &str, names: &[String], elements: &[String]) -> (usize, Ve
     (begin, found)
 }
 
+/// What peers wrote, for a terminal that would obey it.
+pub(crate) fn harmless(text: &str) -> String {
+    let is_obeyed = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_obeyed(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// A line that may repeat what a peer accepts.
+fn tell_to(mut output: impl Write, text: &str) {
+    // Nobody may read any more; `print!` would panic.
+    let _ = writeln!(output, "{}", harmless(text));
+}
+
 /// Somebody at a terminal, or a pipe.
 pub struct Terminal {
     editor: Option<Editor<Words, DefaultHistory>>,
@@ -173,15 +192,14 @@ impl Terminal {
 
 impl Person for Terminal {
     fn ask(&mut self, question: &str) -> Option<String> {
-        self.read(question)
+        self.read(&harmless(question))
     }
 
     fn tell(&mut self, text: &str) {
-        // Nobody may read any more; `print!` would panic.
-        let _ = match self.form {
-            Form::Text => writeln!(std::io::stdout().lock(), "{text}"),
-            Form::Json => writeln!(std::io::stderr().lock(), "{text}"),
-        };
+        match self.form {
+            Form::Text => tell_to(std::io::stdout().lock(), text),
+            Form::Json => tell_to(std::io::stderr().lock(), text),
+        }
     }
 
     fn wait(&mut self, label: &str, waited: Duration) {
@@ -196,7 +214,7 @@ impl Person for Terminal {
             }
             spinner
         });
-        spinner.set_message(format!("{label}: {} s", waited.as_secs()));
+        spinner.set_message(format!("{}: {} s", harmless(label), waited.as_secs()));
         spinner.tick();
     }
 
@@ -210,6 +228,19 @@ impl Person for Terminal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_peer() {
+        assert_eq!(harmless("a\tb\u{1b}[31m\nc\r\u{9b}é"), "a\tb\\u{1b}[31m\nc\\r\\u{9b}é");
+    }
+
+    #[test]
+    fn what_a_peer_accepts_is_told_without_being_obeyed() {
+        let mut told = Vec::new();
+        tell_to(&mut told, "scamper.ping.method is \"b\", accepted: a,\u{1b}]0;x\u{7}");
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(told, "scamper.ping.method is \"b\", accepted: a,\\u{1b}]0;x\\u{7}\n");
+    }
 
     #[test]
     fn commands_labels_and_elements_are_completed_each_in_its_place() {
