@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::{
         Arc,
@@ -164,7 +165,17 @@ pub(crate) fn run(
                 }
                 Next::Later | Next::End => break,
             };
-            let run = host.start(&mut prepared, target.address).map_err(|error| stop_of(&error))?;
+            let run = match host.start(&mut prepared, target.address) {
+                Ok(run) => run,
+                Err(error) => {
+                    let other = of_other_family(target.address);
+                    let reason = unfit(&error, || many && prepared.parameters(other).is_ok())?;
+                    printer.complain(&format!("{}: {reason}", target.name));
+                    printer.is_over(target.number);
+                    tally.unfit += 1;
+                    continue;
+                }
+            };
             if printer.is_live() {
                 printer.begin(prepared.parameters(target.address).unwrap_or_default());
             }
@@ -389,6 +400,22 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     Targets::open(named, list, wanted(matches)).map_err(Stop::usage)
 }
 
+fn of_other_family(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(_) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+/// Why one target of several cannot be measured, where `fits_others` says that others can: a source is
+/// of one family. Else nothing can be.
+fn unfit(error: &HostError, fits_others: impl FnOnce() -> bool) -> Result<String, Stop> {
+    match error {
+        HostError::Parameter(error) if fits_others() => Ok(error.flag_text()),
+        error => Err(stop_of(error)),
+    }
+}
+
 fn stop_of(error: &HostError) -> Stop {
     let exit = if error.is_not_permitted() { Exit::NotPermitted } else { Exit::Usage };
     let text = match error {
@@ -396,4 +423,54 @@ fn stop_of(error: &HostError) -> Stop {
         error => error.to_string(),
     };
     Stop { exit, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_plugin_api::{descriptor::MethodDescriptor, packet::Family};
+
+    use super::*;
+
+    fn method() -> MethodDescriptor {
+        let method = serde_json::json!({
+            "name": "probe",
+            "parameters": [
+                { "name": "destination", "element": "destination.{ip}", "type": "address", "required": true },
+                { "name": "source", "element": "source.{ip}", "type": "address" },
+                { "name": "gateway", "element": "probe.gateway.{ip}", "type": "address" },
+            ],
+        });
+        serde_json::from_value(method).unwrap()
+    }
+
+    /// What becomes of a target with these sources and gateways.
+    fn told(given: &[(&str, &str)], target: &str, many: bool) -> Result<String, Exit> {
+        let values = |destination: IpAddr| {
+            let given = given.iter().map(|(name, text)| (*name, text.parse::<IpAddr>().unwrap()));
+            let given = given.chain([("destination", destination)]);
+            let given =
+                given.map(|(name, address)| (name.to_owned(), Value::Ip(address))).collect();
+            method().values(&given, Family::of(destination))
+        };
+        let target = target.parse().unwrap();
+        let error = HostError::Parameter(values(target).unwrap_err());
+        unfit(&error, || many && values(of_other_family(target)).is_ok()).map_err(|stop| stop.exit)
+    }
+
+    #[test]
+    fn a_target_of_the_other_family_than_the_source_is_unfit_alone_and_only_among_several() {
+        let four = [("source", "192.0.2.1")];
+        let told_of_six = told(&four, "2001:db8::1", true).unwrap();
+        assert_eq!(told_of_six, "--source is \"192.0.2.1\", accepted: an IPv6 address");
+        assert!(told(&[("gateway", "2001:db8::2")], "192.0.2.9", true).is_ok());
+        assert_eq!(told(&four, "2001:db8::1", false), Err(Exit::Usage));
+    }
+
+    #[test]
+    fn what_fits_no_target_ends_the_campaign_at_the_first() {
+        let both = [("source", "192.0.2.1"), ("gateway", "2001:db8::2")];
+        for target in ["192.0.2.9", "2001:db8::1"] {
+            assert_eq!(told(&both, target, true), Err(Exit::Usage), "{target}");
+        }
+    }
 }

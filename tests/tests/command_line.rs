@@ -89,6 +89,20 @@ fn loopback_answers_in_both_families_and_the_record_is_complete() {
 
 #[test]
 #[ignore = "needs root: opens packet sockets"]
+fn a_target_that_the_source_does_not_go_with_costs_no_other_of_its_list() {
+    let ping = ["run", "ping", "-c", "1", "-I", "127.0.0.1", "--format", "json"];
+    let alone = sonde_with(&[&ping[..], &["::1"]].concat());
+    assert_eq!((alone.code, alone.records().len()), (2, 0), "{}", alone.errors);
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    std::fs::write(&list, "127.0.0.1\n::1\n127.0.0.2\n").unwrap();
+    let listed = sonde_with(&[&ping[..], &["--targets", list.to_str().unwrap()]].concat());
+    assert_eq!((listed.code, listed.records().len()), (2, 2), "{}", listed.errors);
+    assert!(listed.errors.contains("::1: --source is "), "{}", listed.errors);
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
 fn both_isolations_give_the_same_rows() {
     let rows = |isolation: &str| {
         let arguments = ["run", "ping", "-c", "3", "-i", "0.05", "--format", "json", "127.0.0.1"];
