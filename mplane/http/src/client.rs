@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::identity::{Identity, IdentityError};
+use crate::limits::on_the_line;
 use crate::serve::Shared;
 use crate::tls::ClientTls;
 
@@ -28,7 +29,7 @@ const REASON_OCTETS: usize = 500;
 pub struct Timeouts {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// For a whole exchange. A supervisor of the RI takes 5 s for each POST.
+    /// For a whole exchange, and a second for each 16 KiB that are sent. A supervisor of the RI takes 5 s for each POST.
     pub exchange: Duration,
 }
 
@@ -297,7 +298,10 @@ impl Client {
         let request = match message {
             None => http.get(url.clone()),
             Some(message) => {
-                http.post(url.clone()).header(CONTENT_TYPE, MEDIA_TYPE).body(message.to_json())
+                let text = message.to_json();
+                let limit = self.timeouts.exchange + on_the_line(text.len() as u64);
+                let request = http.post(url.clone()).header(CONTENT_TYPE, MEDIA_TYPE);
+                request.timeout(limit).body(text)
             }
         };
         request.send().await.map_err(|error| failure(url, &error))

@@ -24,7 +24,8 @@ pub struct Limits {
     /// From the connection, or the reply before, until a request's header is complete: the time that
     /// a connection may be idle.
     pub header: Duration,
-    /// Until a request's body is complete.
+    /// Until a request's body is complete, and a second for each 16 KiB that it said to have: results may be long, and lines
+    /// slow.
     pub body: Duration,
     /// Until a handler has answered.
     pub reply: Duration,
@@ -58,6 +59,14 @@ impl Default for Limits {
             request_burst: 5000,
         }
     }
+}
+
+/// Octets a second that a line has at least.
+const SLOWEST: u64 = 16 << 10;
+
+/// How much longer a body of so many octets may take.
+pub(crate) fn on_the_line(octets: u64) -> Duration {
+    Duration::from_secs(octets / SLOWEST)
 }
 
 /// How much is taken, all together and by each address.

@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 use crate::access::Access;
 use crate::identity::Identity;
 use crate::impatient::Impatient;
-use crate::limits::{Limits, Peers};
+use crate::limits::{Limits, Peers, on_the_line};
 use crate::pages;
 use crate::tls::ServerTls;
 
@@ -211,11 +211,15 @@ impl Port {
         let mut request: Request = request.map(Body::new);
         let access = self.access.get();
         request.extensions_mut().insert(Peer { identity, address, access });
-        request.extensions_mut().insert(self.limits);
+        let mut limits = self.limits;
+        let said = request.body().size_hint().exact().unwrap_or_default();
+        // One that is too long is refused anyway.
+        limits.body += on_the_line(said.min(limits.body_octets as u64));
+        request.extensions_mut().insert(limits);
         request.extensions_mut().insert(Arc::clone(&self.peers));
         let mut router = self.router;
         let reply = tower_call(&mut router, request);
-        match timeout(self.limits.body + self.limits.reply, reply).await {
+        match timeout(limits.body + limits.reply, reply).await {
             Ok(response) => response,
             Err(_) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
         }

@@ -67,6 +67,22 @@ async fn a_header_that_does_not_end_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_long_body_may_come_over_a_slow_line() {
+    let limits = Limits { body: SOON, ..Limits::default() };
+    let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;
+    let length = 64 << 10;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Type: application/x-mplane+json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut stream = send(&port, &head).await;
+    tokio::time::sleep(2 * SOON).await;
+    stream.write_all(&vec![b' '; length]).await.unwrap();
+    let reply = rest(stream).await;
+    assert!(reply.starts_with("HTTP/1.1 ") && !reply.starts_with("HTTP/1.1 408"), "{reply}");
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_end_is_refused() {
     let limits = Limits { body: SOON, ..Limits::default() };
     let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;
