@@ -102,6 +102,9 @@ pub(crate) fn run(
     let how = format!("{parameters:?} {:?}", wanted(matches));
     let print = survey.map(|(_, print)| targets::printed(print, how.as_bytes()));
     let mut journal = journal(method, matches, print)?;
+    if journal.as_ref().is_some_and(|journal| journal.done() > 0) {
+        keep_files(matches)?;
+    }
     let mut drawing = drawing(&offer, matches)?;
     let form = Form::chosen(matches.get_one::<String>("format").map(String::as_str));
     // Several targets at once: their rows would be shuffled, so each is shown when it has ended.
@@ -363,6 +366,19 @@ fn journal(
         Stop::usage("--resume needs a list that can be read again: --targets FILE, and no TARGET")
     })?;
     Journal::open(path, method, print).map(Some).map_err(Stop::usage)
+}
+
+/// What a campaign that goes on would write over: recordings and drawings of what was measured before.
+fn keep_files(matches: &ArgMatches) -> Result<(), Stop> {
+    let named = |name| Some((name, matches.get_one::<PathBuf>(name)?));
+    let there =
+        ["pcap", "svg", "dot"].into_iter().filter_map(named).find(|(_, file)| file.exists());
+    there.map_or(Ok(()), |(name, file)| {
+        Err(Stop::usage(format!(
+            "--{name} {}: it is of the campaign so far, accepted: another file",
+            file.display()
+        )))
+    })
 }
 
 /// The results of these targets are written.

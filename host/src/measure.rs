@@ -1,8 +1,9 @@
 //! Runs measurements: plugins to the engine, rows and ends back to who asked.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
+use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use sonde_engine::{
     CANCELED, Config, End, Ended, Engine, Handle, ListError, NO_BUDGET, News, OpenError, Output,
     PortId, Rate, RunId, Start, Statistics, Tap,
@@ -110,9 +111,10 @@ pub struct Host {
     watch: Option<Watch>,
     /// One port for each plugin in use; a new version of a file is another plugin.
     ports: Vec<(Arc<PluginFile>, PortId)>,
-    running: HashMap<RunId, Running, foldhash::fast::RandomState>,
+    running: SlotMap<DefaultKey, Running>,
     identities: Identities,
-    next_run: u64,
+    /// Measurements that the engine was told of.
+    told: u64,
     /// Whether rows are told as they come.
     tells_rows: bool,
     /// So many measurements may begin before anybody has to ask the engine.
@@ -161,9 +163,9 @@ impl Host {
             engine,
             watch,
             ports: Vec::new(),
-            running: HashMap::default(),
+            running: SlotMap::new(),
             identities: Identities::new(),
-            next_run: 1,
+            told: 0,
             tells_rows: false,
             room: 0,
         })
@@ -225,10 +227,12 @@ impl Host {
         let destination = destination.to_canonical();
         let plan = Arc::clone(prepared.plan(destination)?);
         let method = plan.offer.method();
-        let run = RunId(self.next_run);
-        self.next_run += 1;
+        self.told += 1;
         self.room = self.room.saturating_sub(1);
         let port = self.port(&plan.offer);
+        let running =
+            Running { plan: Arc::clone(&plan), destination, rows: Rows::default(), broken: None };
+        let run = run_of(self.running.insert(running));
         self.engine.start(Start {
             run,
             port,
@@ -239,8 +243,6 @@ impl Host {
             packet_budget: method.packet_budget,
             permits: plan.offer.permits(&self.settings),
         });
-        self.running
-            .insert(run, Running { plan, destination, rows: Rows::default(), broken: None });
         Ok(run)
     }
 
@@ -251,8 +253,8 @@ impl Host {
 
     /// Asks all of them.
     pub fn interrupt_all(&mut self) {
-        for run in self.running.keys() {
-            self.engine.interrupt(*run);
+        for key in self.running.keys() {
+            self.engine.interrupt(run_of(key));
         }
     }
 
@@ -275,8 +277,7 @@ impl Host {
             return true;
         }
         let statistics = self.engine.statistics();
-        let told = self.next_run - 1;
-        let waiting = told.saturating_sub(statistics.started) + statistics.waiting;
+        let waiting = self.told.saturating_sub(statistics.started) + statistics.waiting;
         let soon = (self.settings.packets_per_second * ROOM_SECONDS) as u64;
         self.room = soon.clamp(LEAST_ROOM, MOST_ROOM).saturating_sub(waiting);
         self.room > 0
@@ -285,7 +286,7 @@ impl Host {
     /// Who is measured, while that goes on.
     #[must_use]
     pub fn destination(&self, run: RunId) -> Option<IpAddr> {
-        self.running.get(&run).map(|running| running.destination)
+        self.running.get(key_of(run)).map(|running| running.destination)
     }
 
     /// Counters of the engine.
@@ -311,7 +312,8 @@ impl Host {
 
     /// A defect of ours: nothing is measured any more, and nobody waits for it in vain.
     fn lose_engine(&mut self, notices: &mut Vec<Notice>) {
-        for (run, running) in std::mem::take(&mut self.running) {
+        for (key, running) in std::mem::take(&mut self.running) {
+            let run = run_of(key);
             let text = "the engine ended unexpectedly".to_owned();
             let ended = Ended {
                 run,
@@ -353,7 +355,7 @@ impl Host {
     /// Fails a measurement for a row of it; its task may have ended in the meantime.
     fn break_off(&mut self, run: RunId, text: String) {
         self.engine.fail(run, &text);
-        if let Some(running) = self.running.get_mut(&run) {
+        if let Some(running) = self.running.get_mut(key_of(run)) {
             running.broken.get_or_insert(text);
         }
     }
@@ -361,7 +363,7 @@ impl Host {
     fn handle_output(&mut self, output: Output, news: &News, notices: &mut Vec<Notice>) {
         match output {
             Output::Row { run, table, values, wall_offset_ns } => {
-                let Some(running) = self.running.get_mut(&run) else { return };
+                let Some(running) = self.running.get_mut(key_of(run)) else { return };
                 let octets = news.values(&values);
                 let Some(writer) = running.plan.writers.get(usize::from(table)) else {
                     let text = format!("a row for table {table}, which is not declared");
@@ -385,7 +387,7 @@ impl Host {
             Output::PortLost { reason, .. } => tracing::warn!(reason, "plugin lost"),
             Output::Ended(ended) => {
                 let run = ended.run;
-                if let Some(mut running) = self.running.remove(&run) {
+                if let Some(mut running) = self.running.remove(key_of(run)) {
                     let mut ended = ended;
                     if let (Some(text), End::Finished { .. }) = (running.broken.take(), &ended.end)
                     {
@@ -434,6 +436,15 @@ fn said<'a>(settings: &'a Settings, plugin: &'a PluginFile) -> impl Iterator<Ite
     let configuration = settings.configuration.as_ref();
     let methods = plugin.descriptor.methods.iter();
     methods.filter_map(move |method| configuration?.methods.get(&method.name))
+}
+
+/// The number of a measurement is its place, and which use of that it is.
+fn run_of(key: DefaultKey) -> RunId {
+    RunId(key.data().as_ffi())
+}
+
+fn key_of(run: RunId) -> DefaultKey {
+    KeyData::from_ffi(run.0).into()
 }
 
 fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Status, Record) {

@@ -115,10 +115,31 @@ fn plugin_folders(program: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A folder of this user's alone, kept between runs: a copy is made once for each content.
+/// A folder of this user's alone, kept between runs: a copy is made once for each content. Where the usual place is not
+/// there, or somebody else has made the folder, it is in another one.
 fn store() -> Result<PathBuf, StoreError> {
+    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    let places = [of("XDG_RUNTIME_DIR"), Some(std::env::temp_dir()), cache];
+    first_private(places.into_iter().flatten())
+}
+
+/// The first folder that can be had; else why the first place has none.
+fn first_private(places: impl Iterator<Item = PathBuf>) -> Result<PathBuf, StoreError> {
+    let mut failed = None;
+    for place in places {
+        match private(&place) {
+            Ok(folder) => return Ok(folder),
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+    }
+    let nowhere =
+        || StoreError { folder: PathBuf::new(), cause: std::io::ErrorKind::NotFound.into() };
+    Err(failed.unwrap_or_else(nowhere))
+}
+
+fn private(base: &Path) -> Result<PathBuf, StoreError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
     let folder = base.join(format!("sonde-{user}"));
     let fail = |cause| StoreError { folder: folder.clone(), cause };
@@ -132,4 +153,27 @@ fn store() -> Result<PathBuf, StoreError> {
         return Ok(folder);
     }
     Err(fail(std::io::Error::other("it is there and not ours alone")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_ours_alone_is_passed_over() {
+        let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let places = || {
+            let nowhere = first.path().join("nowhere");
+            [nowhere, first.path().to_owned(), second.path().to_owned()].into_iter()
+        };
+        let folder = first_private(places()).unwrap();
+        assert!(folder.starts_with(&first));
+        // Anybody may look into it.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(first_private(places()).unwrap().starts_with(&second));
+        let error = first_private(places().take(2)).unwrap_err().to_string();
+        assert!(error.contains("nowhere"), "{error}");
+    }
 }

@@ -294,7 +294,7 @@ impl<'a, R: Rows> Connection<'a, R> {
     /// A segment with these flags and data at `sequence`, with the acknowledgement and the options of
     /// the connection; it may be changed before it is sent with [`Connection::send`].
     pub fn probe(&self, bits: u8, sequence: u32, data: &[u8]) -> Probe {
-        let blocks = self.blocks();
+        let blocks = self.blocks(data.len());
         let probe = Probe::tcp_ack(self.port, sequence, self.received.expected())
             .flags(bits | self.extra_flags)
             .window(self.window)
@@ -319,12 +319,15 @@ impl<'a, R: Rows> Connection<'a, R> {
     }
 
     /// Blocks of our next acknowledgement: three with timestamps, else four, where they were agreed.
-    fn blocks(&self) -> Vec<(u32, u32)> {
-        match (self.agreed.sack, self.agreed.timestamps) {
-            (false, _) => Vec::new(),
-            (true, true) => self.received.blocks(3),
-            (true, false) => self.received.blocks(4),
-        }
+    fn blocks(&self, octets: usize) -> Vec<(u32, u32)> {
+        // The option has four octets, and eight for each block; beside data no more than the route takes.
+        let room = self.mss().saturating_sub(octets + 4) / 8;
+        let most = match (self.agreed.sack, self.agreed.timestamps) {
+            (false, _) => 0,
+            (true, true) => 3,
+            (true, false) => 4,
+        };
+        self.received.blocks(most.min(room))
     }
 
     /// Sends a segment that [`Connection::probe`] made of the same arguments, at once.
@@ -350,7 +353,7 @@ impl<'a, R: Rows> Connection<'a, R> {
                 flags: bits | self.extra_flags,
                 octets,
                 tos,
-                blocks: &self.blocks(),
+                blocks: &self.blocks(octets),
             });
         }
     }
