@@ -2,9 +2,9 @@
 //!
 //! The file names the campaign in its first line, and then, a line at a time, which targets have ended and
 //! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
-//! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `OUTPUT
-//! end` says that there is none, whatever others have written behind. It outlives the death of the program; a
-//! loss of power may cost the last lines.
+//! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `end` behind
+//! the length says that there is none, whatever others have written behind it. It outlives the death of the
+//! program; a loss of power may cost the last lines.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use std::{
 /// First word of the first line.
 const FORM: &str = "sonde-resume-1";
 
-/// In place of a length: nothing was written that is not noted.
+/// Behind a length: nothing was written that is not noted.
 const END: &str = "end";
 
 /// Why a campaign cannot go on.
@@ -108,12 +108,14 @@ impl Journal {
         let (done, whole, written) = read(&file, &name, &head, this)?;
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
-        if let (Some(wanted), Some((output, _))) = (written, &output) {
+        if let (Some(Written { octets: wanted, is_all }), Some((output, _))) = (written, &output) {
             let found = output.metadata().map_err(fail)?.len();
             if found < wanted {
                 return Err(JournalError::Output { found, wanted });
             }
-            output.set_len(wanted).map_err(fail)?;
+            if !is_all {
+                output.set_len(wanted).map_err(fail)?;
+            }
         }
         let mut journal = Self { name, file, done, output, line: String::new() };
         if whole == 0 {
@@ -160,8 +162,9 @@ impl Journal {
     ///
     /// As [`Journal::note`].
     pub(crate) fn close(&mut self) -> Result<(), JournalError> {
-        let Some((_, name)) = &self.output else { return Ok(()) };
-        self.line = format!("{name} {END}\n");
+        let Some((output, name)) = &self.output else { return Ok(()) };
+        let octets = output.metadata().map_or(0, |it| it.len());
+        self.line = format!("{name} {octets} {END}\n");
         self.append()
     }
 
@@ -178,7 +181,7 @@ fn read(
     name: &str,
     head: &str,
     this: &str,
-) -> Result<(Numbers, u64, Option<u64>), JournalError> {
+) -> Result<(Numbers, u64, Option<Written>), JournalError> {
     let (mut done, mut whole, mut written) = (Numbers::default(), 0, None);
     let mut reader = BufReader::new(file);
     let mut line = String::new();
@@ -200,7 +203,7 @@ fn read(
                 text: text.chars().take(40).collect(),
             })?;
             if of.0 == this {
-                written = of.1;
+                written = Some(of.1);
             }
         }
         whole += octets as u64;
@@ -208,17 +211,26 @@ fn read(
     Ok((done, whole, written))
 }
 
-/// The output of a line and its length, if it says that; its numbers are done.
-fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Option<u64>)> {
+/// How long an output was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Written {
+    octets: u64,
+    /// Nothing of this campaign stands behind that.
+    is_all: bool,
+}
+
+/// The output of a line and its length; its numbers are done.
+fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Written)> {
     let mut words = text.split(' ');
-    let (output, octets) = match (words.next()?, words.next()?) {
-        (output, END) => (output, None),
-        (output, octets) => (output, Some(octets.parse().ok()?)),
-    };
+    let (output, octets) = (words.next()?, words.next()?.parse().ok()?);
+    let mut is_all = false;
     for word in words {
-        done.add(word.parse().ok()?);
+        match word {
+            END => is_all = true,
+            number => done.add(number.parse().ok()?),
+        }
     }
-    Some((output, octets))
+    Some((output, Written { octets, is_all }))
 }
 
 /// Standard output where it is a plain file, and a name that no other file has meanwhile.
@@ -278,11 +290,12 @@ mod tests {
             std::fs::write(file.path(), format!("head\n{text}")).unwrap();
             read(&File::open(file.path()).unwrap(), "journal", "head", "1:2").unwrap().2
         };
-        assert_eq!(written("1:2 0\n1:2 70 0 1\n"), Some(70));
-        assert_eq!(written("1:2 0\n1:2 70 0 1\n- 0\n"), Some(70));
-        assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 end\n"), None);
-        assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 end\n3:4 end\n1:2 90\n"), Some(90));
-        assert!(entry("1:2 End", &mut done).is_none());
+        let some = |octets, is_all| Some(Written { octets, is_all });
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n"), some(70, false));
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n- 0\n"), some(70, false));
+        assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 70 end\n"), some(70, true));
+        assert_eq!(written("1:2 70 0 1\n1:2 70 end\n3:4 0 end\n1:2 90\n"), some(90, false));
+        assert!(entry("1:2 3 End", &mut done).is_none());
     }
 
     #[test]
