@@ -436,7 +436,9 @@ impl Probe {
             _ if self.has(chosen::IP_ID) => self.ip_id,
             Some(next) => {
                 let ip_id = next.get().max(1);
-                next.set(ip_id.wrapping_add(1));
+                // By two, through the odd ones and then the even ones: one that a router counted up in its quote is not that
+                // of the next probe.
+                next.set(ip_id.checked_add(2).unwrap_or(1 + ip_id % 2));
                 ip_id
             }
             None if flow.peer.is_ipv4() => (flow.head.random() as u16).max(1),

@@ -126,11 +126,16 @@ impl Expected {
     /// the probe can know: the sequence number in TCP, else the checksum, or the IPv4 identification.
     pub(super) fn is_evident(&self, ends: &FlowKey, quoted: &[u8], header: &IpHeader) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        let shown = match ends.protocol {
+        self.is_shown(ends, transport, header) || self.is_identified(quoted)
+    }
+
+    /// Whether the transport header of a quote shows what only who saw the probe can know: the sequence number in TCP, else
+    /// the checksum.
+    pub(super) fn is_shown(&self, ends: &FlowKey, transport: &[u8], header: &IpHeader) -> bool {
+        match ends.protocol {
             Protocol::Tcp => long(transport, 4) == Some(self.word),
             Protocol::Icmp | Protocol::Udp => self.is_summed(ends, transport, header),
-        };
-        shown || self.is_identified(quoted)
+        }
     }
 
     /// Whether a quote of UDP or ICMP shows the checksum as it was sent. In IPv6, where no identification says as much,
@@ -173,11 +178,11 @@ impl Expected {
     }
 }
 
-/// The checksum where it is among the first eight octets of the transport header.
+/// The checksum where it is among the first eight octets of the transport header; in UDP 0 stands for none (RFC 768).
 fn shown_checksum(protocol: Option<Protocol>, transport: &[u8]) -> Option<u16> {
     match protocol? {
         Protocol::Icmp => word(transport, 2),
-        Protocol::Udp => word(transport, 6),
+        Protocol::Udp => word(transport, 6).filter(|sum| *sum != 0),
         Protocol::Tcp => None,
     }
 }

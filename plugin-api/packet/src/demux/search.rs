@@ -84,23 +84,22 @@ impl Demux {
         if mapped(received.to) != flow.key.local_address {
             return Found::Nothing;
         }
-        let by_field = |slot: &Slot| {
-            slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
-                && slot.expected.is_evident(&flow.key, quoted, &header)
-        };
         let identified = |slot: &Slot| slot.expected.is_identified(quoted);
         let is_v4 = header.identification.is_some();
         let fields = flow.field.of_probe(quoted).map_or([0; 2], |field| [field; 2]);
-        let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
-        let found = self.find_field(flow, &fields, both);
-        if let Some(slot) = found.or_else(|| self.find_field(flow, &fields, by_field)) {
-            return Found::Probe(slot, Quality::Exact);
-        }
-        let exactly = |slot: &Slot| slot.expected.has_identification(quoted);
-        if is_v4
-            && flow.field == Key::IpId
-            && let Some(slot) = self.find(flow, exactly)
-        {
+        let found = match flow.field {
+            Key::IpId => self.identified(flow, &fields, quoted, &header),
+            _ => {
+                let by_field = |slot: &Slot| {
+                    slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
+                        && slot.expected.is_evident(&flow.key, quoted, &header)
+                };
+                let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
+                let found = self.find_field(flow, &fields, both);
+                found.or_else(|| self.find_field(flow, &fields, by_field))
+            }
+        };
+        if let Some(slot) = found {
             return Found::Probe(slot, Quality::Exact);
         }
         // With another field than its own a probe is not told by an identification that is nearly right,
@@ -121,6 +120,25 @@ impl Demux {
             return Found::Flow(id);
         };
         Found::Probe(slot, Quality::Weak)
+    }
+
+    /// The probe of a flow whose probes the IPv4 identification tells apart. A router may have counted it up, to that of
+    /// the next one even, and a box on the way may have changed it: what else the quote shows of the probe goes first.
+    fn identified(
+        &self,
+        flow: &Flow,
+        fields: &[u32; 2],
+        quoted: &[u8],
+        header: &IpHeader,
+    ) -> Option<u32> {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
+        let same = |slot: &Slot| slot.expected.has_identification(quoted);
+        let near = |slot: &Slot| slot.expected.is_identified(quoted);
+        self.find_field(flow, fields, |slot| shown(slot) && same(slot))
+            .or_else(|| self.find(flow, |slot| shown(slot) && near(slot)))
+            .or_else(|| self.find_only(flow, shown))
+            .or_else(|| self.find_field(flow, fields, same))
     }
 
     /// A quote that ends before the ports: it is credited where its destination and identification
@@ -223,7 +241,18 @@ impl Demux {
 
     /// The newest probe of a flow that fits.
     pub(super) fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
-        let mut slot = flow.newest;
+        self.find_from(flow.newest, fits)
+    }
+
+    /// The one probe of a flow that fits, where no other does.
+    fn find_only(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
+        let found = self.find(flow, &fits)?;
+        let other = self.find_from(self.slots[found as usize].next, fits);
+        other.is_none().then_some(found)
+    }
+
+    /// The first probe that fits, from `slot` to older ones of its flow.
+    fn find_from(&self, mut slot: u32, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
         while slot != NONE {
             let entry = &self.slots[slot as usize];
             if fits(entry) {

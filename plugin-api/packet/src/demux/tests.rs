@@ -176,7 +176,9 @@ fn an_error_is_credited_by_port_then_by_identification_even_one_too_many_or_swap
     for (identification, expected) in
         [(0x1234, (1, Quality::Exact)), (0x1239, (2, Quality::Weak)), (0x3012, (0, Quality::Weak))]
     {
-        let found = demux.receive(&error(&udp(identification, 80), 28));
+        let mut quoted = udp(identification, 80);
+        quoted[26] ^= 1;
+        let found = demux.receive(&error(&quoted, 28));
         assert_eq!(token(found), Some(expected), "{identification:#x}");
     }
     assert_eq!(demux.receive(&error(&udp(0x4444, 80), 28)), Match::Foreign);
@@ -437,4 +439,39 @@ fn a_datagram_finds_its_probe_by_the_octets_that_the_method_named_and_by_nothing
     // An error has no room for the payload as a rule.
     assert_eq!(token(demux.receive(&error(&probe(7), 28))), Some((7, Quality::Exact)));
     assert_eq!(token(demux.receive(&error(&probe(8), 36))), Some((8, Quality::Exact)));
+}
+
+#[test]
+fn a_quote_whose_identification_was_counted_up_or_changed_is_credited_by_its_checksum() {
+    let sent = |number: u16, payload: &[u8]| {
+        let packet = Packet {
+            ip: Ip {
+                identification: 0x1234 + number,
+                ..Ip::plain(LOCAL.parse().unwrap(), REMOTE.parse().unwrap())
+            },
+            transport: Transport::Udp { source_port: 40_000, destination_port: 33_435 },
+            payload: Payload::Octets(payload),
+            checksum: None,
+        };
+        packet.to_vec().unwrap()
+    };
+    let probes = [sent(0, b"one nonce"), sent(1, b"another n"), sent(2, b"the third")];
+    let (mut demux, flow) = opened(&probes[0], Key::IpId, false);
+    for (number, probe) in probes.iter().enumerate() {
+        demux.sent(flow, number as u32, probe, LEFT);
+    }
+    let mut quote = |number: usize, identification: u16| {
+        let mut quoted = probes[number].clone();
+        quoted[4..6].copy_from_slice(&identification.to_be_bytes());
+        token(demux.receive(&error(&quoted, 28)))
+    };
+    assert_eq!(quote(0, 0x1235), Some((0, Quality::Exact)), "counted up, as the next one is");
+    assert_eq!(quote(1, 0), Some((1, Quality::Exact)), "zeroed");
+    assert_eq!(quote(2, 77), Some((2, Quality::Exact)), "chosen anew");
+    assert_eq!(quote(1, 0x1235), Some((1, Quality::Exact)));
+    let mut summed_anew = probes[1].clone();
+    summed_anew[26] ^= 5;
+    assert_eq!(token(demux.receive(&error(&summed_anew, 28))), Some((1, Quality::Exact)));
+    summed_anew[5] = 0x77;
+    assert_eq!(token(demux.receive(&error(&summed_anew, 28))), None);
 }
