@@ -1,5 +1,6 @@
 //! What of a probe can come back, taken from the probe itself.
 
+use super::Flow;
 use crate::{
     Class, Family, FlowKey, IpHeader, Key, Protocol, Received, checksum, long, mapped,
     tcp::TcpView, word,
@@ -123,10 +124,15 @@ impl Expected {
     }
 
     /// Whether a quote shows, beside the local port or identifier, something else that only who saw
-    /// the probe can know: the sequence number in TCP, else the checksum, or the IPv4 identification.
-    pub(super) fn is_evident(&self, ends: &FlowKey, quoted: &[u8], header: &IpHeader) -> bool {
+    /// the probe can know: the sequence number in TCP, or the acknowledgement number where that tells probes apart, else the
+    /// checksum, or the IPv4 identification.
+    pub(super) fn is_evident(&self, flow: &Flow, quoted: &[u8], header: &IpHeader) -> bool {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        self.is_shown(ends, transport, header) || self.is_identified(quoted)
+        let is_acknowledged =
+            || flow.field == Key::TcpAcknowledgement && long(transport, 8) == Some(self.field);
+        self.is_shown(&flow.key, transport, header)
+            || is_acknowledged()
+            || self.is_identified(quoted)
     }
 
     /// Whether the transport header of a quote shows what only who saw the probe can know: the sequence number in TCP, else

@@ -17,7 +17,12 @@ use std::collections::HashMap;
 
 use foldhash::quality::FixedState;
 
-use self::{ends::Ends, expected::Expected, fragments::Fragments, search::Found};
+use self::{
+    ends::{Ends, Link},
+    expected::Expected,
+    fragments::Fragments,
+    search::Found,
+};
 use crate::{FlowKey, Key, Received, classify};
 
 /// Answered and timed-out probes that a flow remembers at most: beyond, the older half is forgotten.
@@ -26,11 +31,11 @@ const MAX_LINGERING: u16 = 512;
 /// Probes that are searched for one that a quote without ports could be of.
 const MAX_SEARCHED: usize = 4096;
 
-/// Quotes that may fit no probe before they are believed no more for the IPv4 identification alone, as those
-/// without our ports are: a million guesses would hit.
+/// Quotes without our ports that may fit no probe before no more of them are believed for the IPv4 identification alone: a
+/// million guesses would hit. A flow has as many, of quotes that have its ports.
 const MAX_BARE_MISSES: u32 = 8;
-/// Probes after which one such miss is forgiven.
-const FORGIVEN_AFTER: u32 = 4096;
+/// Time after which one of the former is forgiven, ns.
+const FORGIVEN_AFTER: u64 = 1_000_000_000;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -66,7 +71,10 @@ pub struct Flow {
     pub hear_all: bool,
     newest: u32,
     lingering: u16,
+    /// Errors about it that fit no probe.
+    misses: u16,
     waiting: u32,
+    links: [Link; 2],
     /// Field of the probe to its slot; only in flows that have many.
     index: Option<HashMap<u32, u32, FixedState>>,
 }
@@ -201,8 +209,8 @@ pub struct Demux {
     fresh: u32,
     fragments: Fragments,
     bare_misses: u32,
-    /// Probes since a miss was forgiven.
-    unforgiven: u32,
+    /// When the last one was forgiven, monotonic, ns.
+    forgiven: u64,
     state: FixedState,
 }
 
@@ -222,7 +230,7 @@ impl Demux {
             fresh: 0,
             fragments: Fragments::new(state.clone()),
             bare_misses: 0,
-            unforgiven: 0,
+            forgiven: 0,
             state,
         }
     }
@@ -240,7 +248,7 @@ impl Demux {
         hear_all: bool,
     ) -> Result<FlowId, Busy> {
         let id = self.free_flows.last().copied().unwrap_or(self.flows.len() as u32);
-        self.ends.insert(&self.flows, id, &key)?;
+        let links = self.ends.insert(&mut self.flows, id, &key)?;
         let flow = Flow {
             key,
             field,
@@ -248,7 +256,9 @@ impl Demux {
             hear_all,
             newest: NONE,
             lingering: 0,
+            misses: 0,
             waiting: 0,
+            links,
             index: None,
         };
         match self.free_flows.pop() {
@@ -276,7 +286,7 @@ impl Demux {
             self.free(slot);
             slot = next;
         }
-        self.ends.remove(flow.0, &closed.key);
+        self.ends.remove(&mut self.flows, flow.0, &closed);
         self.fragments.unwatch(&closed.key.remote_address);
         self.free_flows.push(flow.0);
     }
@@ -291,10 +301,10 @@ impl Demux {
     ) -> Option<ProbeId> {
         let field = self.flow(flow)?.field;
         let expected = Expected::of(packet, field)?;
-        self.unforgiven += 1;
-        if self.unforgiven == FORGIVEN_AFTER {
-            self.unforgiven = 0;
-            self.bare_misses = self.bare_misses.saturating_sub(1);
+        let forgiven = departure.at.saturating_sub(self.forgiven) / FORGIVEN_AFTER;
+        if forgiven > 0 {
+            self.forgiven += forgiven * FORGIVEN_AFTER;
+            self.bare_misses = self.bare_misses.saturating_sub(forgiven.min(8) as u32);
         }
         let slot = self.take_slot();
         let entry = &mut self.slots[slot as usize];
@@ -543,7 +553,7 @@ impl Demux {
         }
     }
 
-    /// Free slots at the end go: what looks at all of them is slow, or does not look any more.
+    /// Free slots at the end go.
     #[cold]
     fn give_slots_back(&mut self) {
         while let Some(slot) = self.slots.pop_if(|slot| slot.state == State::Free) {

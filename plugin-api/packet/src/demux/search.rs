@@ -1,6 +1,6 @@
 //! Finding the probe that a packet is about.
 
-use super::{Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State};
+use super::{Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, Quality, Slot, State, ends::End};
 use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
 /// Where a packet led.
@@ -51,7 +51,7 @@ impl Demux {
     /// name (RFC 4443, section 4.2). Only who saw the request knows what it carried.
     fn answered_elsewhere(&self, packet: &[u8], received: &Received) -> Found {
         let key = received.flow.filter(|_| received.class == Class::EchoReply);
-        let flow = key.and_then(|key| self.flow(FlowId(self.ends.only(&key)?)));
+        let flow = key.and_then(|key| self.flow(FlowId(self.ends.only(&self.flows, &key)?)));
         let Some(flow) = flow else { return Found::Nothing };
         let is_answered = |slot: &Slot| {
             let sequence = Key::IcmpSequence.of_answer(packet, received);
@@ -74,7 +74,7 @@ impl Demux {
     pub(super) fn quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
         let Some(key) = received.flow else { return self.barely_quoted(quoted, received) };
         // A destination that is not the probed one: the packet was translated on its way.
-        let translated = || self.ends.only(&key);
+        let translated = || self.ends.only(&self.flows, &key);
         let Some(id) = self.ends.find(&self.flows, &key).or_else(translated) else {
             return self.rewritten(quoted, received, key);
         };
@@ -92,7 +92,7 @@ impl Demux {
             _ => {
                 let by_field = |slot: &Slot| {
                     slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
-                        && slot.expected.is_evident(&flow.key, quoted, &header)
+                        && slot.expected.is_evident(flow, quoted, &header)
                 };
                 let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
                 let found = self.find_field(flow, &fields, both);
@@ -110,13 +110,13 @@ impl Demux {
             }
             _ => slot.expected.is_identified(quoted),
         };
-        let may_guess = is_v4 && self.bare_misses < MAX_BARE_MISSES;
-        let flow_has_probes = flow.newest != NONE;
+        let may_guess = is_v4 && u32::from(flow.misses) < MAX_BARE_MISSES;
         let weak = if may_guess { self.find(flow, identified) } else { None };
-        let evident = |slot: &Slot| slot.expected.is_evident(&flow.key, quoted, &header);
+        let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
-            // A conversation has no probes, so that errors about it are no guesses.
-            self.bare_misses += u32::from(may_guess && flow_has_probes);
+            if let Some(flow) = self.flows[id as usize].as_mut() {
+                flow.misses = flow.misses.saturating_add(1);
+            }
             return Found::Flow(id);
         };
         Found::Probe(slot, Quality::Weak)
@@ -148,12 +148,15 @@ impl Demux {
         if header.family() == Family::V6 || header.source != received.to {
             return Found::Nothing;
         }
-        let remote = mapped(header.destination);
-        let protocol = Protocol::from_number(header.protocol);
-        self.only_one(
-            |flow| flow.key.remote_address == remote && Some(flow.key.protocol) == protocol,
-            |slot, _| slot.expected.has_identification(quoted),
-        )
+        let Some(protocol) = Protocol::from_number(header.protocol) else { return Found::Nothing };
+        let key = FlowKey {
+            local_address: mapped(header.source),
+            remote_address: mapped(header.destination),
+            local: 0,
+            protocol,
+        };
+        let identified = |slot: &Slot, _: &Flow| slot.expected.has_identification(quoted);
+        self.only_one(received, &key, &[End::Remote], identified)
     }
 
     /// A quote of no flow of ours, sent to us all the same: a translator changed one end of the probe
@@ -161,58 +164,55 @@ impl Demux {
     /// probe whose field or identification came back.
     fn rewritten(&mut self, quoted: &[u8], received: &Received, key: FlowKey) -> Found {
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
-        let to = mapped(received.to);
-        self.only_one(
-            |flow| {
-                let ours = flow.key;
-                let is_far_end = ours.remote_address == key.remote_address;
-                let is_near_end =
-                    ours.local == key.local && ours.local_address == key.local_address;
-                ours.protocol == key.protocol
-                    && ours.local_address == to
-                    && (is_far_end || is_near_end)
-            },
-            |slot, flow| {
-                slot.expected.has_identification(quoted)
-                    || slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
-                        && slot.expected.is_evident(&flow.key, quoted, &header)
-            },
-        )
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        self.only_one(received, &key, &[End::Remote, End::Local], |slot, flow| {
+            let expected = &slot.expected;
+            expected.has_identification(quoted)
+                || match flow.field {
+                    Key::None | Key::IpId => expected.is_shown(&flow.key, transport, &header),
+                    field => {
+                        expected.is_quoted(&flow.key, field, quoted, &header)
+                            && expected.is_evident(flow, quoted, &header)
+                    }
+                }
+        })
     }
 
-    /// The one waiting probe of flows with these `ends` that is proven, if there is one and no other.
-    /// There are few guesses.
+    /// The one waiting probe that is `proven`, if there is one and no other, of the flows that have one of the `ends` of
+    /// `key`. There are few guesses.
     fn only_one(
         &mut self,
-        ends: impl Fn(&Flow) -> bool,
+        received: &Received,
+        key: &FlowKey,
+        ends: &[End],
         proven: impl Fn(&Slot, &Flow) -> bool,
     ) -> Found {
-        // Every probe has to be looked at: too much work for whatever anybody sends us.
-        if self.slots.len() > MAX_SEARCHED || self.bare_misses >= MAX_BARE_MISSES {
+        if self.bare_misses >= MAX_BARE_MISSES {
             return Found::Nothing;
         }
-        let (mut found, mut is_near) = (None, false);
-        for slot in 0..self.slots.len() as u32 {
-            let entry = &self.slots[slot as usize];
-            if entry.state != State::Waiting {
-                continue;
+        let to = mapped(received.to);
+        let (mut found, mut looked, mut is_near) = (Vec::new(), 0, false);
+        for (_, flow) in ends.iter().flat_map(|end| self.ends.sharing(&self.flows, *end, key)) {
+            looked += 1 + flow.waiting as usize + usize::from(flow.lingering);
+            if looked > MAX_SEARCHED {
+                // Too much work for whatever anybody sends us.
+                is_near = true;
+                found.clear();
+                break;
             }
-            let Some(flow) = self.flow(FlowId(entry.flow)).filter(|flow| ends(flow)) else {
-                continue;
-            };
-            is_near = true;
-            if proven(entry, flow) {
-                if found.is_some() {
-                    return Found::Nothing;
-                }
-                found = Some(slot);
+            if flow.key.protocol == key.protocol && flow.key.local_address == to {
+                is_near |= flow.waiting > 0;
+                let fits = |slot: &Slot| slot.state == State::Waiting && proven(slot, flow);
+                found.extend(self.find_all(flow, fits).take(2));
             }
         }
-        // Errors about what other programs send are no guesses.
-        if found.is_none() && is_near {
-            self.bare_misses += 1;
+        match found[..] {
+            [slot] => return Found::Probe(slot, Quality::Weak),
+            // Errors about what other programs send are no guesses.
+            [] => self.bare_misses += u32::from(is_near),
+            _ => {}
         }
-        found.map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
+        Found::Nothing
     }
 
     /// Of a flow without a field to tell by.
@@ -241,25 +241,26 @@ impl Demux {
 
     /// The newest probe of a flow that fits.
     pub(super) fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
-        self.find_from(flow.newest, fits)
+        self.find_all(flow, fits).next()
     }
 
     /// The one probe of a flow that fits, where no other does.
     fn find_only(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
-        let found = self.find(flow, &fits)?;
-        let other = self.find_from(self.slots[found as usize].next, fits);
-        other.is_none().then_some(found)
+        let mut found = self.find_all(flow, fits);
+        found.next().filter(|_| found.next().is_none())
     }
 
-    /// The first probe that fits, from `slot` to older ones of its flow.
-    fn find_from(&self, mut slot: u32, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
-        while slot != NONE {
-            let entry = &self.slots[slot as usize];
-            if fits(entry) {
-                return Some(slot);
+    /// The probes of a flow that fit, the newest first.
+    fn find_all(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> impl Iterator<Item = u32> {
+        let mut next = flow.newest;
+        std::iter::from_fn(move || {
+            while let Some(entry) = self.slots.get(next as usize) {
+                let slot = std::mem::replace(&mut next, entry.next);
+                if fits(entry) {
+                    return Some(slot);
+                }
             }
-            slot = entry.next;
-        }
-        None
+            None
+        })
     }
 }

@@ -236,25 +236,71 @@ fn a_quote_of_the_ip_header_alone_is_weak_and_only_when_nothing_else_fits() {
 }
 
 #[test]
-fn a_quote_without_ports_is_credited_again_once_a_campaign_is_over() {
+fn a_quote_without_ports_is_credited_beside_a_campaign_but_not_among_thousands_to_the_same_address()
+{
     let (mut demux, flow) = opened(&udp(9, 33_435), Key::RemotePort, false);
-    let mut campaign = Vec::new();
+    let to = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let ports = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
+        packet(LOCAL, &format!("100.64.{high}.{low}"), 9, ports)
+    };
     for number in 0..2 * MAX_SEARCHED as u16 {
-        let probe = udp(number, 1);
-        let key = FlowKey { local: number, ..FlowKey::of_probe(&probe).unwrap() };
+        let key = FlowKey::of_probe(&to(number)).unwrap();
         let one = demux.open(key, Key::RemotePort, 6, false).unwrap();
-        campaign.push((one, demux.sent(one, 1, &probe, LEFT).unwrap()));
+        demux.sent(one, 1, &to(number), LEFT).unwrap();
     }
-    let last = demux.sent(flow, 1, &udp(9, 33_435), LEFT).unwrap();
-    assert_eq!(demux.receive(&error(&udp(9, 33_435), 20)), Match::Foreign, "too much to look at");
-    demux.forget(last);
+    demux.sent(flow, 2, &udp(9, 33_435), LEFT).unwrap();
+    assert_eq!(token(demux.receive(&error(&udp(9, 33_435), 20))), Some((2, Quality::Weak)));
+    let mut campaign = Vec::new();
+    for number in 0..MAX_SEARCHED as u16 {
+        let key = FlowKey { local: number, ..FlowKey::of_probe(&udp(number, 1)).unwrap() };
+        let one = demux.open(key, Key::RemotePort, 6, false).unwrap();
+        campaign.push((one, demux.sent(one, 1, &udp(0x1000 + number, 1), LEFT).unwrap()));
+    }
+    demux.sent(flow, 3, &udp(10, 33_435), LEFT).unwrap();
+    assert_eq!(demux.receive(&error(&udp(10, 33_435), 20)), Match::Foreign, "too much to look at");
     for (one, probe) in campaign {
         demux.close(one);
         assert_eq!(demux.probe(probe), None);
     }
-    let probe = demux.sent(flow, 2, &udp(9, 33_435), LEFT).unwrap();
+    let probe = demux.sent(flow, 4, &udp(11, 33_435), LEFT).unwrap();
     assert!(probe.generation > 0, "never the name of one that is gone");
-    assert_eq!(token(demux.receive(&error(&udp(9, 33_435), 20))), Some((2, Quality::Weak)));
+    assert_eq!(token(demux.receive(&error(&udp(11, 33_435), 20))), Some((4, Quality::Weak)));
+}
+
+#[test]
+fn flows_that_share_a_local_port_are_one_alone_again_when_the_others_are_closed() {
+    let to = |last: u8| {
+        let ports = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
+        packet(LOCAL, &format!("198.51.100.{last}"), 9 + u16::from(last), ports)
+    };
+    for keep in 1..=3 {
+        let mut demux = Demux::new(42);
+        let open: Vec<_> = (1..=3)
+            .map(|last| {
+                let key = FlowKey::of_probe(&to(last)).unwrap();
+                let flow = demux.open(key, Key::RemotePort, 5, false).unwrap();
+                demux.sent(flow, u32::from(last), &to(last), LEFT);
+                flow
+            })
+            .collect();
+        // The quote shows another destination, and no identification.
+        let translated = |last: u8| {
+            let ports = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
+            packet(LOCAL, "10.0.0.9", 9 + u16::from(last), ports)
+        };
+        let mut seen = translated(keep);
+        seen[4..6].fill(0);
+        seen[26..28].copy_from_slice(&to(keep)[26..28]);
+        for (at, flow) in open.iter().enumerate().filter(|(at, _)| at + 1 != usize::from(keep)) {
+            demux.close(*flow);
+            assert_eq!(demux.flow(*flow).is_none(), at + 1 != usize::from(keep));
+        }
+        assert_eq!(
+            token(demux.receive(&error(&seen, 28))),
+            Some((u32::from(keep), Quality::Exact))
+        );
+    }
 }
 
 #[test]
@@ -474,4 +520,54 @@ fn a_quote_whose_identification_was_counted_up_or_changed_is_credited_by_its_che
     assert_eq!(token(demux.receive(&error(&summed_anew, 28))), Some((1, Quality::Exact)));
     summed_anew[5] = 0x77;
     assert_eq!(token(demux.receive(&error(&summed_anew, 28))), None);
+}
+
+#[test]
+fn of_ipv6_too_a_lone_quote_whose_source_or_sequence_number_was_changed_is_credited() {
+    let (ours, target, other) = ("2001:db8::1", "2001:db8::99", "2001:db8:77::5");
+    let quoted = |probe: &[u8]| {
+        let message = ErrorMessage {
+            source: "2001:db8:5::1".parse().unwrap(),
+            destination: ours.parse().unwrap(),
+            ttl: 60,
+            kind: ErrorKind::TimeExceeded,
+            quoted: probe,
+            quoted_octets: probe.len(),
+            extensions: &[],
+        };
+        message.to_vec().unwrap()
+    };
+    let segment = |from, source_port, sequence, acknowledgement| {
+        let segment = TcpSegment {
+            source_port,
+            destination_port: 80,
+            sequence,
+            acknowledgement,
+            flags: flags::ACK,
+            ..TcpSegment::default()
+        };
+        packet(from, target, 0, Transport::Tcp(segment))
+    };
+    let sent = segment(ours, 40_000, 0x1234_5678, 0x9abc_def0);
+    let (mut demux, flow) = opened(&sent, Key::None, true);
+    demux.sent(flow, 1, &sent, LEFT);
+    let source = segment(other, 41_000, 0x1234_5678, 7);
+    assert_eq!(token(demux.receive(&quoted(&source))), Some((1, Quality::Weak)));
+    let guessed = segment(other, 41_000, 0x1234_5679, 0x9abc_def0);
+    assert_eq!(token(demux.receive(&quoted(&guessed))), None);
+
+    let (mut demux, flow) = opened(&sent, Key::TcpAcknowledgement, false);
+    demux.sent(flow, 1, &sent, LEFT);
+    let randomised = segment(ours, 40_000, 77, 0x9abc_def0);
+    assert_eq!(token(demux.receive(&quoted(&randomised))), Some((1, Quality::Exact)));
+    let guessed = segment(ours, 40_000, 77, 0x9abc_def1);
+    assert_eq!(token(demux.receive(&quoted(&guessed))), None);
+
+    let udp = |from| {
+        let ports = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
+        packet(from, target, 0, ports)
+    };
+    let (mut demux, flow) = opened(&udp(ours), Key::None, true);
+    demux.sent(flow, 1, &udp(ours), LEFT);
+    assert_eq!(token(demux.receive(&quoted(&udp(other)))), Some((1, Quality::Weak)));
 }

@@ -277,11 +277,29 @@ fn who_guesses_at_quotes_without_ports_is_soon_not_listened_to_and_later_again()
         assert_eq!(demux.receive(&error(&udp(guess, 33_435), 20)), Match::Foreign);
     }
     assert_eq!(demux.receive(&error(&probe, 20)), Match::Foreign);
-    for _ in 0..FORGIVEN_AFTER {
-        let sent = demux.sent(flow, 2, &udp(0x4321, 33_436), LEFT).unwrap();
-        demux.forget(sent);
-    }
+    let later = Departure { at: LEFT.at + FORGIVEN_AFTER, ..LEFT };
+    demux.sent(flow, 2, &udp(0x4321, 33_436), later).unwrap();
     assert_eq!(token(demux.receive(&error(&probe, 20))), Some((1, Quality::Weak)));
+}
+
+#[test]
+fn who_has_the_port_of_one_flow_and_guesses_harms_no_other() {
+    let (mut demux, flow) = opened(&udp(1, 33_435), Key::RemotePort, true);
+    demux.sent(flow, 1, &udp(1, 33_435), LEFT);
+    for guess in 0x2000..0x2000 + 3 * MAX_BARE_MISSES as u16 {
+        let found = demux.receive(&error(&udp(guess, 33_436), 28));
+        assert!(matches!(found, Match::Flow { .. }), "{found:?}");
+    }
+    assert!(matches!(demux.receive(&error(&udp(1, 33_436), 28)), Match::Flow { .. }));
+    let other = packet(
+        LOCAL,
+        "198.51.100.10",
+        9,
+        Transport::Udp { source_port: 40_001, destination_port: 33_435 },
+    );
+    let flow = demux.open(FlowKey::of_probe(&other).unwrap(), Key::RemotePort, 5, false).unwrap();
+    demux.sent(flow, 2, &other, LEFT);
+    assert_eq!(token(demux.receive(&error(&other, 20))), Some((2, Quality::Weak)));
 }
 
 #[test]
