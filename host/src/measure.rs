@@ -20,7 +20,7 @@ use crate::{
     Configuration, Isolation, Offer, Settings,
     catalogue::PluginFile,
     config::Method,
-    lists::{Lists, Watch},
+    lists::{Lists, Looking, Watch},
     prepared::{Plan, Prepared},
     record::{Record, Rows, WITHDRAWN},
 };
@@ -157,7 +157,7 @@ impl Host {
         }
         sonde_engine::drop_capabilities()?;
         let engine = engine.start()?;
-        let watch = settings.lists.clone().enforce(engine.policy_setter())?;
+        let watch = Looking::at(settings.lists.clone())?.enforce(engine.policy_setter())?;
         Ok(Self {
             settings,
             engine,
@@ -188,9 +188,9 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// Where a list cannot be read; then those that were in force stay so, and are not looked at any more.
+    /// Where a list cannot be read; then those that were in force stay so.
     pub fn obey(&mut self, configuration: Arc<Configuration>) -> Result<(), ListError> {
-        let lists = Lists::of(&configuration);
+        let lists = Looking::at(Lists::of(&configuration))?;
         self.settings.configuration = Some(configuration);
         if let Some(watch) = self.watch.take() {
             watch.end();

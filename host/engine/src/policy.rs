@@ -6,7 +6,10 @@
 
 mod list;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use sonde_packet::{FlowKey, IpHeader, NotOwn, Permits, check_own, mapped, protocol, unmapped};
 
@@ -22,6 +25,8 @@ pub struct Policy {
     pub deny: Prefixes,
     /// The only ones to be measured, if there are any.
     pub allow: Option<Prefixes>,
+    /// What has to permit it as well: the lists before, where these may not be whole yet.
+    pub former: Option<Arc<Self>>,
 }
 
 impl Policy {
@@ -54,7 +59,7 @@ impl Policy {
         if self.allow.as_ref().is_some_and(|allow| !allow.contains(peer)) {
             return Err(Refusal::Address(peer, "not on the allow list"));
         }
-        Ok(())
+        self.former.as_ref().map_or(Ok(()), |former| former.check(peer))
     }
 
     fn check_denied(&self, peer: IpAddr) -> Result<(), Refusal> {
@@ -66,7 +71,7 @@ impl Policy {
         {
             return Err(Refusal::Address(peer, "the way to an IPv4 address on the deny list"));
         }
-        Ok(())
+        self.former.as_ref().map_or(Ok(()), |former| former.check_denied(peer))
     }
 }
 
@@ -266,7 +271,7 @@ mod tests {
 
     fn policy(deny: &str, allow: Option<&str>) -> Policy {
         let list = |text: &str| Prefixes::parse(text, std::path::Path::new("list")).unwrap();
-        Policy { deny: list(deny), allow: allow.map(list) }
+        Policy { deny: list(deny), allow: allow.map(list), former: None }
     }
 
     #[test]

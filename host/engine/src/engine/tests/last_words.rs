@@ -136,7 +136,7 @@ fn nothing_is_said_to_whom_the_operator_has_denied_since() {
     leaves(&plugin, task, flow, &echo(7, 1));
     bench.turn();
     let deny = Prefixes::parse(REMOTE, Path::new("deny.txt")).unwrap();
-    bench.tell(Command::SetPolicy(Arc::new(Policy { deny, allow: None })));
+    bench.tell(Command::SetPolicy(Arc::new(Policy { deny, ..Policy::default() })));
     plugin.script().lost = Some("killed".to_owned());
     bench.pass(10 * MS);
     assert_eq!((said(&bench), bench.ended().len()), (vec![], 1));

@@ -16,7 +16,7 @@ use crate::{
 
 fn deny(text: &str) -> Command {
     let deny = Prefixes::parse(text, Path::new("deny.txt")).unwrap();
-    Command::SetPolicy(Arc::new(Policy { deny, allow: None }))
+    Command::SetPolicy(Arc::new(Policy { deny, ..Policy::default() }))
 }
 
 /// Two packets a second to an address, one at a time; as many as wanted otherwise.
