@@ -47,6 +47,8 @@ pub struct Record {
     pub clock: (&'static str, &'static str),
     /// Times that the wall clock was set meanwhile.
     pub clock_steps: Vec<ClockStep>,
+    /// Packets that this host lost meanwhile; what is missing may be among them.
+    pub ring_drops: u64,
     pub(crate) rows: Rows,
 }
 
@@ -201,6 +203,10 @@ impl Record {
         ] {
             out.extend_from_slice(key);
             put(count, out);
+        }
+        if self.ring_drops > 0 {
+            out.extend_from_slice(b",\"ring_drops\":");
+            put(&self.ring_drops, out);
         }
         if !self.not_sent.is_empty() {
             out.extend_from_slice(b",\"not_sent_reasons\":");

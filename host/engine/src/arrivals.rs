@@ -9,6 +9,9 @@ use sonde_plugin_api::abi::{Event, EventKind, LABEL_TOKEN, flags};
 
 use crate::{engine::State, link::Arrival};
 
+/// Pause between two warnings of lost packets.
+const WARN_NS: u64 = 1_000_000_000;
+
 impl<H> State<H> {
     /// A packet from the ring, from its IP header on, perhaps with padding behind.
     pub(crate) fn arrived(&mut self, packet: &[u8], arrival: &Arrival) {
@@ -28,6 +31,21 @@ impl<H> State<H> {
             return;
         }
         self.take(packet, &header, arrival, 0);
+    }
+
+    /// What [`crate::link::Link::losses`] says. Packets lost here may have been answers: measurements that run say so
+    /// when they end.
+    pub(crate) fn handle_losses(&mut self, (kernel_drops, clock_steps): (u64, u64)) {
+        let lost = kernel_drops.saturating_sub(self.statistics.kernel_drops);
+        self.statistics.kernel_drops = kernel_drops;
+        self.statistics.clock_steps = clock_steps;
+        if lost > 0 && !self.runs.is_empty() && self.now >= self.warned + WARN_NS {
+            self.warned = self.now;
+            tracing::warn!(
+                lost,
+                "this machine is too slow: answers may be among the packets that it lost"
+            );
+        }
     }
 
     /// A whole packet; `bits` are flags of its event.

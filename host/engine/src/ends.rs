@@ -59,6 +59,7 @@ impl<H> State<H> {
             started_wall_ns: wall,
             ended_wall_ns: wall,
             clock_steps: Vec::new(),
+            ring_drops: 0,
         })));
     }
 
@@ -125,6 +126,7 @@ impl<H> State<H> {
             started_wall_ns: ended.started.saturating_add_signed(ended.wall_offset_ns),
             ended_wall_ns: self.now.saturating_add_signed(self.wall_offset_ns),
             clock_steps,
+            ring_drops: self.statistics.kernel_drops.saturating_sub(ended.ring_drops),
         })));
     }
 }

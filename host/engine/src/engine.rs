@@ -136,6 +136,8 @@ pub(crate) struct State<H> {
     /// Parameters of the task that begins; kept for its memory.
     pub(crate) params: Vec<u8>,
     pub(crate) statistics: Statistics,
+    /// When the operator was told last that packets were lost here.
+    pub(crate) warned: u64,
     /// Names of interfaces by their number, the first is 1.
     pub(crate) interfaces: Vec<Box<str>>,
     /// Who wants to see packets.
@@ -193,6 +195,7 @@ impl<H> State<H> {
             news: News::default(),
             params: Vec::new(),
             statistics: Statistics::default(),
+            warned: 0,
             interfaces: Vec::new(),
             tap: None,
         }
@@ -341,6 +344,8 @@ impl<L: Link> Core<L> {
         self.state.now = now;
         self.state.compare_clocks(self.link.wall_of(now));
         self.state.recent.look(now);
+        // Before anything times out for want of what was lost.
+        self.state.handle_losses(self.link.losses());
         let interfaces = self.link.interfaces();
         if self.state.interfaces.len() < interfaces.len() {
             self.state.interfaces = interfaces.to_vec();
@@ -486,9 +491,6 @@ impl<L: Link> Core<L> {
     }
 
     fn report(&mut self) {
-        let (kernel_drops, clock_steps) = self.link.losses();
-        self.state.statistics.kernel_drops = kernel_drops;
-        self.state.statistics.clock_steps = clock_steps;
         let ready: usize = self.state.ready.iter().map(VecDeque::len).sum();
         self.state.statistics.waiting = self.state.unsent.max(ready) as u64;
         if let Ok(mut shared) = self.shared.lock() {

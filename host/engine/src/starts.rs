@@ -60,6 +60,7 @@ impl<H> State<H> {
             opening: 0,
             output: Default::default(),
             refused: false,
+            ring_drops: self.statistics.kernel_drops,
         });
         port.numbers[number as usize] = Some(task);
         self.unsent += 1;

@@ -59,6 +59,12 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
                     "errors": count(),
                     "late": count(),
                     "duplicates": count(),
+                    "ring_drops": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "packets that this host lost on their way in during the \
+                                        measurement, answers perhaps; not there where none were",
+                    },
                 },
                 "required": ["sent", "not_sent", "answered", "late", "duplicates"],
             },

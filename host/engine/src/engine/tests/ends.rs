@@ -251,3 +251,20 @@ fn the_engine_does_not_sleep_on_actions_that_no_descriptor_announces() {
     plugin.script().busy = true;
     assert_eq!(bench.core.idle_for(), std::time::Duration::ZERO);
 }
+
+#[test]
+fn packets_lost_by_this_host_are_told_by_the_measurements_that_ran() {
+    let (mut bench, plugin) = running(1);
+    bench.core.link.drops = 7;
+    bench.after(MS);
+    assert_eq!(bench.started(&plugin, 2), 1);
+    bench.core.link.drops = 9;
+    // They were lost before the turn in which the measurements end.
+    (0..2).for_each(|task| plugin.finishes(task));
+    bench.after(MS);
+    let next = bench.started(&plugin, 3);
+    plugin.finishes(next);
+    bench.after(MS);
+    let drops: Vec<_> = bench.ended().iter().map(|ended| (ended.run.0, ended.ring_drops)).collect();
+    assert_eq!(drops, [(1, 9), (2, 2), (3, 0)]);
+}

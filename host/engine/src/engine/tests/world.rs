@@ -62,6 +62,8 @@ pub(super) struct FakeLink {
     pub(super) stamps: VecDeque<(u64, u64, u8)>,
     pub(super) held: BTreeSet<u16>,
     pub(super) interfaces: Vec<Box<str>>,
+    /// Packets that it had no room for.
+    pub(super) drops: u64,
     next_port: u16,
 }
 
@@ -153,7 +155,7 @@ impl Link for FakeLink {
     }
 
     fn losses(&mut self) -> (u64, u64) {
-        (0, 0)
+        (self.drops, 0)
     }
 }
 
