@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         Err(word) => return finish(Err(Stop::usage(format!("not UTF-8: {}", word.display())))),
     };
     log_to_stderr();
+    surroundings::raise_descriptor_limit();
     finish(dispatch(&arguments))
 }
 

@@ -1,10 +1,11 @@
-//! What the programs are handed: the wall clock and the variables of the environment.
+//! What the programs are handed: the wall clock, the variables of the environment, descriptors.
 
 use std::{
     ffi::OsString,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sonde_mplane::Time;
 
 /// Wall time.
@@ -19,4 +20,28 @@ pub(crate) fn variables() -> Vec<(String, String)> {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     std::env::vars_os().filter_map(text).collect()
+}
+
+/// Takes as many descriptors as the system lets us have: each held port, connection and worker is some. The usual limit is
+/// for programs that keep them in a set of 1024.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit on descriptors stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_descriptors_is_raised_to_what_the_system_lets_us_have() {
+        let limit = getrlimit(Resource::Nofile);
+        let less = limit.maximum.map(|most| most - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: less, ..limit }).unwrap();
+        raise_descriptor_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

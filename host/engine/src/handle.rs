@@ -109,6 +109,8 @@ impl Engine {
             let mut core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
             core.stopping = own_stopping;
             core.state.tap = tap;
+            // The others are for workers, connections and files.
+            core.state.identifiers.most = sys::most_descriptors() / 4 * 3;
             core.run(|| own_wake.clear());
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(run);

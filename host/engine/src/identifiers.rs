@@ -1,8 +1,8 @@
 //! Local ports and ICMP identifiers: handed out, shared by flows to different peers, and kept from
 //! use for a while afterwards, so that what comes late is credited to nobody.
 //!
-//! Each port costs a descriptor and memory of the kernel, so a plugin has no more than so many; then
-//! its flows to other peers share those that it has.
+//! Each port costs a descriptor and memory of the kernel, so a plugin has no more than so many, and
+//! no more than it leaves to others; then its flows to other peers share those that it has.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -33,6 +33,8 @@ pub(crate) struct Identifiers<H> {
     order: VecDeque<Ending>,
     state: RandomState,
     random: u64,
+    /// Ports that may be held in all: each is a descriptor, and others need some.
+    pub(crate) most: usize,
 }
 
 /// A measurement key in quarantine.
@@ -77,6 +79,7 @@ impl<H> Identifiers<H> {
             order: VecDeque::new(),
             state: RandomState::default(),
             random: seed | 1,
+            most: usize::MAX,
         }
     }
 
@@ -111,9 +114,13 @@ impl<H> Identifiers<H> {
             return Ok(port);
         }
         let held = self.owned.get(&(owner, protocol)).map_or(0, |owned| owned.held);
-        let taken = match held < MAX_HELD {
+        // Nobody has more than what is left for others.
+        let most = MAX_HELD.min(self.most.saturating_sub(self.ports.len()));
+        let taken = match held < most {
             true => link.hold(protocol, port),
-            false => Err((libc::EMFILE, format!("its plugin holds {MAX_HELD} ports already"))),
+            false => {
+                Err((libc::EMFILE, format!("its plugin holds {held} ports, and may not have more")))
+            }
         };
         let (hold, port) = match taken {
             Ok(taken) => taken,

@@ -22,6 +22,17 @@ pub(crate) fn set_timer_slack(nanoseconds: u32) {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, 0u64, 0u64, 0u64) };
 }
 
+/// Descriptors that this process may have.
+pub(crate) fn most_descriptors() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to `limit` alone.
+    match checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }) {
+        Ok(_) => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+        // What is usual.
+        Err(_) => 1024,
+    }
+}
+
 /// Eight octets that nobody can guess.
 pub(crate) fn random() -> u64 {
     let mut octets = [0u8; 8];

@@ -1,8 +1,8 @@
 //! How much a plugin may ask for at a time.
 
-use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN};
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN, Proto};
 
-use super::world::{Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, ping, reply};
+use super::world::{Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, ping, reply};
 use crate::{
     config::Stamps,
     output::{End, Output},
@@ -144,6 +144,24 @@ fn flows_beyond_what_a_plugin_may_hold_share_its_ports_with_other_peers() {
     }
     bench.pass(6 * SECOND);
     assert_eq!(bench.core.link.held.len(), 0, "each is let go once");
+}
+
+#[test]
+fn a_plugin_holds_no_more_ports_than_it_leaves_to_others() {
+    let mut bench = Bench::new();
+    bench.core.state.identifiers.most = 100;
+    let (greedy, other) = (bench.plugin(), bench.plugin());
+    let open = |bench: &mut Bench, plugin: &Plugin| {
+        for number in 0..200 {
+            let peer = format!("203.0.113.{number}");
+            bench.opened(plugin, 0, flow(Proto::Udp, &peer, 0));
+        }
+        bench.core.link.held.len()
+    };
+    bench.started(&greedy, 1);
+    assert_eq!(open(&mut bench, &greedy), 50);
+    bench.started(&other, 2);
+    assert_eq!(open(&mut bench, &other), 75);
 }
 
 #[test]
