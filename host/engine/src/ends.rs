@@ -5,7 +5,6 @@ use sonde_plugin_api::abi::{Event, EventKind, FailKind, stamp};
 use crate::{
     engine::State,
     output::{End, Ended, Output, PortId, RunId},
-    ports::PortState,
     tasks::{Phase, Task, TaskIndex},
 };
 
@@ -92,12 +91,10 @@ impl<H> State<H> {
     }
 
     /// A plugin that takes no events for what it asks for.
-    pub(crate) fn give_up_port(&mut self, port: u32) {
+    pub(crate) fn restart_port(&mut self, port: u32) {
         let reason = "the plugin does not take the events that it causes: ended";
         self.lose_port(port, reason);
-        let entry = &mut self.ports[port as usize];
-        let (id, leaving) = (entry.id, entry.leaving);
-        *entry = PortState { leaving, ..PortState::missing(id, reason.to_owned()) };
+        self.ports[port as usize].port.restart(reason);
     }
 
     fn drop_task(&mut self, task: TaskIndex) {

@@ -463,7 +463,7 @@ impl<L: Link> Core<L> {
             self.state.ports[index].hand_over(now, wall);
             if self.state.ports[index].is_lost() {
                 self.flush();
-                self.state.give_up_port(index as u32);
+                self.state.restart_port(index as u32);
             }
         }
         self.drop_ports();

@@ -14,7 +14,7 @@ use crate::{output::PortId, tasks::TaskIndex};
 const MAX_BEHIND: usize = 65_536;
 /// How long others may have to wait for it.
 const PATIENCE_NS: u64 = 20_000_000;
-/// So far behind, and it is given up.
+/// So far behind, and it is started again.
 const MOST_BEHIND: usize = 1 << 19;
 /// Stands where a port has gone.
 pub(crate) const GONE: PortId = PortId(u32::MAX);

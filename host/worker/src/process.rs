@@ -98,11 +98,11 @@ const TIMER: u64 = 3;
 
 impl ProcessPort {
     /// Starts the worker. It loads the plugin while events are pushed already; if that fails,
-    /// [`Port::collect`] says so.
+    /// [`Port::collect`] says so. Where no process can be started now, it is tried again later.
     ///
     /// # Errors
     ///
-    /// [`Lost`] where the file cannot be a plugin or no process can be started.
+    /// [`Lost`] where the file cannot be a plugin, or the port itself cannot be made.
     pub fn spawn(spawn: Spawn) -> Result<Self, Lost> {
         let Spawn { program, plugin, store, kept, limits, name } = spawn;
         let keep = || {
@@ -126,10 +126,12 @@ impl ProcessPort {
             down: None,
             unlooked: 0,
         };
-        match port.start() {
-            Ok(()) => Ok(port),
-            Err(error) => Err(cannot_start(&port.name, &error)),
+        if let Err(error) = port.start() {
+            // For want of processes, memory or descriptors perhaps, which will pass.
+            let lost = cannot_start(&port.name, &error);
+            port.keep_down(&lost);
         }
+        Ok(port)
     }
 
     /// The process of the worker, for a test or an operator to look at.
@@ -277,15 +279,20 @@ impl ProcessPort {
                 .reason()
             }
         };
+        self.let_go(worker);
+        let lost = Lost { reason };
+        tracing::debug!(reason = %lost.reason, "worker lost");
+        self.keep_down(&lost);
+        Err(lost)
+    }
+
+    /// Nothing is heard of a worker any more, which ends.
+    fn let_go(&self, worker: Worker) {
         // Closing them would do it, but for copies that another process may hold.
         for fd in [worker.ours.as_fd(), worker.child.pidfd()] {
             let _ = epoll::delete(&self.signals, fd);
         }
         drop(worker);
-        let lost = Lost { reason };
-        tracing::debug!(reason = %lost.reason, "worker lost");
-        self.keep_down(&lost);
-        Err(lost)
     }
 
     /// Counts a crash; starts the worker again now or later.
@@ -381,6 +388,12 @@ impl Port for ProcessPort {
             Some(lost) => Err(lost.clone()),
             None => Ok(()),
         }
+    }
+
+    fn restart(&mut self, reason: &str) {
+        let Some(worker) = self.worker.take() else { return };
+        self.let_go(worker);
+        self.keep_down(&Lost { reason: reason.to_owned() });
     }
 
     fn wake_fds(&self) -> Vec<RawFd> {

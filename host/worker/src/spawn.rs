@@ -118,14 +118,15 @@ impl Hello {
     }
 }
 
-/// A worker process. Dropped, it is ended and reaped.
+/// A worker process. Dropped, it is ended, and reaped by somebody else: it may be held up, and who drops it must not be.
 pub(crate) struct Child {
-    process: std::process::Child,
+    id: u32,
+    /// Until it is reaped.
+    process: Option<std::process::Child>,
     pidfd: OwnedFd,
     /// Closed last of all: the worker ends itself when it sees that.
     _lifeline: OwnedFd,
     stderr: Stderr,
-    reaped: bool,
 }
 
 impl Child {
@@ -178,11 +179,12 @@ impl Child {
             }
         };
         let stderr = Stderr { pipe: stderr, tail: Vec::new() };
-        Ok(Self { process, pidfd, _lifeline: ours, stderr, reaped: false })
+        let id = process.id();
+        Ok(Self { id, process: Some(process), pidfd, _lifeline: ours, stderr })
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+        self.id
     }
 
     /// Becomes readable when the process has ended.
@@ -198,11 +200,9 @@ impl Child {
 
     /// Ends it and waits until it has.
     pub(crate) fn end(&mut self) -> Option<ExitStatus> {
-        if !self.reaped {
-            self.kill();
-        }
-        self.reaped = true;
-        self.process.wait().ok()
+        let mut process = self.process.take()?;
+        self.kill();
+        process.wait().ok()
     }
 
     /// Takes what the worker wrote to its standard error so far; keeps the end of it.
@@ -219,14 +219,17 @@ impl Child {
 
 impl fmt::Debug for Child {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Child({})", self.process.id())
+        write!(formatter, "Child({})", self.id)
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if !self.reaped {
-            self.end();
+        let Some(mut process) = self.process.take() else { return };
+        self.kill();
+        if let Ok(None) = process.try_wait() {
+            // Without a thread it stays in the list of processes until the host ends.
+            let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || process.wait());
         }
     }
 }

@@ -264,7 +264,29 @@ fn dropped_port_leaves_no_process() {
     let port = place.process(&plugin("hostile"));
     let id = port.worker_id().unwrap();
     drop(port);
-    assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::path::Path::new(&format!("/proc/{id}")).exists() {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
+fn a_plugin_that_is_started_again_answers_and_counts_a_crash() {
+    let place = Place::new();
+    let mut port = place.process(&plugin("hostile"));
+    let mut engine = Engine::default();
+    let (fine, busy) = (place.parameters("fine"), place.parameters("loop"));
+    for _ in 0..5 {
+        assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+        engine.start(&mut port, 2, &busy);
+        port.restart("it takes no events");
+        assert_eq!(port.ready(), Ok(()));
+    }
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
+    assert_eq!(engine.lost, [""; 0]);
+    port.restart("it takes no events");
+    let reason = port.ready().unwrap_err().reason;
+    assert_eq!(reason, "it takes no events; it comes back in 1s");
 }
 
 #[test]

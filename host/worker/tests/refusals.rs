@@ -6,7 +6,8 @@ mod common;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use common::{Engine, Place, limits, make_pipe, plugin, program};
+use common::{End, Engine, Place, limits, make_pipe, plugin, program};
+use sonde_plugin_api::port::Port;
 use sonde_worker::{Limits, LoadError, ProcessPort, Spawn, describe_within};
 
 #[test]
@@ -161,15 +162,37 @@ fn program_that_is_no_worker_is_lost_with_what_it_says() {
         limits: limits(),
         name: "fixture".into(),
     };
-    assert_eq!(
-        ProcessPort::spawn(spawn("/nowhere/sonde")).unwrap_err().reason,
-        "worker of fixture cannot be started: No such file or directory (os error 2)"
-    );
     let mut port = ProcessPort::spawn(spawn("/bin/false")).unwrap();
     assert_eq!(
         Engine::default().until_lost(&mut port),
         "worker of fixture could not load it: exit status 1"
     );
+}
+
+#[test]
+fn worker_that_could_not_be_started_is_started_later() {
+    let place = Place::new();
+    let later = place.path("later");
+    let mut port = ProcessPort::spawn(Spawn {
+        program: later.clone(),
+        plugin: plugin("hostile"),
+        store: place.store(),
+        kept: None,
+        limits: limits(),
+        name: "fixture".into(),
+    })
+    .unwrap();
+    assert_eq!(
+        port.ready().unwrap_err().reason,
+        "worker of fixture cannot be started: No such file or directory (os error 2); it comes back in 1s"
+    );
+    std::os::unix::fs::symlink(program(), later).unwrap();
+    let mut engine = Engine::default();
+    while port.ready().is_err() {
+        engine.turn(&mut port);
+    }
+    let fine = place.parameters("fine");
+    assert_eq!(engine.see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
 }
 
 #[test]

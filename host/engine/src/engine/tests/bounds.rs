@@ -236,7 +236,7 @@ fn packets_that_wait_when_their_task_ends_count_as_not_sent() {
 }
 
 #[test]
-fn a_plugin_that_takes_no_events_keeps_no_answer_from_others_and_is_given_up_at_last() {
+fn a_plugin_that_takes_no_events_keeps_no_answer_from_others_and_is_started_again_at_last() {
     let mut bench = Bench::new();
     let (bad, good) = (bench.plugin(), bench.plugin());
     bench.started(&bad, 1);
@@ -260,9 +260,13 @@ fn a_plugin_that_takes_no_events_keeps_no_answer_from_others_and_is_given_up_at_
         panic!("{ended:?}")
     };
     assert_eq!(text, "the plugin does not take the events that it causes: ended");
-    // It is refused from then on, the other one goes on.
-    bench.start(&bad, 3, None);
-    good.finishes(0);
+    // Both go on.
+    assert_eq!(bad.script().restarts, [text.as_str()]);
+    bad.told();
+    bench.started(&bad, 3);
+    [good, bad].iter().for_each(|plugin| plugin.finishes(0));
     bench.turn();
-    assert_eq!(bench.ended().len(), 2);
+    let ended = bench.ended();
+    assert_eq!(ended.len(), 2);
+    assert!(ended.iter().all(|ended| matches!(ended.end, End::Finished { .. })), "{ended:?}");
 }

@@ -170,6 +170,8 @@ pub(super) struct Script {
     pub(super) lost: Option<String>,
     pub(super) down: Option<String>,
     pub(super) busy: bool,
+    /// Why it was started again.
+    pub(super) restarts: Vec<String>,
 }
 
 /// The test's end of a plugin.
@@ -211,6 +213,13 @@ impl Port for FakePort {
     fn ready(&mut self) -> Result<(), Lost> {
         let down = self.0.lock().unwrap().down.clone();
         down.map_or(Ok(()), |reason| Err(Lost { reason }))
+    }
+
+    fn restart(&mut self, reason: &str) {
+        let mut script = self.0.lock().unwrap();
+        script.restarts.push(reason.to_owned());
+        script.filling.clear();
+        script.room = None;
     }
 
     fn wake_fds(&self) -> Vec<RawFd> {
