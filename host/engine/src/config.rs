@@ -33,7 +33,7 @@ pub struct Limits {
     /// To each address.
     pub address: Option<Rate>,
     /// Answers inside conversations, which do not count as probes, of the whole host; none is as
-    /// many as probes, and at least 100 a second.
+    /// many as probes, and at least 100 a second. Of each plugin, client and prefix they are as many as probes.
     pub immediate: Option<f64>,
     /// Of these, to each address.
     pub immediate_address: Option<Rate>,

@@ -6,7 +6,8 @@
 //! in nobody's way. A gate opens when there are tokens and lets as many through as there are.
 //!
 //! What waits is a [`Lane`], the packets of one flow and class: they all belong to the same scopes.
-//! Answers inside a conversation are a class of their own, with buckets of their own. Times are in
+//! Answers inside a conversation are a class of their own, with buckets of their own at each scope: what is one is for the
+//! plugin to say, so none of them is without a bound. Times are in
 //! quanta of a millisecond, for sleeping and waking is expensive.
 
 mod bucket;
@@ -148,17 +149,16 @@ impl Pacer {
     /// `packets_per_second` for the whole host, `limits` for the rest.
     pub(crate) fn new(packets_per_second: f64, limits: &Limits, now: u64) -> Self {
         use Level::{Address, Client, Plugin, Prefix};
-        let probes = [
-            (Plugin, limits.plugin),
-            (Client, limits.client),
-            (Prefix, limits.prefix),
-            (Address, limits.address),
-        ];
+        let levels = |address| {
+            let Limits { plugin, client, prefix, .. } = *limits;
+            [(Plugin, plugin), (Client, client), (Prefix, prefix), (Address, address)]
+        };
+        let probes = levels(limits.address);
         let patience = probes.iter().filter_map(|(_, rate)| Some(Limit::new((*rate)?).patience()));
         let patience = patience.min().unwrap_or(u64::MAX);
         let immediate = limits.immediate.unwrap_or(packets_per_second.max(LEAST_IMMEDIATE));
         let nests = [
-            Nest::new(immediate, &[(Address, limits.immediate_address)], now),
+            Nest::new(immediate, &levels(limits.immediate_address), now),
             Nest::new(packets_per_second, &probes, now),
         ];
         Self { nests, gates: Slab::default(), patience }
@@ -172,19 +172,20 @@ impl Pacer {
 
     /// Gives the plugin with this number a rate of its own, or that of all plugins.
     pub(crate) fn limit_plugin(&mut self, port: u32, rate: Option<Rate>) {
-        let levels = &mut self.nests[Class::Probe as usize].levels;
         let limit = rate.map(Limit::new);
         self.patience = limit.map_or(self.patience, |limit| self.patience.min(limit.patience()));
-        let at = levels.iter().position(|(level, _)| *level == Level::Plugin);
-        // INVARIANT: a new level comes last, for gates know levels by their place.
-        match (at, limit) {
-            (Some(at), limit) => levels[at].1.set_own(u128::from(port), limit),
-            (None, Some(_)) => {
-                let mut table = Table::new(Limit::NONE);
-                table.set_own(u128::from(port), limit);
-                levels.push((Level::Plugin, table));
+        for Nest { levels, .. } in &mut self.nests {
+            let at = levels.iter().position(|(level, _)| *level == Level::Plugin);
+            // INVARIANT: a new level comes last, for gates know levels by their place.
+            match (at, limit) {
+                (Some(at), limit) => levels[at].1.set_own(u128::from(port), limit),
+                (None, Some(_)) => {
+                    let mut table = Table::new(Limit::NONE);
+                    table.set_own(u128::from(port), limit);
+                    levels.push((Level::Plugin, table));
+                }
+                (None, None) => {}
             }
-            (None, None) => {}
         }
     }
 

@@ -148,6 +148,29 @@ fn a_plugin_that_calls_everything_immediate_gets_no_more_than_that_class_may_hav
     }
 }
 
+#[test]
+fn what_a_plugin_calls_immediate_has_the_pace_of_plugin_client_and_prefix_once_more() {
+    let limits = |it: usize| {
+        let at = |level| if level == it { slow(10.0) } else { None };
+        Limits { plugin: at(0), client: at(1), prefix: at(2), ..Limits::NONE }
+    };
+    for (level, own) in [(0, None), (1, None), (2, None), (3, slow(10.0))] {
+        let mut bench = limited(limits(level));
+        let plugin = bench.limited_plugin(own);
+        let task = bench.started(&plugin, 1);
+        let (open, _) = bench.opened(&plugin, task, flow(Proto::Icmp, "198.51.100.9", 7));
+        for token in 0..200 {
+            plugin.sends(task, open, token, SECOND, &to("198.51.100.9", 7, 1));
+            let kind = ActionKind::Send;
+            let send = Action { kind, task, flags: flags::IMMEDIATE, flow: open, ..Action::ZERO };
+            plugin.wants(Action { token: 200 + token, ..send }, &to("198.51.100.9", 7, 1));
+        }
+        bench.pass(2 * SECOND);
+        let count = left(&bench).len();
+        assert!((40..=42).contains(&count), "{level}: {count}");
+    }
+}
+
 /// A task with packets that wait for the host, for their address, and for the device.
 fn busy(bench: &mut Bench) -> Plugin {
     let plugin = bench.plugin();
