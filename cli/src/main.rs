@@ -166,6 +166,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
 fn settings(common: &Common) -> Result<(Settings, Vec<sonde_host::Mistake>), Stop> {
     let program = std::env::current_exe().map_err(Stop::usage)?;
     let mut settings = Settings::beside(&program).map_err(Stop::usage)?;
+    settings.worker = "/proc/self/exe".into();
     let mut mistakes = Vec::new();
     match check::file(common) {
         Some(file) if common.is_check() => {

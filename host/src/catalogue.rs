@@ -243,7 +243,7 @@ fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
 }
 
 fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile, String> {
-    let described = sonde_worker::describe(&settings.program, path, &settings.store)
+    let described = sonde_worker::describe(&settings.worker, path, &settings.store)
         .map_err(|error| error.to_string())?;
     for reason in &described.refused_calls {
         tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");

@@ -406,7 +406,7 @@ impl Host {
 fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
     let (path, kept) = (plugin.path.clone(), Some(plugin.kept.clone()));
-    let (store, program) = (settings.store.clone(), settings.program.clone());
+    let (store, program) = (settings.store.clone(), settings.worker.clone());
     match isolation(settings, plugin) {
         Isolation::Process => Box::new(move || {
             let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };

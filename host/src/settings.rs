@@ -26,8 +26,10 @@ pub struct Settings {
     pub plugins: Vec<PathBuf>,
     /// Where private copies of plugins are kept.
     pub store: PathBuf,
-    /// The program that is started again as a worker.
+    /// The program's file, which may be replaced while it runs.
     pub program: PathBuf,
+    /// What is started as a worker: the same program, best as `/proc/self/exe`, which stays the one that runs.
+    pub worker: PathBuf,
     /// Where plugins run.
     pub isolation: Isolation,
     /// Packets per second of the whole host.
@@ -68,6 +70,7 @@ impl Settings {
             plugins: plugin_folders(program),
             store: store()?,
             program: program.to_path_buf(),
+            worker: program.to_path_buf(),
             isolation: Isolation::default(),
             packets_per_second: Self::POLITE_PACKETS_PER_SECOND,
             most_packets_per_second: f64::INFINITY,

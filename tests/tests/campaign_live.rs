@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
+    io::Write,
     net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
@@ -178,4 +179,35 @@ fn a_recording_holds_every_probe_and_its_answer_whole() {
         assert_eq!(text.matches(words).count(), count, "{words}: {text}");
     }
     assert!(!text.contains("bad cksum") && !text.contains("wrong"), "{text}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_program_that_is_replaced_while_it_runs_still_starts_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let [program, output, next] = ["sonde", "output", "next"].map(|it| folder.path().join(it));
+    std::fs::copy(sonde(), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["run", "ping", "-c", "1", "--format", "json", "--targets", "-", "--plugins"]);
+    command.arg(sonde().parent().unwrap());
+    let command = command.stdin(Stdio::piped()).stdout(File::create(&output).unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut targets = child.stdin.take().unwrap();
+    writeln!(targets, "127.0.0.1").unwrap();
+    wait_until("a result", Duration::from_secs(60), || lines(&output) == 1);
+    std::fs::write(&next, "another program").unwrap();
+    std::fs::rename(&next, &program).unwrap();
+    let shell = |script: String| Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let workers = || shell(format!("cat /proc/{}/task/*/children", child.id()));
+    let worker = workers();
+    shell(format!("kill -KILL {}", String::from_utf8(worker.clone()).unwrap()));
+    wait_until("the next worker", Duration::from_secs(60), || {
+        let workers = workers();
+        !workers.is_empty() && workers != worker
+    });
+    writeln!(targets, "127.0.0.2").unwrap();
+    drop(targets);
+    assert!(child.wait().unwrap().success());
+    let records = std::fs::read_to_string(&output).unwrap();
+    assert_eq!(records.matches("\"status\":\"done\"").count(), 2, "{records}");
 }
