@@ -325,7 +325,7 @@ impl Host {
                 started_wall_ns: 0,
                 ended_wall_ns: 0,
                 clock_steps: Vec::new(),
-                ring_drops: 0,
+                host_drops: 0,
             };
             let (status, record) = conclude(running, ended, &mut self.identities);
             notices.push(Notice::Ended { run, status, record: Box::new(record) });
@@ -487,7 +487,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         not_sent: ended.not_sent_errno.iter().map(reason).collect(),
         clock: ended.stamps,
         clock_steps: ended.clock_steps,
-        ring_drops: ended.ring_drops,
+        host_drops: ended.host_drops,
         rows: running.rows,
     };
     (status, record)

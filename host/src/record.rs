@@ -48,7 +48,7 @@ pub struct Record {
     /// Times that the wall clock was set meanwhile.
     pub clock_steps: Vec<ClockStep>,
     /// Packets that this host lost meanwhile; what is missing may be among them.
-    pub ring_drops: u64,
+    pub host_drops: u64,
     pub(crate) rows: Rows,
 }
 
@@ -204,9 +204,9 @@ impl Record {
             out.extend_from_slice(key);
             put(count, out);
         }
-        if self.ring_drops > 0 {
-            out.extend_from_slice(b",\"ring_drops\":");
-            put(&self.ring_drops, out);
+        if self.host_drops > 0 {
+            out.extend_from_slice(b",\"host_drops\":");
+            put(&self.host_drops, out);
         }
         if !self.not_sent.is_empty() {
             out.extend_from_slice(b",\"not_sent_reasons\":");

@@ -58,7 +58,7 @@ impl<H> State<H> {
             started_wall_ns: wall,
             ended_wall_ns: wall,
             clock_steps: Vec::new(),
-            ring_drops: 0,
+            host_drops: 0,
         })));
     }
 
@@ -113,6 +113,8 @@ impl<H> State<H> {
         self.runs.remove(&ended.run);
         self.release_number(ended.port, ended.number, plugin_knows);
         let clock_steps = self.steps_during(&ended);
+        let host_drops = self.statistics.kernel_drops + self.ports[ended.port as usize].drops;
+        let host_drops = host_drops.saturating_sub(ended.host_drops);
         self.news.outputs.push(Output::Ended(Box::new(Ended {
             run: ended.run,
             end,
@@ -123,7 +125,7 @@ impl<H> State<H> {
             started_wall_ns: ended.started.saturating_add_signed(ended.wall_offset_ns),
             ended_wall_ns: self.now.saturating_add_signed(self.wall_offset_ns),
             clock_steps,
-            ring_drops: self.statistics.kernel_drops.saturating_sub(ended.ring_drops),
+            host_drops,
         })));
     }
 }

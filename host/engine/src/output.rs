@@ -184,8 +184,8 @@ pub struct Ended {
     pub ended_wall_ns: u64,
     /// Times that the wall clock was set while it ran; the last ones of many.
     pub clock_steps: Vec<ClockStep>,
-    /// Packets that the kernel had no room for while it ran: any of them may have been an answer to it.
-    pub ring_drops: u64,
+    /// Packets that the kernel, or the way to its plugin, had no room for while it ran: any of them may have been for it.
+    pub host_drops: u64,
 }
 
 /// The wall clock was set.

@@ -9,13 +9,13 @@ use sonde_plugin_api::{
 
 use crate::{output::PortId, tasks::TaskIndex};
 
-/// Events that a plugin may be behind; more, and nothing is received for a while so that it can catch
-/// up.
-const MAX_BEHIND: usize = 65_536;
+/// Events that a plugin may be behind, and octets of their packets; more, and nothing is received for a while so that it
+/// can catch up. Nor are packets kept for it that answer no probe, of which anybody may send as many as the line takes.
+const MAX_BEHIND: Backlog = Backlog { events: 65_536, octets: 64 << 20 };
 /// How long others may have to wait for it.
 const PATIENCE_NS: u64 = 20_000_000;
 /// So far behind, and it is started again.
-const MOST_BEHIND: usize = 1 << 19;
+const MOST_BEHIND: Backlog = Backlog { events: 1 << 19, octets: 256 << 20 };
 /// Stands where a port has gone.
 pub(crate) const GONE: PortId = PortId(u32::MAX);
 
@@ -48,6 +48,19 @@ impl Queued {
     }
 }
 
+/// How much a plugin has still to be told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    events: usize,
+    octets: usize,
+}
+
+impl Backlog {
+    fn exceeds(self, limit: Self) -> bool {
+        self.events > limit.events || self.octets > limit.octets
+    }
+}
+
 /// A plugin in use.
 pub(crate) struct PortState {
     pub(crate) id: PortId,
@@ -60,8 +73,11 @@ pub(crate) struct PortState {
     pub(crate) has_events: bool,
     /// Events that found no room.
     pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
+    behind_octets: usize,
     /// Since when they are more than [`MAX_BEHIND`].
-    pub(crate) behind_since: u64,
+    behind_since: u64,
+    /// Packets that were not kept for it.
+    pub(crate) drops: u64,
     pub(crate) tasks: usize,
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
@@ -81,7 +97,9 @@ impl PortState {
             resting: VecDeque::new(),
             has_events: false,
             behind: VecDeque::new(),
+            behind_octets: 0,
             behind_since: 0,
+            drops: 0,
             tasks: 0,
             queued: Queued::default(),
             leaving: false,
@@ -123,20 +141,30 @@ impl PortState {
 
     /// Keeps an event for which there is no room.
     fn put_behind(&mut self, now: u64, event: Event, payload: &[u8]) {
-        if self.behind.len() == MAX_BEHIND {
+        let was_behind = self.backlog().exceeds(MAX_BEHIND);
+        if was_behind && event.kind == EventKind::Packet && event.token == NO_TOKEN {
+            self.drops += 1;
+            return;
+        }
+        self.behind_octets += payload.len();
+        self.behind.push_back((event, payload.into()));
+        if !was_behind && self.backlog().exceeds(MAX_BEHIND) {
             self.behind_since = now;
         }
-        self.behind.push_back((event, payload.into()));
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog { events: self.behind.len(), octets: self.behind_octets }
     }
 
     /// Whether others should wait until it has caught up. One that does not catch up holds up nobody.
     pub(crate) fn is_behind(&self, now: u64) -> bool {
-        self.behind.len() > MAX_BEHIND && now < self.behind_since + PATIENCE_NS
+        self.backlog().exceeds(MAX_BEHIND) && now < self.behind_since + PATIENCE_NS
     }
 
     /// Whether it will never catch up.
     pub(crate) fn is_lost(&self) -> bool {
-        self.behind.len() > MOST_BEHIND
+        self.backlog().exceeds(MOST_BEHIND)
     }
 
     /// Hands over the events, first those that found no room before.
@@ -145,6 +173,7 @@ impl PortState {
             if !self.port.push(event, payload) {
                 break;
             }
+            self.behind_octets -= payload.len();
             self.behind.pop_front();
         }
         self.port.flush(now, wall);
@@ -157,6 +186,7 @@ impl PortState {
         self.free.clear();
         self.resting.clear();
         self.behind.clear();
+        self.behind_octets = 0;
         self.tasks = 0;
         self.queued = Queued::default();
         self.named = 0;

@@ -37,6 +37,7 @@ impl<H> State<H> {
             port.numbers.len() as u32 - 1
         });
         port.tasks += 1;
+        let host_drops = self.statistics.kernel_drops + port.drops;
         let task = self.tasks.insert(Task {
             run: start.run,
             port: index as u32,
@@ -60,7 +61,7 @@ impl<H> State<H> {
             opening: 0,
             output: Default::default(),
             refused: false,
-            ring_drops: self.statistics.kernel_drops,
+            host_drops,
         });
         port.numbers[number as usize] = Some(task);
         self.unsent += 1;

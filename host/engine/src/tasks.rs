@@ -57,8 +57,8 @@ pub(crate) struct Task {
     pub(crate) output: OutputUsed,
     /// A packet of it was refused by policy, and none left.
     pub(crate) refused: bool,
-    /// Packets that the kernel had had no room for when it began.
-    pub(crate) ring_drops: u64,
+    /// Packets that this host had lost when it began.
+    pub(crate) host_drops: u64,
 }
 
 /// What a measurement has put out, which is bounded.

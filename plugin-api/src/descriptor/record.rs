@@ -59,7 +59,7 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
                     "errors": count(),
                     "late": count(),
                     "duplicates": count(),
-                    "ring_drops": {
+                    "host_drops": {
                         "type": "integer",
                         "minimum": 1,
                         "description": "packets that this host lost on their way in during the \

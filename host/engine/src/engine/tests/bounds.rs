@@ -1,8 +1,14 @@
 //! How much a plugin may ask for at a time.
 
-use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind, NO_TOKEN, Proto};
+use sonde_plugin_api::abi::{
+    Action, ActionKind, EventKind, FailKind, FlowSpecRaw, NO_TOKEN, Proto, flags,
+};
 
-use super::world::{Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, ping, reply};
+use sonde_packet::Transport;
+
+use super::world::{
+    Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, packet, ping, reply,
+};
 use crate::{
     config::Stamps,
     output::{End, Output},
@@ -269,4 +275,34 @@ fn a_plugin_that_takes_no_events_keeps_no_answer_from_others_and_is_started_agai
     let ended = bench.ended();
     assert_eq!(ended.len(), 2);
     assert!(ended.iter().all(|ended| matches!(ended.end, End::Finished { .. })), "{ended:?}");
+}
+
+#[test]
+fn what_a_peer_pours_in_is_not_kept_without_bound_for_a_plugin_that_does_not_take_it() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let spec = FlowSpecRaw { flags: flags::HEAR_ALL, ..ping(7) };
+    bench.opened(&plugin, 0, spec);
+    plugin.sends(0, 0, 5, 60 * SECOND, &echo(7, 5));
+    bench.turn();
+    plugin.script().room = Some(0);
+    let unasked =
+        packet(REMOTE, LOCAL, Transport::Icmp { kind: 0, code: 0, rest: [0, 7, 0, 1] }, 60_000);
+    for _ in 0..20 {
+        (0..100).for_each(|_| bench.receives(unasked.clone()));
+        bench.after(30 * MS);
+    }
+    bench.receives(reply(7, 5));
+    bench.after(30 * MS);
+    let kept: usize = bench.core.state.ports[0].behind.iter().map(|(_, packet)| packet.len()).sum();
+    assert!((64 << 20..65 << 20).contains(&kept), "{kept}");
+    plugin.script().room = None;
+    bench.turn();
+    let told = plugin.told_of(EventKind::Packet);
+    assert_eq!(told.last().unwrap().token, 5, "an answer to a probe is kept");
+    plugin.finishes(0);
+    bench.turn();
+    let drops = bench.ended()[0].host_drops as usize;
+    assert_eq!(drops + told.len(), 2001);
 }

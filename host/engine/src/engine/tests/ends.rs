@@ -265,6 +265,6 @@ fn packets_lost_by_this_host_are_told_by_the_measurements_that_ran() {
     let next = bench.started(&plugin, 3);
     plugin.finishes(next);
     bench.after(MS);
-    let drops: Vec<_> = bench.ended().iter().map(|ended| (ended.run.0, ended.ring_drops)).collect();
+    let drops: Vec<_> = bench.ended().iter().map(|ended| (ended.run.0, ended.host_drops)).collect();
     assert_eq!(drops, [(1, 9), (2, 2), (3, 0)]);
 }
