@@ -12,8 +12,10 @@ use crate::{
 
 /// Timers that a task may have at a time.
 const MAX_TIMERS: usize = 65_536;
-/// Rows of one measurement, each with [`ROW_OCTETS`] beside its values.
-const MAX_ROW_OCTETS: usize = 64 << 20;
+/// Rows of one measurement, each with [`ROW_OCTETS`] beside its values; then it is asked to finish.
+const ENOUGH_ROW_OCTETS: usize = 64 << 20;
+/// With what it has to say at its end; then it fails.
+const MAX_ROW_OCTETS: usize = 72 << 20;
 /// What keeping a row costs at least.
 const ROW_OCTETS: usize = 64;
 /// Lines that are kept of one measurement.
@@ -46,18 +48,17 @@ impl<L: Link> Core<L> {
                 };
                 self.handle_send(task, send, payload);
             }
-            ActionKind::Timer => self.arm(task, action.token, action.arg),
+            ActionKind::Timer => self.arm(port, task, action.token, action.arg),
             ActionKind::Cancel => self.cancel_token(task, action),
             ActionKind::LastWord => self.handle_last_word(task, action, payload),
             ActionKind::CloseFlow => self.handle_close(task, FlowId(action.flow)),
             ActionKind::Row => {
-                let wall_offset_ns = state.wall_offset_ns;
-                let Some(entry) = state.tasks.get_mut(task) else { return };
-                entry.output.row_octets += payload.len() + ROW_OCTETS;
-                if entry.output.row_octets > MAX_ROW_OCTETS {
-                    return self.fail(task, "the plugin put out more than 64 MiB of rows");
+                if !self.count_row(port, task, payload.len() + ROW_OCTETS) {
+                    return;
                 }
-                let run = entry.run;
+                let state = &mut self.state;
+                let Some(entry) = state.tasks.get_mut(task) else { return };
+                let (run, wall_offset_ns) = (entry.run, state.wall_offset_ns);
                 let begin = state.news.octets.len();
                 state.news.octets.extend_from_slice(payload);
                 let (table, values) = (action.code, begin..state.news.octets.len());
@@ -108,15 +109,47 @@ impl<L: Link> Core<L> {
         self.state.fail(task, text);
     }
 
-    fn arm(&mut self, task: TaskIndex, token: u32, at: u64) {
+    /// Counts what a row takes; false where the task has failed for it.
+    fn count_row(&mut self, port: u32, task: TaskIndex, octets: usize) -> bool {
+        let state = &mut self.state;
+        let Some(entry) = state.tasks.get_mut(task) else { return false };
+        let (run, before) = (entry.run, entry.output.row_octets);
+        entry.output.row_octets += octets;
+        let own = entry.output.row_octets;
+        state.ports[port as usize].kept.rows += octets;
+        if own > MAX_ROW_OCTETS {
+            self.fail(task, "the plugin put out more than 64 MiB of rows");
+            return false;
+        }
+        if before <= ENOUGH_ROW_OCTETS && own > ENOUGH_ROW_OCTETS {
+            let text = "64 MiB of rows, which is the most: it is asked to finish".to_owned();
+            state.news.outputs.push(Output::Log { run, level: WARN, text });
+            state.interrupt(task);
+        }
+        self.is_within_bounds(port, task)
+    }
+
+    /// Fails a task that takes more than is left to its plugin.
+    pub(crate) fn is_within_bounds(&mut self, port: u32, task: TaskIndex) -> bool {
+        let surplus = self.state.ports[port as usize].kept.surplus();
+        if let Some(what) = surplus {
+            self.fail(task, &format!("the plugin's measurements have more than {what}"));
+        }
+        surplus.is_none()
+    }
+
+    fn arm(&mut self, port: u32, task: TaskIndex, token: u32, at: u64) {
         let state = &mut self.state;
         let generation = state.tasks.generation(task);
         let Some(entry) = state.tasks.get_mut(task) else { return };
         if entry.timers.len() >= MAX_TIMERS {
             return self.fail(task, &format!("it has {MAX_TIMERS} timers already"));
         }
+        let before = entry.timers.len();
         entry.timers.arm(token, at);
+        state.ports[port as usize].kept.timers += entry.timers.len() - before;
         state.wheel.arm(at, Timer::Plugin { task, generation, token });
+        self.is_within_bounds(port, task);
     }
 
     /// A timer or a probe is let go.
@@ -127,7 +160,10 @@ impl<L: Link> Core<L> {
         if action.flow == NO_TOKEN
             && let Some(entry) = state.tasks.get_mut(task)
         {
-            return entry.timers.cancel(action.token);
+            let before = entry.timers.len();
+            entry.timers.cancel(action.token);
+            state.ports[entry.port as usize].kept.timers -= before - entry.timers.len();
+            return;
         }
         if !state.owns(task, flow) {
             return;

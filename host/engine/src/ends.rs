@@ -104,6 +104,9 @@ impl<H> State<H> {
 
     fn end(&mut self, task: TaskIndex, end: End, plugin_knows: bool) {
         self.leave_unsent(task, None);
+        if let Some(entry) = self.tasks.get(task) {
+            self.ports[entry.port as usize].kept.let_go(entry);
+        }
         let flows = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.flows));
         for flow in flows.into_iter().flatten() {
             self.close_flow(flow);

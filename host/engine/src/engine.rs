@@ -259,6 +259,7 @@ impl<H> State<H> {
                         && entry.timers.is_waiting(token, at)
                     {
                         entry.timers.cancel(token);
+                        self.ports[entry.port as usize].kept.timers -= 1;
                         let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
                         self.deliver(task, event, &[]);
                     }

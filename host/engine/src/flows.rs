@@ -111,6 +111,11 @@ impl<L: Link> Core<L> {
             return self.fail(task, &format!("it has {MAX_FLOWS} flows already"));
         }
         entry.opening += 1;
+        let port = entry.port;
+        self.state.ports[port as usize].kept.flows += 1;
+        if !self.is_within_bounds(port, task) {
+            return;
+        }
         let opening = Opening { task, generation, token, spec, asked: self.state.now };
         self.try_open(opening);
     }
@@ -133,6 +138,7 @@ impl<L: Link> Core<L> {
             self.state.leave_unsent(task, Some(flow));
             if let Some(entry) = self.state.tasks.get_mut(task) {
                 entry.flows.retain(|open| *open != flow);
+                self.state.ports[entry.port as usize].kept.flows -= 1;
             }
             self.state.close_flow(flow);
         }
@@ -157,6 +163,7 @@ impl<L: Link> Core<L> {
             Attempt::Refused(refused) => {
                 if let Some(entry) = self.state.tasks.get_mut(task) {
                     entry.refused |= refused.is_policy;
+                    self.state.ports[entry.port as usize].kept.flows -= 1;
                 }
                 let event = Event {
                     kind: EventKind::FlowOpen,

@@ -7,7 +7,10 @@ use sonde_plugin_api::{
     port::{Lost, Port},
 };
 
-use crate::{output::PortId, tasks::TaskIndex};
+use crate::{
+    output::PortId,
+    tasks::{Task, TaskIndex},
+};
 
 /// Events that a plugin may be behind, and octets of their packets; more, and nothing is received for a while so that it
 /// can catch up. Nor are packets kept for it that answer no probe, of which anybody may send as many as the line takes.
@@ -48,6 +51,38 @@ impl Queued {
     }
 }
 
+/// What the tasks of a plugin keep here; each of them has a bound of its own beside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// Octets of rows, which the host has until the task ends.
+    pub(crate) rows: usize,
+    pub(crate) timers: usize,
+    /// Those that are not open yet included.
+    pub(crate) flows: usize,
+}
+
+impl Kept {
+    /// Of a plugin with a hundred thousand modest tasks, or a few that take all they may.
+    const MOST: Self = Self { rows: 1 << 30, timers: 1 << 20, flows: 1 << 20 };
+
+    /// What they have too much of.
+    pub(crate) fn surplus(self) -> Option<&'static str> {
+        match self {
+            _ if self.rows > Self::MOST.rows => Some("1 GiB of rows"),
+            _ if self.timers > Self::MOST.timers => Some("1048576 timers"),
+            _ if self.flows > Self::MOST.flows => Some("1048576 flows"),
+            _ => None,
+        }
+    }
+
+    /// One of the tasks is over.
+    pub(crate) fn let_go(&mut self, task: &Task) {
+        self.rows -= task.output.row_octets;
+        self.timers -= task.timers.len();
+        self.flows -= task.flows.len() + task.opening;
+    }
+}
+
 /// How much a plugin has still to be told.
 #[derive(Clone, Copy, Debug, Default)]
 struct Backlog {
@@ -81,6 +116,7 @@ pub(crate) struct PortState {
     pub(crate) tasks: usize,
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
+    pub(crate) kept: Kept,
     pub(crate) leaving: bool,
     /// So many interfaces has it been told the names of.
     pub(crate) named: usize,
@@ -102,6 +138,7 @@ impl PortState {
             drops: 0,
             tasks: 0,
             queued: Queued::default(),
+            kept: Kept::default(),
             leaving: false,
             named: 0,
         }
@@ -189,6 +226,7 @@ impl PortState {
         self.behind_octets = 0;
         self.tasks = 0;
         self.queued = Queued::default();
+        self.kept = Kept::default();
         self.named = 0;
     }
 }

@@ -188,7 +188,49 @@ fn rows_without_end_fail_their_task_even_where_they_are_empty() {
         });
         let Some(End::Failed { text, .. }) = ended else { panic!("{ended:?}") };
         assert_eq!(text, "the plugin put out more than 64 MiB of rows");
-        assert_eq!(rows, (64 << 20) / (octets as usize + 64));
+        assert_eq!(rows, (72 << 20) / (octets as usize + 64));
+    }
+}
+
+#[test]
+fn a_task_with_many_rows_is_asked_to_finish_and_says_what_it_knows() {
+    let (mut bench, plugin, _) = slow();
+    let row = Action { len: 200_000, ..ROW };
+    plugin.wants_all(many(row, 336), vec![0; 200_000]);
+    bench.turn();
+    assert_eq!(plugin.told_of(EventKind::Interrupt).len(), 1);
+    plugin.wants_all(many(row, 10), vec![0; 200_000]);
+    plugin.finishes(0);
+    bench.turn();
+    let outputs = bench.outputs();
+    assert!(outputs.iter().any(|it| matches!(it, Output::Log { level: 2, .. })));
+    assert_eq!(outputs.iter().filter(|it| matches!(it, Output::Row { .. })).count(), 346);
+    let Some(Output::Ended(ended)) = outputs.last() else { panic!("{outputs:?}") };
+    assert_eq!(ended.end, End::Finished { stop: None, interrupted: true });
+}
+
+#[test]
+fn what_many_tasks_keep_together_is_bounded_and_free_again_when_they_end() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    for round in 0..2 {
+        let tasks: Vec<u32> = (0..20).map(|at| bench.started(&plugin, round * 20 + at)).collect();
+        for task in &tasks {
+            let timer =
+                Action { kind: ActionKind::Timer, task: *task, arg: u64::MAX, ..Action::ZERO };
+            let timers = (0..60_000).map(|token| Action { token, ..timer });
+            plugin.wants_all(timers.collect(), Vec::new());
+            bench.turn();
+        }
+        let ended = bench.ended();
+        // 17 times 60,000 are fewer than 2^20, 18 are not; what fails leaves its room to the next.
+        assert_eq!(ended.len(), 3, "{round}");
+        assert!(ended.iter().all(|ended| matches!(&ended.end, End::Failed { text, .. }
+            if text == "the plugin's measurements have more than 1048576 timers")));
+        tasks.iter().for_each(|task| plugin.finishes(*task));
+        bench.turn();
+        assert_eq!(bench.ended().len(), 17);
+        assert_eq!(bench.core.state.ports[0].kept.timers, 0);
     }
 }
 
