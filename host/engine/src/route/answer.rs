@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Way(Way),
     /// There is none: an errno.
     Refused(c_int),
+    /// The kernel could not answer now.
+    Unknown,
 }
 
 /// A way, as far as it does not depend on the neighbour.

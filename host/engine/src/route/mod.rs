@@ -34,6 +34,10 @@ const QUIET_NS: u64 = 1_000_000;
 const BITES: usize = 16;
 /// Tables are read again at most so often only to find out that pieces may be larger.
 const REREAD_NS: u64 = 60_000_000_000;
+/// Tables that could not be read are tried again after this time.
+const RETRY_NS: u64 = 1_000_000_000;
+/// So often at the start, when there are none before.
+const FIRST_TRIES: usize = 5;
 /// A generation that no answer is of.
 const STALE: u32 = 0;
 
@@ -78,7 +82,7 @@ pub(crate) enum Lookup {
     /// Send. Ask again for every packet, or at least every second: it is cheap, and keeps the
     /// neighbour's address fresh.
     Ready(Route),
-    /// The kernel is asking the neighbour for its link address; ask again after [`Router::poll`].
+    /// The kernel is asking the neighbour for its link address, or could not answer; ask again after [`Router::poll`].
     Pending,
     /// There is no way: an errno such as `ENETUNREACH` or `EHOSTUNREACH`.
     Unreachable(c_int),
@@ -109,9 +113,9 @@ pub(crate) struct Router {
     raw_only: bool,
     /// When reports were looked for last, and there were none.
     quiet_since: u64,
-    /// When all tables were read last, and whether reading them again may make pieces larger.
+    /// When all tables were read last, and when they are to be read again, if they are.
     read_at: u64,
-    reread: bool,
+    reread: Option<u64>,
 }
 
 impl Router {
@@ -132,13 +136,18 @@ impl Router {
             raw_only,
             quiet_since: 0,
             read_at: 0,
-            reread: false,
+            reread: None,
         };
-        router.read_all(0);
-        while router.reading.is_some() {
-            router.take_bite(0);
+        for _ in 0..FIRST_TRIES {
+            router.read_all(0);
+            while router.reading.is_some() {
+                router.take_bite(0);
+            }
+            if router.reread.is_none() {
+                return Ok(router);
+            }
         }
-        Ok(router)
+        Err(io::Error::other("the kernel does not say them"))
     }
 
     /// Becomes readable when the kernel reports a change; then [`Router::poll`] is due.
@@ -167,7 +176,7 @@ impl Router {
                 }
             }
         }
-        if self.reread && self.reading.is_none() && now.saturating_sub(self.read_at) > REREAD_NS {
+        if self.reading.is_none() && self.reread.is_some_and(|at| now > at) {
             self.read_all(now);
         }
         changed
@@ -185,6 +194,7 @@ impl Router {
         };
         match answer {
             Answer::Refused(errno) => Lookup::Unreachable(errno),
+            Answer::Unknown => Lookup::Pending,
             Answer::Way(way) => self.complete(now, query.destination, way),
         }
     }
@@ -249,8 +259,10 @@ impl Router {
                     return self.keep_for_one(now, query, told.answer);
                 }
                 let (generation, answer) = (self.generation, told.answer);
-                self.tables.prefixes[family]
-                    .remember(piece, Cached { generation, at: now, answer });
+                if answer != Answer::Unknown {
+                    self.tables.prefixes[family]
+                        .remember(piece, Cached { generation, at: now, answer });
+                }
                 answer
             }
         };
@@ -272,6 +284,9 @@ impl Router {
     }
 
     fn keep_for_one(&mut self, now: u64, query: &Query, answer: Answer) -> Answer {
+        if answer == Answer::Unknown {
+            return answer;
+        }
         if self.destinations.len() >= MOST_DESTINATIONS {
             self.destinations.clear();
         }
@@ -289,13 +304,16 @@ impl Router {
     fn through(&mut self, now: u64, query: &Query, gateway: IpAddr) -> Answer {
         let direct = self.answer(now, &Query { gateway: None, ..*query });
         let to_gateway = Query { source: query.source, ..Query::to(gateway) };
+        if direct == Answer::Unknown {
+            return direct;
+        }
         let interface = match (gateway, direct) {
             // Such an address says nothing about where: there, or wherever the route leads.
             (IpAddr::V6(address), _) if address.is_unicast_link_local() => {
                 let known = self.neighbours.interface_of(gateway);
                 match direct {
                     Answer::Way(way) => Some(way.interface),
-                    Answer::Refused(_) => known,
+                    _ => known,
                 }
             }
             _ => match self.answer(now, &to_gateway) {
@@ -303,6 +321,7 @@ impl Router {
                 Answer::Way(way) if way.gateway.is_none_or(|it| it == gateway) && !way.local => {
                     Some(way.interface)
                 }
+                Answer::Unknown => return Answer::Unknown,
                 _ => None,
             },
         };

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use libc::c_int;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -37,6 +38,16 @@ const fn group(number: libc::c_uint) -> u32 {
     1 << (number - 1)
 }
 
+/// A dump that ends with one of these is of a table that this kernel does not have, or does not show.
+const NO_TABLE: [c_int; 6] = [
+    libc::EOPNOTSUPP,
+    libc::EAFNOSUPPORT,
+    libc::EPROTONOSUPPORT,
+    libc::ENOENT,
+    libc::EPERM,
+    libc::EACCES,
+];
+
 /// What came of reading.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Progress {
@@ -46,7 +57,7 @@ pub(super) enum Progress {
     More,
     /// The dump is complete.
     Complete,
-    /// The kernel had to throw something away.
+    /// The kernel had to throw something away, or could not say it.
     Lost,
 }
 
@@ -60,8 +71,8 @@ pub(super) enum Message {
 /// The sockets.
 pub(super) struct Netlink {
     reports: Socket,
-    questions: Socket,
-    dumps: Socket,
+    pub(super) questions: Socket,
+    pub(super) dumps: Socket,
     /// Dumps that are still to be asked for, the next one last.
     wanted: Vec<RouteNetlinkMessage>,
     /// Sequence number of the dump that is under way.
@@ -100,8 +111,15 @@ impl Netlink {
         self.reports.as_raw_fd()
     }
 
-    /// Asks one question. An error of the kernel comes back as it is.
-    pub(super) fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+    /// Asks one question: the kernel's answer, or the errno that is its answer.
+    ///
+    /// # Errors
+    ///
+    /// Where it could not be asked.
+    pub(super) fn ask(
+        &mut self,
+        question: RouteNetlinkMessage,
+    ) -> io::Result<Result<RouteNetlinkMessage, c_int>> {
         let sequence = self.send(question, NLM_F_REQUEST, |netlink| &netlink.questions)?;
         loop {
             self.buffer.clear();
@@ -111,9 +129,12 @@ impl Netlink {
                     continue;
                 }
                 match payload {
-                    Some(NetlinkPayload::InnerMessage(message)) => return Ok(message),
-                    Some(NetlinkPayload::Error(error)) => return Err(error.to_io()),
-                    _ => return Err(io::ErrorKind::InvalidData.into()),
+                    Some(NetlinkPayload::InnerMessage(message)) => return Ok(Ok(message)),
+                    Some(NetlinkPayload::Error(error)) => {
+                        return Ok(Err(error.raw_code().saturating_neg()));
+                    }
+                    // It will not be clearer the next time.
+                    _ => return Ok(Err(libc::ENETUNREACH)),
                 }
             }
         }
@@ -136,24 +157,41 @@ impl Netlink {
         let Some(sequence) = self.dumping else {
             let Some(request) = self.wanted.pop() else { return Progress::Complete };
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            // A table that this kernel does not have is an empty one.
-            self.dumping = self.send(request, flags, |netlink| &netlink.dumps).ok();
-            return Progress::More;
+            return match self.send(request, flags, |netlink| &netlink.dumps) {
+                Ok(sequence) => {
+                    self.dumping = Some(sequence);
+                    Progress::More
+                }
+                Err(error) => self.end_dump(error.raw_os_error().unwrap_or(libc::EIO)),
+            };
         };
         self.buffer.clear();
         if self.dumps.recv(&mut self.buffer, 0).is_err() {
-            self.dumping = None;
-            return Progress::Lost;
+            return self.end_dump(libc::EIO);
         }
+        let mut end = None;
         for (header, payload) in Messages(&self.buffer) {
             if header.sequence_number != sequence {
                 continue;
             }
             match payload {
                 Some(NetlinkPayload::InnerMessage(message)) => sink(message),
-                Some(NetlinkPayload::Done(_) | NetlinkPayload::Error(_)) => self.dumping = None,
+                Some(NetlinkPayload::Done(done)) => end = Some(done.code.saturating_neg()),
+                Some(NetlinkPayload::Error(error)) => {
+                    end = Some(error.raw_code().saturating_neg());
+                }
                 _ => {}
             }
+        }
+        end.map_or(Progress::More, |errno| self.end_dump(errno))
+    }
+
+    /// A table is complete, or will not be. One that this kernel does not have is an empty one.
+    fn end_dump(&mut self, errno: c_int) -> Progress {
+        self.dumping = None;
+        if errno != 0 && !NO_TABLE.contains(&errno) {
+            self.wanted.clear();
+            return Progress::Lost;
         }
         if self.is_dumping() { Progress::More } else { Progress::Complete }
     }

@@ -13,7 +13,7 @@ use netlink_packet_route::{
 };
 
 use super::{
-    Query, Router, STALE,
+    Query, REREAD_NS, RETRY_NS, Router, STALE,
     answer::{Answer, Told, question, read, read_address},
     interfaces::Interfaces,
     netlink::{Message, Netlink, Progress},
@@ -76,7 +76,7 @@ impl Router {
     /// Begins to read all tables.
     pub(super) fn read_all(&mut self, now: u64) {
         self.netlink.discard_reports();
-        (self.read_at, self.reread) = (now, false);
+        (self.read_at, self.reread) = (now, None);
         self.reading = Some(Box::new(Reading { tables: Tables::new(), neighbours: Vec::new() }));
         self.invalidate();
         let mut links = LinkMessage::default();
@@ -116,10 +116,13 @@ impl Router {
                 self.invalidate();
                 true
             }
-            (progress, reading) => {
+            (Progress::Lost, _) => {
+                // Those before are better than half of the next ones.
+                self.reread = Some(now + RETRY_NS);
+                false
+            }
+            (_, reading) => {
                 self.reading = reading;
-                // A table that broke off is read again, later.
-                self.reread |= progress == Progress::Lost;
                 false
             }
         }
@@ -145,7 +148,9 @@ impl Router {
                 Effect::None => {}
                 Effect::Prefix(prefix, was_special) => {
                     // It may be an ordinary one now, which only the whole table tells.
-                    self.reread |= was_special;
+                    if was_special {
+                        self.reread.get_or_insert(self.read_at + REREAD_NS);
+                    }
                     prefixes.push(prefix);
                 }
                 Effect::All => all = true,
@@ -267,11 +272,14 @@ impl Tables {
 impl Netlink {
     /// Asks the kernel for a route.
     pub(super) fn route(&mut self, query: &Query) -> Told {
-        let refused = |errno| Told { answer: Answer::Refused(errno), for_one: false };
+        let all = |answer| Told { answer, for_one: false };
         match self.ask(RouteNetlinkMessage::GetRoute(question(query))) {
-            Ok(RouteNetlinkMessage::NewRoute(message)) => read(query, &message),
-            Ok(_) => refused(libc::ENETUNREACH),
-            Err(error) => refused(error.raw_os_error().unwrap_or(libc::ENETUNREACH)),
+            Ok(Ok(RouteNetlinkMessage::NewRoute(message))) => read(query, &message),
+            Ok(Ok(_)) => all(Answer::Refused(libc::ENETUNREACH)),
+            Err(_) | Ok(Err(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {
+                all(Answer::Unknown)
+            }
+            Ok(Err(errno)) => all(Answer::Refused(errno)),
         }
     }
 }

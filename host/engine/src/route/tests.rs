@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
+use netlink_sys::{Socket, SocketAddr};
+
 use super::{Lookup, Query, Route, Router, answer::Answer, local_addresses};
 use crate::{
     clock::Clock,
@@ -453,4 +455,45 @@ fn further_destinations_of_a_route_cost_next_to_nothing() {
             assert!(each < 3_000, "{each} ns");
         }
     });
+}
+
+/// A socket that nobody answers on.
+fn deaf() -> Socket {
+    let mut socket = Socket::new(netlink_sys::protocols::NETLINK_USERSOCK).unwrap();
+    socket.bind_auto().unwrap();
+    socket.connect(&SocketAddr::new(0, 0)).unwrap();
+    socket
+}
+
+#[test]
+fn tables_that_cannot_be_read_leave_those_before_and_are_read_again_soon() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut router = Router::open(true).unwrap();
+    let local = address("127.0.0.1");
+    assert!(router.is_local(local));
+    let dumps = std::mem::replace(&mut router.netlink.dumps, deaf());
+    router.read_all(SECOND);
+    router.poll(SECOND);
+    assert!(router.reading.is_none() && router.is_local(local));
+    router.netlink.dumps = dumps;
+    router.poll(2 * SECOND);
+    assert!(router.reread.is_some());
+    while router.reread.is_some() || router.reading.is_some() {
+        router.poll(2 * SECOND + 1);
+    }
+    assert!(router.is_local(local));
+}
+
+#[test]
+fn a_question_that_could_not_be_asked_is_asked_again() {
+    let mut router = Router::open(true).unwrap();
+    let questions = std::mem::replace(&mut router.netlink.questions, deaf());
+    let [plain, other] = [to("127.0.0.1"), Query { tos: 4, ..to("127.0.0.1") }];
+    for query in [plain, other] {
+        assert_eq!(router.lookup(1, &query), Lookup::Pending);
+    }
+    router.netlink.questions = questions;
+    for query in [plain, other] {
+        assert!(matches!(router.lookup(1, &query), Lookup::Ready(_)));
+    }
 }
