@@ -23,7 +23,7 @@ use crate::{
 /// between each.
 const MAX_TRIES: u8 = 250;
 /// Tags with this bit are of packets that expect no answer.
-const BARE: u64 = 1 << 63;
+pub(crate) const BARE: u64 = 1 << 63;
 /// Packets of a batch at low and at high rates: a longer one costs less, and its times are less exact.
 const BATCH: usize = 8;
 const LONG_BATCH: usize = 32;
@@ -33,10 +33,10 @@ pub(crate) const HIGH_RATE: f64 = 50_000.0;
 /// What is known of a probe beside what matches its answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProbeNotes {
-    timeout_ns: u64,
-    flags: u16,
+    pub(crate) timeout_ns: u64,
+    pub(crate) flags: u16,
     tries: u8,
-    precise: bool,
+    pub(crate) precise: bool,
     /// Where its copy lies while it is being sent.
     at: u32,
     octets: u32,
@@ -45,9 +45,9 @@ pub(crate) struct ProbeNotes {
 /// A packet on its way that expects no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bare {
-    task: TaskIndex,
-    generation: u32,
-    send: Send,
+    pub(crate) task: TaskIndex,
+    pub(crate) generation: u32,
+    pub(crate) send: Send,
     at: u32,
     octets: u32,
 }
@@ -471,57 +471,6 @@ impl<H> State<H> {
         BARE | u64::from(self.bare.insert(Bare { task, generation, send, at, octets }))
     }
 
-    /// The kernel took a packet.
-    fn left(&mut self, tag: u64, departure: Departure) {
-        self.recent.packets += 1;
-        self.statistics.sent += 1;
-        self.statistics.counters.sent += 1;
-        if tag & BARE != 0 {
-            let Some(bare) = self.bare.remove(tag as u32) else { return };
-            self.count_sent(bare.task, bare.generation);
-            if bare.send.flags & flags::WANT_SENT != 0 {
-                self.deliver(
-                    bare.task,
-                    sent_event(bare.send.flow.0, bare.send.token, departure),
-                    &[],
-                );
-            }
-            return;
-        }
-        let probe = probe_of(tag);
-        let Some(notes) = self.notes.get(probe.slot as usize).copied() else { return };
-        let Some((flow, token)) = self.demux.probe(probe) else { return };
-        self.demux.restamp(probe, departure);
-        self.wheel.arm(departure.at.saturating_add(notes.timeout_ns), Timer::Timeout(probe));
-        let Some(task) = self.demux.flow(flow).map(|flow| flow.owner) else { return };
-        let generation = self.tasks.generation(task);
-        self.count_sent(task, generation);
-        if let Some(entry) = self.tasks.get_mut(task) {
-            entry.departed(departure.stamp);
-        }
-        if notes.flags & flags::WANT_SENT != 0 && !notes.precise {
-            self.deliver(task, sent_event(flow.0, token, departure), &[]);
-        }
-    }
-
-    /// The kernel said when a packet really left.
-    pub(crate) fn stamped(&mut self, tag: u64, at: u64, source: u8) {
-        let probe = probe_of(tag);
-        let departure = Departure { at, stamp: source, uncertainty: 0 };
-        let Some((flow, token)) = self.demux.probe(probe).filter(|_| tag & BARE == 0) else {
-            return;
-        };
-        self.demux.restamp(probe, departure);
-        let Some(task) = self.demux.flow(flow).map(|flow| flow.owner) else { return };
-        if let Some(entry) = self.tasks.get_mut(task) {
-            entry.departed(source);
-        }
-        let notes = self.notes.get(probe.slot as usize).copied().unwrap_or_default();
-        if notes.flags & flags::WANT_SENT != 0 && notes.precise {
-            self.deliver(task, sent_event(flow.0, token, departure), &[]);
-        }
-    }
-
     /// The kernel did not take a packet: once more a little later, or reported.
     fn stayed(&mut self, tag: u64, errno: i32) {
         let (task, send, at, octets) = if tag & BARE != 0 {
@@ -566,34 +515,12 @@ impl<H> State<H> {
         };
         self.deliver(task, event, &[]);
     }
-
-    fn count_sent(&mut self, task: TaskIndex, generation: u32) {
-        if self.tasks.generation(task) == generation
-            && let Some(entry) = self.tasks.get_mut(task)
-        {
-            self.unsent -= usize::from(entry.counters.sent == 0);
-            entry.counters.sent += 1;
-        }
-    }
 }
 
 fn class_of(wanted: u16) -> Class {
     if wanted & flags::IMMEDIATE != 0 { Class::Immediate } else { Class::Probe }
 }
 
-fn probe_of(tag: u64) -> ProbeId {
+pub(crate) fn probe_of(tag: u64) -> ProbeId {
     ProbeId { slot: tag as u32, generation: (tag >> 32) as u32 & 0x7fff_ffff }
-}
-
-fn sent_event(flow: u32, token: u32, departure: Departure) -> Event {
-    Event {
-        kind: EventKind::Sent,
-        token,
-        flow,
-        at: departure.at,
-        sent: departure.at,
-        stamps: departure.stamp,
-        aux: departure.uncertainty,
-        ..Event::ZERO
-    }
 }

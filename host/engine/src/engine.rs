@@ -1,7 +1,7 @@
 //! The loop: one thread that sends, receives and keeps time, for all measurements.
 //!
 //! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
-//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `last_words`, `starts`,
+//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `departed`, `last_words`, `starts`,
 //! `steps` and `ends`.
 
 use std::{
@@ -124,6 +124,8 @@ pub(crate) struct State<H> {
     pub(crate) last_words: VecDeque<LastWord>,
     /// Beside the probes of `demux`, by their slot.
     pub(crate) notes: Vec<ProbeNotes>,
+    /// Slot and generation of probes whose departure the kernel was to tell, and the plugin wants to hear of.
+    pub(crate) untold: HashMap<u32, u32, RandomState>,
     /// Packets on their way that expect no answer.
     pub(crate) bare: Slab<Bare>,
     /// Copies of the packets of the batch, for those that have to be sent again.
@@ -187,6 +189,7 @@ impl<H> State<H> {
             later: VecDeque::new(),
             last_words: VecDeque::new(),
             notes: Vec::new(),
+            untold: HashMap::default(),
             bare: Slab::default(),
             flight: Vec::new(),
             batched: 0,
@@ -277,6 +280,7 @@ impl<H> State<H> {
 
     fn time_out(&mut self, probe: ProbeId) {
         let Some(expired) = self.demux.expire(probe) else { return };
+        self.tell_departure(probe, expired.owner, expired.flow, expired.token, expired.departure);
         let event = Event {
             kind: EventKind::Timeout,
             token: expired.token,

@@ -9,6 +9,7 @@ mod actions;
 mod arrivals;
 mod clock;
 mod config;
+mod departed;
 mod departures;
 mod ends;
 mod engine;

@@ -98,7 +98,7 @@ fn packets_that_wait_are_bounded_by_their_octets_too() {
     let (flow, _) = bench.opened(&greedy, 0, ping(7));
     let packet = sonde_packet::Packet {
         ip: sonde_packet::Ip::plain(LOCAL.parse().unwrap(), REMOTE.parse().unwrap()),
-        transport: sonde_packet::Transport::Icmp { kind: 8, code: 0, rest: [0, 7, 0, 1] },
+        transport: Transport::Icmp { kind: 8, code: 0, rest: [0, 7, 0, 1] },
         payload: sonde_packet::Payload::Zeros(1400),
         checksum: None,
     };
@@ -131,7 +131,7 @@ fn flows_beyond_what_a_plugin_may_hold_share_its_ports_with_other_peers() {
         let task = bench.started(&plugin, run);
         let open = |number: u32| {
             let mut spec = ping(0);
-            spec.proto = sonde_plugin_api::abi::Proto::Udp;
+            spec.proto = Proto::Udp;
             let peer = std::net::Ipv4Addr::from(0xcb00_0000 + task * 1000 + number);
             spec.peer = sonde_packet::mapped(peer.into());
             spec.to_octets().to_vec()

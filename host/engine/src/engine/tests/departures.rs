@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, flags, stamp};
 
-use super::world::{Bench, EPOCH, LOCAL, MS, OPEN, REMOTE, SECOND, echo, packet, ping};
+use super::world::{Bench, EPOCH, LOCAL, MS, OPEN, REMOTE, SECOND, echo, packet, ping, reply};
 use crate::{
     config::Stamps,
     engine::Command,
@@ -191,6 +191,38 @@ fn a_departure_is_told_once_and_only_where_it_was_asked_for() {
     let seen: Vec<_> = sent.iter().map(|it| (it.token, it.sent, it.stamps, it.aux)).collect();
     let at = bench.core.link.left[0].at;
     assert_eq!(seen, [(1, at, stamp::USER, 12), (2, at, stamp::USER, 12)]);
+}
+
+#[test]
+fn a_departure_that_the_kernel_does_not_stamp_in_time_is_told_before_what_comes_of_the_probe() {
+    let mut bench = Bench::with(1_000_000.0, Stamps::Precise);
+    let (plugin, task, flow) = measuring(&mut bench);
+    let flags = flags::WANT_SENT;
+    let send = Action { kind: ActionKind::Send, task, flow, arg: SECOND, flags, ..Action::ZERO };
+    (1..4).for_each(|token| plugin.wants(Action { token, ..send }, &echo(7, token as u16)));
+    bench.after(MS);
+    bench.after(MS);
+    let left: Vec<_> = bench.core.link.left.iter().map(|left| (left.tag, left.at)).collect();
+    assert_eq!(plugin.told_of(EventKind::Sent), []);
+    bench.core.link.stamps.push_back((left[0].0, left[0].1 + 5, stamp::KERNEL));
+    (1..3).for_each(|sequence| bench.receives(reply(7, sequence)));
+    bench.after(MS);
+    // It comes all the same.
+    bench.core.link.stamps.push_back((left[1].0, left[1].1 + 5, stamp::KERNEL));
+    bench.pass(2 * SECOND);
+    let told: Vec<_> =
+        plugin.told().iter().map(|(it, _)| (it.kind, it.token, it.stamps & 0xf)).collect();
+    assert_eq!(
+        told,
+        [
+            (EventKind::Sent, 1, stamp::KERNEL),
+            (EventKind::Packet, 1, stamp::KERNEL),
+            (EventKind::Sent, 2, stamp::USER),
+            (EventKind::Packet, 2, stamp::USER),
+            (EventKind::Sent, 3, stamp::USER),
+            (EventKind::Timeout, 3, stamp::USER),
+        ]
+    );
 }
 
 #[test]
