@@ -162,7 +162,7 @@ impl Link for Kernel {
 
     fn hold(&mut self, protocol: Protocol, port: Option<u16>) -> Held<Guard> {
         let guard = self.sockets.guard(protocol, port);
-        let guard = guard.map_err(|error| (libc::EADDRINUSE, error.to_string()))?;
+        let guard = guard.map_err(|error| (error.errno(), error.to_string()))?;
         let port = guard.port();
         Ok((guard, port))
     }

@@ -66,8 +66,18 @@ pub(crate) enum GuardError {
     #[error("ICMP has no ports to hold")]
     Portless,
     /// The kernel refused for another reason, such as too many open files.
-    #[error("cannot hold a local port")]
+    #[error("cannot hold a local port: {0}")]
     Kernel(#[from] io::Error),
+}
+
+impl GuardError {
+    /// The errno that stands for it.
+    pub(crate) fn errno(&self) -> c_int {
+        match self {
+            Self::Kernel(error) => error.raw_os_error().unwrap_or(libc::EADDRINUSE),
+            _ => libc::EADDRINUSE,
+        }
+    }
 }
 
 /// A local port that the kernel leaves to us; to be given back with `Sockets::release`.
@@ -391,6 +401,17 @@ mod tests {
 
     fn block(first: u16) -> Block {
         Block { first, ours: 1, theirs: 0 }
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_held_says_why() {
+        let error = GuardError::from(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(error.errno(), libc::EMFILE);
+        assert_eq!(
+            error.to_string(),
+            "cannot hold a local port: Too many open files (os error 24)"
+        );
+        assert_eq!(GuardError::Portless.errno(), libc::EADDRINUSE);
     }
 
     #[test]
