@@ -405,16 +405,19 @@ impl Host {
 /// Makes the port on the engine's thread.
 fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
-    let (path, kept) = (plugin.path.clone(), Some(plugin.kept.clone()));
-    let (store, program) = (settings.store.clone(), settings.worker.clone());
+    let kept = plugin.kept.clone();
+    let (path, store) = (plugin.path.clone(), settings.store.clone());
+    let program = settings.worker.clone();
     match isolation(settings, plugin) {
         Isolation::Process => Box::new(move || {
+            let kept = Some(kept);
             let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };
             ProcessPort::spawn(spawn).map(|port| Box::new(port) as Box<dyn Port>)
         }),
         Isolation::Inline => Box::new(move || {
             let lost = |error: &dyn std::fmt::Display| Lost { reason: format!("{name}: {error}") };
-            let loaded = sonde_worker::load(&path, &store).map_err(|error| lost(&error))?;
+            // What was described, whatever the file is now; nothing is read and copied on the engine's thread.
+            let loaded = sonde_worker::load_kept(&kept).map_err(|error| lost(&error))?;
             let port = InlinePort::new(loaded).map_err(|error| lost(&error))?;
             Ok(Box::new(port) as Box<dyn Port>)
         }),

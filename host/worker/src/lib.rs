@@ -32,6 +32,6 @@ pub use entry::worker_main;
 pub use error::LoadError;
 pub use inline::InlinePort;
 pub use limits::{Limits, MAX_IMAGE_OCTETS};
-pub use loader::{Build, Loaded, host_api, load};
+pub use loader::{Build, Loaded, host_api, load, load_kept};
 pub use process::{ProcessPort, Spawn};
 pub use store::{Kept, Store};

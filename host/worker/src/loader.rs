@@ -24,7 +24,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
-    LoadError, Store,
+    Kept, LoadError, Store,
     error::{Octets, chain, one_line, parse_version},
 };
 
@@ -95,7 +95,15 @@ impl fmt::Debug for Loaded {
 ///
 /// Every [`LoadError`] but [`LoadError::Worker`].
 pub fn load(plugin: &Path, store: &Path) -> Result<Loaded, LoadError> {
-    let kept = Store::open(store)?.keep(plugin)?;
+    load_kept(&Store::open(store)?.keep(plugin)?)
+}
+
+/// As [`load`], of a copy that has been made already.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_kept(kept: &Kept) -> Result<Loaded, LoadError> {
     Opened::open(&kept.path)?.inspect(Policy::MustUnwind)
 }
 

@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use common::{End, Engine, Place, limits, make_pipe, plugin, program};
 use sonde_plugin_api::port::Port;
-use sonde_worker::{Limits, LoadError, ProcessPort, Spawn, describe_within};
+use sonde_worker::{InlinePort, Limits, LoadError, ProcessPort, Spawn, describe_within};
 
 #[test]
 fn good_plugin_is_described() {
@@ -201,6 +201,18 @@ fn worker_that_no_host_has_started_says_so() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("a worker is started by its host alone: "), "{text}");
+}
+
+#[test]
+fn what_was_described_is_loaded_inline_whatever_the_file_is_by_then() {
+    let place = Place::new();
+    let file = place.plugin_as("hostile", "replaced");
+    let described = place.describe(&file).unwrap();
+    fs::write(&file, "no library").unwrap();
+    let loaded = sonde_worker::load_kept(&described.kept).unwrap();
+    let mut port = InlinePort::new(loaded).unwrap();
+    let fine = place.parameters("fine");
+    assert_eq!(Engine::default().see(&mut port, 1, &fine), Ok(End::Finished("fine".into())));
 }
 
 #[test]
