@@ -366,6 +366,9 @@ impl<H> State<H> {
     fn put_off(&mut self, task: TaskIndex, waiting: Waiting) {
         self.give_back(&waiting.send);
         let generation = self.tasks.generation(task);
+        if let Some(entry) = self.tasks.get_mut(task) {
+            entry.put_off += 1;
+        }
         self.later.push_back((self.now + QUANTUM_NS, task, generation, waiting));
     }
 
@@ -377,6 +380,9 @@ impl<H> State<H> {
         for (_, task, generation, waiting) in again {
             if self.tasks.generation(task) != generation {
                 continue;
+            }
+            if let Some(entry) = self.tasks.get_mut(task) {
+                entry.put_off -= 1;
             }
             let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
             if !self.owns(task, flow) {
@@ -409,11 +415,15 @@ impl<H> State<H> {
             }
             !goes
         };
-        self.later.retain(|(_, owner, since, waiting)| {
-            let is_meant = (*owner, *since) == (task, generation)
-                && flow.is_none_or(|flow| waiting.send.flow == flow);
-            !is_meant || stays(waiting)
-        });
+        if let Some(entry) = self.tasks.get_mut(task).filter(|task| task.put_off > 0) {
+            let before = self.later.len();
+            self.later.retain(|(_, owner, since, waiting)| {
+                let is_meant = (*owner, *since) == (task, generation)
+                    && flow.is_none_or(|flow| waiting.send.flow == flow);
+                !is_meant || stays(waiting)
+            });
+            entry.put_off -= before - self.later.len();
+        }
         let (mut taken, mut octets) = (0, 0);
         let all = self.tasks.get(task).map(|task| task.flows.as_slice()).unwrap_or_default();
         for flow in flow.as_ref().map_or(all, std::slice::from_ref) {
@@ -435,10 +445,14 @@ impl<H> State<H> {
         gone
     }
 
-    /// What waits of a task, or on one flow of it, stays here and counts as not sent; nobody is left
+    /// What waits of a task that ends, or on one flow of it, stays here and counts as not sent; nobody is left
     /// to be told.
     pub(crate) fn leave_unsent(&mut self, task: TaskIndex, flow: Option<FlowId>) {
-        let gone = self.unqueue(task, flow, |_| true).len();
+        // Those of a task that has ended are dropped when their time comes: with many tasks that end, looking for them would
+        // take too long.
+        let entry = self.tasks.get_mut(task).filter(|_| flow.is_none());
+        let put_off = entry.map_or(0, |entry| std::mem::take(&mut entry.put_off));
+        let gone = put_off + self.unqueue(task, flow, |_| true).len();
         self.statistics.counters.not_sent += gone as u64;
         if let Some(entry) = self.tasks.get_mut(task) {
             (0..gone).for_each(|_| entry.count_not_sent(libc::ECANCELED));

@@ -58,6 +58,7 @@ impl<H> State<H> {
             batch: 0,
             is_ready: [false; 2],
             timers: Timers::default(),
+            put_off: 0,
             opening: 0,
             output: Default::default(),
             refused: false,

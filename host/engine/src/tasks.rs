@@ -51,6 +51,8 @@ pub(crate) struct Task {
     pub(crate) is_ready: [bool; 2],
     /// Those that have neither fired nor been cancelled.
     pub(crate) timers: Timers,
+    /// Packets of it that could not leave and are to be tried again.
+    pub(crate) put_off: usize,
     /// Flows that it has asked for and that are not open yet.
     pub(crate) opening: usize,
     /// What it has put out so far.

@@ -242,6 +242,29 @@ fn a_packet_that_was_let_go_while_it_waited_does_not_leave() {
 }
 
 #[test]
+fn packets_that_are_put_off_when_their_task_ends_count_as_not_sent_and_never_leave() {
+    for ends in [Command::StopAll, Command::Interrupt(RunId(1)), Command::Cancel(RunId(1))] {
+        let mut bench = Bench::new();
+        let (plugin, task, flow) = measuring(&mut bench);
+        bench.core.link.always = Some(libc::ENOBUFS);
+        (0..5).for_each(|token| plugin.sends(task, flow, token, SECOND, &echo(7, token as u16)));
+        bench.turn();
+        assert_eq!(bench.core.state.later.len(), 5);
+        let cancel = Action { kind: ActionKind::Cancel, task, flow, token: 3, ..Action::ZERO };
+        plugin.wants(cancel, b"");
+        bench.turn();
+        bench.tell(ends);
+        bench.turn();
+        plugin.finishes(task);
+        bench.core.link.always = None;
+        bench.pass(20 * MS);
+        assert_eq!((bench.core.state.later.len(), bench.core.link.left.len()), (0, 0));
+        let ended = bench.ended().remove(0);
+        assert_eq!((ended.counters.sent, ended.counters.not_sent), (0, 4));
+    }
+}
+
+#[test]
 fn what_waits_on_a_flow_that_is_given_up_never_leaves_on_the_next_one() {
     let mut bench = Bench::new();
     let (plugin, task, flow) = measuring(&mut bench);
