@@ -148,15 +148,10 @@ impl Explorer {
             }
             for node in finished {
                 if self.finish(node, ttl).await? {
-                    let root = self.graph.root(node);
-                    self.graph.nodes[root].is_expanded = true;
+                    self.graph.nodes[node].is_expanded = true;
                     open.retain(|other| *other != node);
                 }
             }
-            // A cluster that swallowed a node, or a node that turned out to be no way on.
-            open.retain(|node| {
-                self.graph.root(*node) == *node && !self.graph.nodes[*node].is_expanded
-            });
         }
         Ok(())
     }
@@ -168,8 +163,10 @@ impl Explorer {
             through.into_iter().partition(|flow| self.graph.seen(ttl + 1, *flow).is_some());
         let hops: BTreeSet<NodeId> =
             tried.iter().filter_map(|flow| self.graph.at(ttl + 1, *flow)).collect();
-        // The target may be next: one flow tells, and then there is nothing else to look for.
-        let target = hops.iter().any(|hop| self.graph.nodes[*hop].stop == Some(Stop::Reached));
+        // The target may be next: one flow tells, and then there is nothing else to look for, but where ways of
+        // different lengths come by.
+        let target = !self.graph.nodes[node].is_cluster()
+            && hops.iter().any(|hop| self.graph.nodes[*hop].stop == Some(Stop::Reached));
         let wanted = match hops.len() {
             0 if tried.is_empty() => 1,
             1 if target => 1,
@@ -411,8 +408,6 @@ impl Explorer {
             0 => Balancing::Unknown,
             1 => Balancing::None,
             _ if is_cluster || self.is_per_packet(node, ttl).await? => {
-                let hops = self.graph.next_hops(node, ttl);
-                self.graph.merge(&hops.into_keys().collect());
                 self.settle_cluster(node, ttl);
                 Balancing::Packet
             }
@@ -421,15 +416,18 @@ impl Explorer {
         Ok(true)
     }
 
-    /// A cluster goes on where one of its members does.
+    /// What is behind a node is one hop, which goes on where one of its members does.
     fn settle_cluster(&mut self, node: NodeId, ttl: u8) {
-        for cluster in self.graph.next_hops(node, ttl).into_keys() {
-            let goes_on = !self.graph.flows_through(cluster, ttl + 1).is_empty();
-            let entry = &mut self.graph.nodes[cluster];
-            let has_target =
-                entry.interfaces.iter().any(|it| it.address == self.prober.params.destination);
-            entry.stop = (has_target && !goes_on).then_some(Stop::Reached);
-        }
+        let cluster = self.graph.bundle(node, ttl);
+        let on = self.graph.flows_through(cluster, ttl + 1);
+        let is_round = on.iter().any(|flow| self.graph.has_been(*flow, cluster, ttl + 1));
+        let members = &self.graph.nodes[cluster].interfaces;
+        let has_target = members.iter().any(|it| it.address == self.prober.params.destination);
+        self.graph.nodes[cluster].stop = match (on.is_empty(), has_target) {
+            (true, true) => Some(Stop::Reached),
+            (true, false) => Some(Stop::Unreachable),
+            (false, _) => is_round.then_some(Stop::Loop),
+        };
     }
 
     /// Flows that met nobody behind a node: asked again where others were answered, and then a
@@ -479,7 +477,7 @@ impl Explorer {
         for answer in answers {
             if let Some(answer) = answer? {
                 let known = self.graph.nodes_at(ttl + 1);
-                let met = self.graph.node_of(&answer, ttl + 1);
+                let met = self.graph.node_of(&answer, ttl + 1, Some(node));
                 differs |= met != first;
                 // One that was not met before belongs to the cluster all the same.
                 if !known.contains(&met) {

@@ -101,8 +101,6 @@ pub(crate) struct Node {
     pub(crate) misses: usize,
     /// A cluster of which a part is silent.
     pub(crate) is_partly_silent: bool,
-    /// The cluster that it has become part of.
-    merged: Option<NodeId>,
 }
 
 impl Node {
@@ -113,6 +111,13 @@ impl Node {
     /// Several routers that take turns.
     pub(crate) fn is_cluster(&self) -> bool {
         self.interfaces.len() + usize::from(self.is_partly_silent) > 1
+    }
+
+    /// Addresses, and nothing for who is silent.
+    fn members(&self) -> BTreeSet<Option<IpAddr>> {
+        let is_silent = self.is_silent() || self.is_partly_silent;
+        let addresses = self.interfaces.iter().map(|interface| Some(interface.address));
+        addresses.chain(is_silent.then_some(None)).collect()
     }
 }
 
@@ -133,6 +138,8 @@ pub(crate) struct Graph {
     by_address: BTreeMap<(IpAddr, bool), NodeId>,
     /// By the node before and the TTL.
     silent: BTreeMap<(NodeId, u8), NodeId>,
+    /// By the node before, which shares packets out one by one.
+    clusters: BTreeMap<NodeId, NodeId>,
     /// By TTL and flow.
     seen: BTreeMap<(u8, u32), Seen>,
     /// Flows that were not asked for at a TTL, because all go through one node there.
@@ -158,6 +165,7 @@ impl Graph {
             nodes: vec![vantage],
             by_address: BTreeMap::new(),
             silent: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             seen: BTreeMap::new(),
             presumed: BTreeMap::new(),
             first_hop,
@@ -165,20 +173,9 @@ impl Graph {
         }
     }
 
-    /// The node, or the cluster that it is part of.
-    pub(crate) fn root(&self, mut node: NodeId) -> NodeId {
-        while let Some(cluster) = self.nodes[node].merged {
-            node = cluster;
-        }
-        node
-    }
-
     /// What a flow met at a TTL, where it was asked for.
     pub(crate) fn seen(&self, ttl: u8, flow: u32) -> Option<Seen> {
-        match self.seen.get(&(ttl, flow))? {
-            Seen::Node { node, last } => Some(Seen::Node { node: self.root(*node), last: *last }),
-            Seen::Silence => Some(Seen::Silence),
-        }
+        self.seen.get(&(ttl, flow)).copied()
     }
 
     /// The node that a flow goes through at a TTL, looked up or presumed.
@@ -189,7 +186,7 @@ impl Graph {
         match self.seen(ttl, flow) {
             Some(Seen::Node { node, .. }) => Some(node),
             Some(Seen::Silence) => None,
-            None => self.presumed.get(&(ttl, flow)).map(|node| self.root(*node)),
+            None => self.presumed.get(&(ttl, flow)).copied(),
         }
     }
 
@@ -210,8 +207,8 @@ impl Graph {
             return false;
         };
         let known = self.nodes_at(ttl);
-        let node = self.node_of(answer, ttl);
-        let is_new = !known.contains(&self.root(node));
+        let node = self.node_of(answer, ttl, self.at(ttl - 1, flow));
+        let is_new = !known.contains(&node);
         self.presumed.remove(&(ttl, flow));
         self.seen.insert((ttl, flow), Seen::Node { node, last: answer.last });
         if is_new && !known.is_empty() {
@@ -230,15 +227,20 @@ impl Graph {
         behind.map(|((_, flow), _)| *flow).filter(is_unplaced).collect()
     }
 
-    /// The node that sent an answer.
-    pub(crate) fn node_of(&mut self, answer: &Answer, ttl: u8) -> NodeId {
+    /// The node that sent an answer to a flow that comes from `before`, where that is known.
+    pub(crate) fn node_of(&mut self, answer: &Answer, ttl: u8, before: Option<NodeId>) -> NodeId {
+        let cluster = match before {
+            Some(before) => self.clusters.get(&before).copied(),
+            None => self.cluster_at(ttl, &BTreeSet::from([Some(answer.from)])),
+        };
         let key = (answer.from, answer.zero_ttl);
-        let id = *self.by_address.entry(key).or_insert_with(|| {
-            self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, ..Node::default() });
-            self.nodes.len() - 1
+        let id = cluster.unwrap_or_else(|| {
+            *self.by_address.entry(key).or_insert_with(|| {
+                self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, ..Node::default() });
+                self.nodes.len() - 1
+            })
         });
-        let root = self.root(id);
-        let node = &mut self.nodes[root];
+        let node = &mut self.nodes[id];
         node.first_ttl = node.first_ttl.min(ttl);
         node.last_ttl = node.last_ttl.max(ttl);
         match node.interfaces.iter_mut().find(|known| known.address == answer.from) {
@@ -251,7 +253,15 @@ impl Graph {
                 mpls: answer.mpls.clone(),
             }),
         }
-        root
+        id
+    }
+
+    /// A cluster that has one of these members at a TTL.
+    fn cluster_at(&self, ttl: u8, members: &BTreeSet<Option<IpAddr>>) -> Option<NodeId> {
+        self.clusters.values().copied().find(|cluster| {
+            let node = &self.nodes[*cluster];
+            (node.first_ttl..=node.last_ttl).contains(&ttl) && !node.members().is_disjoint(members)
+        })
     }
 
     /// A flow that needs not be asked for.
@@ -263,41 +273,91 @@ impl Graph {
 
     /// The silence that a flow met behind `before` belongs to a silent node.
     pub(crate) fn name_silence(&mut self, ttl: u8, flow: u32, before: NodeId) {
-        let gap = self.nodes[before].gap.saturating_add(1);
-        let id = *self.silent.entry((before, ttl)).or_insert_with(|| {
-            self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, gap, ..Node::default() });
-            self.nodes.len() - 1
-        });
+        let id = match self.clusters.get(&before) {
+            Some(&cluster) => {
+                self.nodes[cluster].is_partly_silent = true;
+                cluster
+            }
+            None => {
+                let gap = self.nodes[before].gap.saturating_add(1);
+                *self.silent.entry((before, ttl)).or_insert_with(|| {
+                    self.nodes.push(Node { first_ttl: ttl, last_ttl: ttl, gap, ..Node::default() });
+                    self.nodes.len() - 1
+                })
+            }
+        };
         self.presumed.remove(&(ttl, flow));
         self.seen.insert((ttl, flow), Seen::Node { node: id, last: false });
     }
 
-    /// The silent node behind `before`, if there is one.
+    /// The silent node behind `before`, or the cluster of which it is a part, if there is one.
     pub(crate) fn silence_behind(&self, before: NodeId, ttl: u8) -> Option<NodeId> {
-        self.silent.get(&(before, ttl)).copied()
-    }
-
-    /// Several nodes become one: what tells them apart is not the flow.
-    pub(crate) fn merge(&mut self, nodes: &BTreeSet<NodeId>) {
-        let mut nodes = nodes.iter().copied();
-        let Some(first) = nodes.next() else { return };
-        self.nodes[first].is_partly_silent |= self.nodes[first].is_silent();
-        for other in nodes {
-            let is_silent = self.nodes[other].is_silent() || self.nodes[other].is_partly_silent;
-            self.nodes[first].is_partly_silent |= is_silent;
-            let taken = std::mem::take(&mut self.nodes[other].interfaces);
-            self.nodes[other].merged = Some(first);
-            let (ttl, last_ttl) = (self.nodes[other].first_ttl, self.nodes[other].last_ttl);
-            let cluster = &mut self.nodes[first];
-            cluster.interfaces.extend(taken);
-            cluster.first_ttl = cluster.first_ttl.min(ttl);
-            cluster.last_ttl = cluster.last_ttl.max(last_ttl);
+        match self.clusters.get(&before) {
+            Some(cluster) => Some(*cluster).filter(|it| self.nodes[*it].is_partly_silent),
+            None => self.silent.get(&(before, ttl)).copied(),
         }
     }
 
-    /// Nodes that are not part of a cluster, in the order of discovery, without the vantage point.
+    /// Whoever flows through a node meet at the TTL behind it becomes one cluster: what tells them apart is not the
+    /// flow. They stay themselves at other TTLs, for the ways through a cluster may be of different lengths.
+    pub(crate) fn bundle(&mut self, before: NodeId, ttl: u8) -> NodeId {
+        let behind = ttl + 1;
+        let met = self.next_hops(before, ttl);
+        let members = met.keys().flat_map(|node| self.nodes[*node].members()).collect();
+        let mut known = self.clusters.values().copied();
+        let same = known.find(|it| *it != before && self.nodes[*it].members() == members);
+        let known = same.or_else(|| self.cluster_at(behind, &members).filter(|it| *it != before));
+        let cluster = known.unwrap_or_else(|| {
+            self.nodes.push(Node { first_ttl: behind, last_ttl: behind, ..Node::default() });
+            self.nodes.len() - 1
+        });
+        self.clusters.insert(before, cluster);
+        for (node, flows) in met.into_iter().filter(|(node, _)| *node != cluster) {
+            self.take_in(cluster, behind, node, &flows);
+        }
+        cluster
+    }
+
+    /// What flows met at a node becomes a cluster's.
+    fn take_in(&mut self, cluster: NodeId, ttl: u8, node: NodeId, flows: &[u32]) {
+        let Node { interfaces, is_partly_silent, .. } = self.nodes[node].clone();
+        let entry = &mut self.nodes[cluster];
+        entry.first_ttl = entry.first_ttl.min(ttl);
+        entry.last_ttl = entry.last_ttl.max(ttl);
+        entry.is_partly_silent |= is_partly_silent || interfaces.is_empty();
+        for interface in interfaces {
+            if entry.interfaces.iter().all(|known| known.address != interface.address) {
+                entry.interfaces.push(interface);
+            }
+        }
+        for flow in flows {
+            if let Some(Seen::Node { node, .. }) = self.seen.get_mut(&(ttl, *flow)) {
+                *node = cluster;
+            }
+        }
+        self.presumed.retain(|(at, _), presumed| *at != ttl || *presumed != node);
+        self.look_again(node);
+    }
+
+    /// A node of which a cluster has taken what was seen at a TTL: it is what was seen elsewhere, if anything.
+    fn look_again(&mut self, id: NodeId) {
+        let is_it = |seen: &Seen| matches!(seen, Seen::Node { node, .. } if *node == id);
+        let ttls = self.seen.iter().filter(|(_, seen)| is_it(seen)).map(|((ttl, _), _)| *ttl);
+        let ttls: BTreeSet<u8> = ttls.collect();
+        let (Some(&first_ttl), Some(&last_ttl)) = (ttls.first(), ttls.last()) else {
+            self.by_address.retain(|_, node| *node != id);
+            self.silent.retain(|_, node| *node != id);
+            return;
+        };
+        // Two ways of different lengths look like a loop.
+        let stop = self.nodes[id].stop.filter(|stop| *stop != Stop::Loop);
+        self.nodes[id] = Node { first_ttl, last_ttl, stop, ..self.nodes[id].clone() };
+    }
+
+    /// All nodes, in the order of discovery, without the vantage point.
     pub(crate) fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
-        (VANTAGE + 1..self.nodes.len()).filter(|node| self.nodes[*node].merged.is_none())
+        let nodes = self.by_address.values().chain(self.silent.values());
+        nodes.chain(self.clusters.values()).copied().collect::<BTreeSet<NodeId>>().into_iter()
     }
 
     /// Nodes that some flow was seen at, at this TTL.
@@ -307,7 +367,7 @@ impl Graph {
         }
         let at = self.seen.range((ttl, 0)..=(ttl, u32::MAX));
         at.filter_map(|(_, seen)| match seen {
-            Seen::Node { node, .. } => Some(self.root(*node)),
+            Seen::Node { node, .. } => Some(*node),
             Seen::Silence => None,
         })
         .collect()
@@ -325,11 +385,11 @@ impl Graph {
     pub(crate) fn flows_through(&self, node: NodeId, ttl: u8) -> Vec<u32> {
         let seen = self.seen.range((ttl, 0)..=(ttl, u32::MAX));
         let seen = seen.filter(|(_, seen)| match seen {
-            Seen::Node { node: found, last } => !last && self.root(*found) == node,
+            Seen::Node { node: found, last } => !last && *found == node,
             Seen::Silence => false,
         });
         let presumed = self.presumed.range((ttl, 0)..=(ttl, u32::MAX));
-        let presumed = presumed.filter(|(_, found)| self.root(**found) == node);
+        let presumed = presumed.filter(|(_, found)| **found == node);
         let mut flows: Vec<u32> =
             seen.map(|((_, flow), _)| *flow).chain(presumed.map(|((_, flow), _)| *flow)).collect();
         if ttl < self.first_hop {
@@ -346,8 +406,7 @@ impl Graph {
 
     /// Flows that were seen at a node, at whatever TTL.
     pub(crate) fn flows_seen_at(&self, node: NodeId) -> usize {
-        let is_it =
-            |seen: &Seen| matches!(seen, Seen::Node { node: met, .. } if self.root(*met) == node);
+        let is_it = |seen: &Seen| matches!(seen, Seen::Node { node: met, .. } if *met == node);
         let flows = self.seen.iter().filter(|(_, seen)| is_it(seen)).map(|((_, flow), _)| *flow);
         flows.collect::<BTreeSet<u32>>().len()
     }
@@ -396,9 +455,8 @@ impl Graph {
                 if self.has_ended(ttl - 1, flow) {
                     continue;
                 }
-                // Ways of different lengths through a cluster; a router that says it goes no further.
-                let is_end = self.nodes[to].is_cluster() || self.has_ended(ttl, flow);
-                if from == to && is_end {
+                // A router that says it goes no further.
+                if from == to && self.has_ended(ttl, flow) {
                     continue;
                 }
                 if self.is_certain(ttl - 1, flow) == certain
