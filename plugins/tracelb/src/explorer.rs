@@ -20,11 +20,7 @@ use crate::{
     stopping_points::StoppingPoints,
 };
 
-/// Probes of a flow before its silence counts as a router's, where other flows are answered: a few losses in a row
-/// are no branch.
-const TRIES_FOR_SILENCE: u8 = 6;
-
-/// Flows that may all have been lost at the same hop.
+/// Flows that may all have been lost at the same hop, and tell whether there is an answer for the patient.
 const FEW_FLOWS: usize = 2;
 
 /// Packets of one flow beyond those that show two ways with the wanted confidence: what follows from taking packets for
@@ -37,7 +33,7 @@ pub(crate) struct Explorer {
     pub(crate) graph: Graph,
     pub(crate) points: StoppingPoints,
     next_flow: u32,
-    /// Flows whose silence at a TTL has been doubted.
+    /// Flows whose silence at a TTL has been doubted, and that were asked again.
     doubted: BTreeSet<(u32, u8)>,
 }
 
@@ -89,21 +85,21 @@ impl Explorer {
         }
     }
 
-    /// Asks again where few flows alone speak for a link behind a silent node beside nodes that answer: they may be
-    /// theirs, and have been lost. True where any was.
+    /// Asks again where few flows alone speak for a link behind a silent node beside nodes that answer, or none that
+    /// has been asked again: they may be theirs, and have been lost or not been granted an answer. True where any was.
     async fn doubt_silence(&mut self) -> Result<bool, Halt> {
         let links = self.graph.links();
         let mut asked = Vec::new();
         for ((from, _), traffic) in links {
             let ttl = traffic.ttl - 1;
+            let is_new = |flow: &u32| !self.doubted.contains(&(*flow, ttl));
             let is_doubtful = self.graph.nodes[from].is_silent()
-                && traffic.flows.len() <= FEW_FLOWS
+                && (traffic.flows.len() <= FEW_FLOWS || traffic.flows.iter().all(is_new))
                 && self.graph.nodes_at(ttl).len() > 1;
             let flows = traffic.flows.into_iter().map(|flow| (flow, ttl));
             asked.extend(flows.filter(|flow| is_doubtful && self.doubted.insert(*flow)));
         }
-        let left = TRIES_FOR_SILENCE.saturating_sub(self.prober.params.tries());
-        let answers = self.prober.ask_all(&asked, left).await;
+        let answers = self.prober.ask_again(&asked).await;
         let learned = self.learn_all(&asked, answers)?;
         for (flow, ttl) in asked.into_iter().zip(&learned).filter(|(_, it)| it.1).map(|it| it.0) {
             self.trace_back(flow, ttl).await?;
@@ -321,10 +317,8 @@ impl Explorer {
                 if ttl == up_to {
                     continue;
                 }
-                let left = TRIES_FOR_SILENCE.saturating_sub(self.prober.params.tries());
-                let answer = self.prober.ask(flow, ttl, left).await?;
-                self.learn(ttl, flow, answer.as_ref());
-                if answer.is_some() {
+                let answers = self.prober.ask_again(&[(flow, ttl)]).await;
+                if self.learn_all(&[(flow, ttl)], answers)?.iter().any(|learned| learned.2) {
                     continue;
                 }
             }
@@ -430,39 +424,43 @@ impl Explorer {
         };
     }
 
-    /// Flows that met nobody behind a node: asked again where others were answered, and then a
-    /// silent hop, unless there have been too many.
+    /// Flows that met nobody behind a node: asked again where somebody answers at that TTL, and then a silent hop,
+    /// unless there have been too many.
     async fn settle_silence(&mut self, node: NodeId, ttl: u8) -> Result<(), Halt> {
-        let silent: Vec<u32> = self
-            .graph
-            .flows_through(node, ttl)
-            .into_iter()
-            .filter(|flow| self.graph.seen(ttl + 1, *flow) == Some(Seen::Silence))
-            .collect();
-        if silent.is_empty() {
-            return Ok(());
-        }
-        let tried = self.prober.params.tries();
-        if !self.graph.next_hops(node, ttl).is_empty() && tried < TRIES_FOR_SILENCE {
-            let again: Vec<(u32, u8)> = silent.iter().map(|flow| (*flow, ttl + 1)).collect();
-            let answers = self.prober.ask_all(&again, TRIES_FOR_SILENCE - tried).await;
+        let behind = ttl + 1;
+        let hops = self.graph.nodes_at(behind);
+        let is_answering = hops.iter().any(|hop| !self.graph.nodes[*hop].is_silent());
+        while is_answering {
+            // Where nobody is known behind this node, some flows stand for all.
+            let some =
+                if self.graph.next_hops(node, ttl).is_empty() { FEW_FLOWS } else { usize::MAX };
+            let again = self.silent_behind(node, ttl).into_iter().map(|flow| (flow, behind));
+            let again = again.filter(|flow| !self.doubted.contains(flow)).take(some);
+            let again: Vec<(u32, u8)> = again.collect();
+            self.doubted.extend(again.iter().copied());
+            let answers = self.prober.ask_again(&again).await;
             self.trace_new_back(again, answers).await?;
+            if some == usize::MAX || self.graph.next_hops(node, ttl).is_empty() {
+                break;
+            }
         }
         let limit = self.prober.params.gaplimit;
-        for flow in silent {
-            if self.graph.seen(ttl + 1, flow) == Some(Seen::Silence)
-                && self.graph.at(ttl, flow) == Some(node)
+        for flow in self.silent_behind(node, ttl) {
+            self.graph.name_silence(behind, flow, node);
+            if let Some(hop) = self.graph.silence_behind(node, behind)
+                && limit != 0
+                && self.graph.nodes[hop].gap >= limit
             {
-                self.graph.name_silence(ttl + 1, flow, node);
-                if let Some(hop) = self.graph.silence_behind(node, ttl + 1)
-                    && limit != 0
-                    && self.graph.nodes[hop].gap >= limit
-                {
-                    self.graph.nodes[hop].stop = Some(Stop::GapLimit);
-                }
+                self.graph.nodes[hop].stop = Some(Stop::GapLimit);
             }
         }
         Ok(())
+    }
+
+    /// Flows through a node that met nobody behind it.
+    fn silent_behind(&self, node: NodeId, ttl: u8) -> Vec<u32> {
+        let through = self.graph.flows_through(node, ttl).into_iter();
+        through.filter(|flow| self.graph.seen(ttl + 1, *flow) == Some(Seen::Silence)).collect()
     }
 
     /// Whether packets of one flow come by different next hops of a node.

@@ -23,6 +23,14 @@ use crate::{
 /// Probes in flight at a time.
 pub(crate) const WINDOW: usize = 64;
 
+/// Probes of a flow before its silence counts as a router's, where others are answered: a few losses in a row are no
+/// branch.
+const TRIES_FOR_SILENCE: u8 = 6;
+
+/// Between probes that are sent again: Linux grants a host one error a second unless told otherwise (`icmp_ratelimit`),
+/// others more.
+const PATIENCE: Duration = Duration::from_millis(1_100);
+
 /// The host's budget is spent.
 const EDQUOT: i32 = 122;
 
@@ -81,6 +89,17 @@ impl Prober {
 
     /// What answers to a flow at a TTL, after `tries` probes at most; `None` where nobody does.
     pub(crate) async fn ask(&self, flow: u32, ttl: u8, tries: u8) -> Result<Option<Answer>, Halt> {
+        self.ask_after(flow, ttl, tries, self.params.gap()).await
+    }
+
+    /// With a gap of its own behind each probe.
+    async fn ask_after(
+        &self,
+        flow: u32,
+        ttl: u8,
+        tries: u8,
+        gap: Duration,
+    ) -> Result<Option<Answer>, Halt> {
         let opened = self.open(flow).await?;
         for _ in 0..tries {
             if self.sent.get() >= u32::from(self.params.maxprobec) {
@@ -88,7 +107,7 @@ impl Prober {
             }
             let number = self.sent.get();
             self.sent.set(number + 1);
-            self.take_turn().await;
+            self.take_turn(gap).await;
             let probe = self.params.method.probe(&self.params, flow, number, self.secret).ttl(ttl);
             let destination = self.params.destination;
             let asked = opened.probe(probe).timeout(self.params.timeout());
@@ -127,14 +146,21 @@ impl Prober {
         answers
     }
 
+    /// Asks once more for flows that nobody answered, so slowly that a router which limits its errors has one for each.
+    pub(crate) async fn ask_again(&self, flows: &[(u32, u8)]) -> Vec<Result<Option<Answer>, Halt>> {
+        let left = TRIES_FOR_SILENCE.saturating_sub(self.params.tries());
+        let gap = self.params.gap().max(PATIENCE);
+        join_all(flows.iter().map(|&(flow, ttl)| self.ask_after(flow, ttl, left, gap))).await
+    }
+
     fn is_syn(&self) -> bool {
         self.params.method == Kind::TcpSport
     }
 
-    /// Waits until it is this probe's turn, so that there is a gap between any two.
-    async fn take_turn(&self) {
+    /// Waits until it is this probe's turn, and keeps the next one off for the gap.
+    async fn take_turn(&self, gap: Duration) {
         let at = self.next_at.get().max(self.ctx.now());
-        self.next_at.set(at + self.params.gap());
+        self.next_at.set(at + gap);
         self.ctx.sleep_until(at).await;
     }
 
