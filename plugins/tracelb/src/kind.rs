@@ -60,7 +60,8 @@ impl Kind {
         }
     }
 
-    /// Probe number `number` of the run, in flow number `flow`.
+    /// Probe number `number` of the run, in flow number `flow`. What tells it from others begins at the secret, so
+    /// that nobody who has not seen it can answer it.
     pub(crate) fn probe(
         self,
         params: &TracelbParams,
@@ -70,17 +71,20 @@ impl Kind {
     ) -> Probe {
         let is_ip4 = params.destination.is_ipv4();
         let dport = self.dport(params, flow);
+        let (low, high) = (secret as u16, (secret >> 16) as u16);
+        // Neither 0, which is none, nor 0xffff, which is another 0.
+        let checksum = |begin: u16, step: u32| ((u32::from(begin) + step) % 65_534 + 1) as u16;
         // Far apart, so that the answer to one is never that to the next.
         let spread = secret.wrapping_add(number << 16).wrapping_add(number >> 16);
         match self {
             Self::UdpDport | Self::UdpSport => {
                 let probe = Probe::udp(dport).size(if is_ip4 { SIZE4 } else { SIZE6 });
                 // IPv4 probes are told apart by their identification.
-                if is_ip4 { probe } else { probe.checksum((number % 65_534 + 1) as u16) }
+                if is_ip4 { probe } else { probe.checksum(checksum(low, number)) }
             }
-            Self::IcmpEcho => Probe::echo(number as u16)
+            Self::IcmpEcho => Probe::echo(low.wrapping_add(number as u16))
                 .size(if is_ip4 { SIZE4 } else { SIZE6 })
-                .checksum((flow % 65_534 + 1) as u16),
+                .checksum(checksum(high, flow)),
             Self::TcpSport => Probe::tcp_syn(dport, spread),
             // In both numbers: quotes of eight octets hold the first, a reset gives back the second.
             Self::TcpAckSport => Probe::tcp_ack(dport, spread, spread),

@@ -10,6 +10,7 @@ use crate::{
     rows::{DiamondRow, LineRow, LinkRow, NodeRow, SummaryRow},
 };
 
+mod answers;
 mod per_packet;
 mod silence;
 
@@ -230,39 +231,6 @@ fn neither_loss_nor_a_split_behind_the_first_hop_makes_a_cluster() {
         let nodes = run.typed::<NodeRow>("nodes");
         run.expect(nodes.iter().all(|node| !node.cluster), "there is a cluster");
         run.expect(short(&run).is_subset(&set(SPLIT_FIRST_LINKS)), "there is a false link");
-    }
-}
-
-/// Makes what the second router says an error of this type and code.
-struct Other(u8, u8);
-
-impl Middlebox for Other {
-    fn forward(&mut self, packet: &mut Vec<u8>, _: Way, _: Duration) -> Verdict {
-        let header = packet::IpHeader::parse(packet).unwrap();
-        if header.source.to_string().ends_with('2') && header.protocol != packet::protocol::UDP {
-            edit::edit(packet, |packet| {
-                packet[header.header_octets] = self.0;
-                packet[header.header_octets + 1] = self.1;
-            });
-        }
-        Verdict::Pass
-    }
-}
-
-#[test]
-fn an_error_that_says_nothing_of_the_way_behind_it_is_no_end() {
-    let text = "vantage - 1 - 2 - 3 - target";
-    for (target, kind, code) in
-        [(TARGET4, 11, 1), (TARGET4, 12, 0), (TARGET6, 3, 1), (TARGET6, 4, 0)]
-    {
-        let first = if target == TARGET4 { "10.0.0.1" } else { "fd00::1" };
-        let net = Net::draw(&drawn(text, target)).middlebox(first, Other(kind, code));
-        let run = Sim::new(net, 3).run::<Tracelb>(towards(target));
-        run.expect(
-            short(&run) == set("1-2 2-3 3-9"),
-            "the way behind the second router is not there",
-        );
-        run.expect(run.stop == "reached", "not reached");
     }
 }
 

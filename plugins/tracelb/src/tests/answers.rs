@@ -1,0 +1,54 @@
+//! What answers say, and which ones are not believed.
+
+use super::*;
+
+/// Makes what the second router says an error of this type and code.
+struct Other(u8, u8);
+
+impl Middlebox for Other {
+    fn forward(&mut self, packet: &mut Vec<u8>, _: Way, _: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if header.source.to_string().ends_with('2') && header.protocol != packet::protocol::UDP {
+            edit::edit(packet, |packet| {
+                packet[header.header_octets] = self.0;
+                packet[header.header_octets + 1] = self.1;
+            });
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn an_error_that_says_nothing_of_the_way_behind_it_is_no_end() {
+    let text = "vantage - 1 - 2 - 3 - target";
+    for (target, kind, code) in
+        [(TARGET4, 11, 1), (TARGET4, 12, 0), (TARGET6, 3, 1), (TARGET6, 4, 0)]
+    {
+        let first = if target == TARGET4 { "10.0.0.1" } else { "fd00::1" };
+        let net = Net::draw(&drawn(text, target)).middlebox(first, Other(kind, code));
+        let run = Sim::new(net, 3).run::<Tracelb>(towards(target));
+        run.expect(
+            short(&run) == set("1-2 2-3 3-9"),
+            "the way behind the second router is not there",
+        );
+        run.expect(run.stop == "reached", "not reached");
+    }
+}
+
+#[test]
+fn a_probe_cannot_be_answered_by_who_has_seen_another_run() {
+    for target in [TARGET4, TARGET6] {
+        for method in Kind::ALL.iter().copied() {
+            let first = if target == TARGET6 { 40 } else { 20 };
+            // What every router quotes.
+            let evidence = |packet: &[u8]| packet[first..first + 8].to_vec();
+            let sent = |seed| -> BTreeSet<Vec<u8>> {
+                let run =
+                    explore(UNIFORM, target, seed, TracelbParams { method, ..towards(target) });
+                run.exchange().sent().map(evidence).collect()
+            };
+            let both = sent(1).intersection(&sent(2)).count();
+            assert_eq!(both, 0, "{method} to {target}");
+        }
+    }
+}
