@@ -310,6 +310,19 @@ impl NotSent {
     pub(crate) fn of(event: &Event) -> Self {
         Self { errno: i32::from(event.code), refused_by_policy: event.flags & flags::REFUSED != 0 }
     }
+
+    /// How long to wait before the probe is sent again, where as many as `before` in a row did not leave before it:
+    /// 100 ms, and twice as long each time up to 2 s.
+    ///
+    /// `None` where that does not help: it is refused by policy, no packet is left or it cannot be built, or the
+    /// network has not come back for 7 s.
+    #[must_use]
+    pub fn pause(&self, before: u8) -> Option<Duration> {
+        // EINVAL, EMSGSIZE and EDQUOT, as the host numbers them on every system.
+        let is_final = self.refused_by_policy || matches!(self.errno, 22 | 90 | 122);
+        let pause = Duration::from_millis(100) * (1 << before.min(5));
+        (!is_final && before < 7).then(|| pause.min(Duration::from_secs(2)))
+    }
 }
 
 impl fmt::Display for NotSent {

@@ -33,6 +33,8 @@ pub(crate) enum Stop {
     /// No packets are left.
     Budget,
     Interrupted,
+    /// Probes do not leave.
+    Failed,
 }
 
 impl Stop {
@@ -46,6 +48,7 @@ impl Stop {
             Self::Known(_) => "stop_set",
             Self::Budget => "budget",
             Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
         }
     }
 

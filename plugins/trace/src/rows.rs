@@ -227,8 +227,8 @@ row! {
 row! {
     /// The whole trace; of several rounds the last one, with the counts of all.
     pub struct SummaryRow {
-        /// Why it stopped: reached, unreachable, gap_limit, loop, max_ttl, stop_set, budget or
-        /// interrupted.
+        /// Why it stopped: reached, unreachable, gap_limit, loop, max_ttl, stop_set, budget,
+        /// interrupted or failed.
         stop: String,
         /// The destination itself answered.
         reached: bool,

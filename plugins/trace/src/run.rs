@@ -8,13 +8,10 @@ use crate::{path::Stop, session::Session};
 pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
     let ctx = session.ctx.clone();
     let work = Box::pin(session.rounds());
-    let stop = match ctx.until_interrupted(work).await {
-        Some(Ok(stop)) => stop,
-        Some(Err(fail)) => {
-            session.release();
-            return Err(fail);
-        }
-        None => Stop::Interrupted,
+    let (stop, end) = match ctx.until_interrupted(work).await {
+        Some(Ok(stop)) => (stop, Ok(())),
+        Some(Err(fail)) => (Stop::Failed, Err(fail)),
+        None => (Stop::Interrupted, Ok(())),
     };
     let stop = match session.flow.outstanding() {
         0 => stop,
@@ -23,7 +20,8 @@ pub(crate) async fn run(mut session: Box<Session>) -> Result<(), Fail> {
     session.emit_pending();
     session.release();
     session.summarise(stop);
-    Ok(())
+    // What was found is told all the same: it cost packets.
+    end
 }
 
 impl Session {

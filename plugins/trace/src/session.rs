@@ -12,8 +12,6 @@ use crate::{
     rows::{HopRow, SummaryRow, TraceRow},
 };
 
-/// Probes in a row that do not leave before it is given up.
-const MOST_UNSENT: u8 = 3;
 /// The operator's or the method's budget of packets is used up.
 const EDQUOT: i32 = 122;
 /// The probe was withdrawn.
@@ -50,6 +48,8 @@ pub(crate) struct Session {
     phase: u32,
     not_sent: u32,
     unsent_in_a_row: u8,
+    /// Until then no probe is sent, after one that did not leave.
+    rests_until: Time,
     answered: u32,
     late: u32,
     duplicates: u32,
@@ -154,6 +154,7 @@ impl Session {
             phase: 0,
             not_sent: 0,
             unsent_in_a_row: 0,
+            rests_until: begin,
             answered: 0,
             late: 0,
             duplicates: 0,
@@ -186,7 +187,7 @@ impl Session {
     /// When the next probe may leave.
     pub(crate) fn next_turn(&self) -> Time {
         let gap = Duration::from_millis(u64::from(self.plan.gap_ms));
-        self.last_sent.map_or(self.begin, |last| last + gap)
+        self.last_sent.map_or(self.begin, |last| last + gap).max(self.rests_until)
     }
 
     /// Sends a probe of so many octets.
@@ -255,12 +256,15 @@ impl Session {
             }
             Fate::Unsent(reason) => {
                 self.not_sent += 1;
-                self.unsent_in_a_row += u8::from(reason.errno != ECANCELED);
                 if reason.errno == EDQUOT {
                     What::NoBudget
-                } else if reason.refused_by_policy || self.unsent_in_a_row >= MOST_UNSENT {
-                    return Err(reason.into());
                 } else {
+                    // Those of a window do not leave together.
+                    if reason.errno != ECANCELED && self.ctx.now() >= self.rests_until {
+                        let pause = reason.pause(self.unsent_in_a_row).ok_or(reason)?;
+                        self.unsent_in_a_row += 1;
+                        self.rests_until = self.ctx.now() + pause;
+                    }
                     What::Unsent
                 }
             }

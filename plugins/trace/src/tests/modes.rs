@@ -301,8 +301,26 @@ fn a_probe_that_does_not_leave_is_tried_again_and_then_it_is_a_failure() {
         }
         other => panic!("{other:?}\n{never}"),
     }
+    let SummaryRow { stop, sent, .. } = summary(&never);
+    assert_eq!((stop.as_str(), sent, hops(&never).len()), ("failed", 1, 1), "{never}");
     let broke = Sim::new(net(), SEED).unsent(122, 3..=9).run::<Trace>(trace(TARGET4));
     assert_eq!((broke.stop.as_str(), hops(&broke).len()), ("budget", 2), "{broke}");
+}
+
+#[test]
+fn a_network_that_is_down_for_a_moment_costs_no_hop_and_one_that_stays_down_no_statistics() {
+    for hopwindow in [1, 4] {
+        let down = Sim::new(net(), SEED).unsent(100, 3..=6);
+        let run = down.run::<Trace>(TraceParams { hopwindow, ..trace(TARGET4) });
+        assert_eq!(hops(run.expect_done()), path(addresses(TARGET4)), "{run}");
+        run.expect(run.took() >= ms(100) && run.took() < ms(2_000), "too soon, or too late");
+    }
+    let down = Sim::new(net(), SEED).unsent(100, 11..=1_000);
+    let run = down.run::<Trace>(TraceParams { rounds: 0, ..trace(TARGET4) });
+    assert!(matches!(run.status, Status::Failed { .. }), "{run}");
+    let statistics = run.typed::<crate::rows::StatisticsRow>("statistics");
+    let SummaryRow { stop, rounds, .. } = summary(&run);
+    assert_eq!((statistics.len(), rounds, stop.as_str()), (4, 3, "failed"));
 }
 
 #[test]
