@@ -72,6 +72,9 @@ pub(crate) struct Prober {
     /// By number of the flow; those that share one are at 0.
     flows: RefCell<Vec<Option<Rc<Flow>>>>,
     next_at: Cell<Time>,
+    /// Probes so far, with those that wait for their turn and those that did not leave.
+    numbered: Cell<u32>,
+    unsent: Cell<u32>,
     sent: Cell<u32>,
 }
 
@@ -79,7 +82,9 @@ impl Prober {
     pub(crate) fn new(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Self {
         let (secret, now) = (ctx.random(), ctx.now());
         let flows = RefCell::new(Vec::new());
-        Self { ctx, params, secret, flows, next_at: Cell::new(now), sent: Cell::new(0) }
+        let next_at = Cell::new(now);
+        let (numbered, unsent, sent) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        Self { ctx, params, secret, flows, next_at, numbered, unsent, sent }
     }
 
     /// Probes so far.
@@ -101,21 +106,24 @@ impl Prober {
         gap: Duration,
     ) -> Result<Option<Answer>, Halt> {
         let opened = self.open(flow).await?;
-        for _ in 0..tries {
-            if self.sent.get() >= u32::from(self.params.maxprobec) {
+        let (mut tried, mut refused) = (0, 0);
+        while tried < tries {
+            let number = self.numbered.get();
+            if number - self.unsent.get() >= u32::from(self.params.maxprobec) {
                 return Err(Halt::Budget);
             }
-            let number = self.sent.get();
-            self.sent.set(number + 1);
+            self.numbered.set(number + 1);
             self.take_turn(gap).await;
+            self.sent.set(self.sent.get() + 1);
             let probe = self.params.method.probe(&self.params, flow, number, self.secret).ttl(ttl);
             let destination = self.params.destination;
             let asked = opened.probe(probe).timeout(self.params.timeout());
             let outcome = asked.read(|reply, packet| {
-                (read_answer(reply, packet, destination), reset(reply, packet))
+                let answer = read_answer(reply, packet, destination);
+                ((!reply.bad_checksum()).then_some(answer), reset(reply, packet))
             });
             match outcome.await {
-                Outcome::Reply((answer, acknowledged)) => {
+                Outcome::Reply((Some(answer), acknowledged)) => {
                     if let Some(sequence) = acknowledged.filter(|_| self.is_syn()) {
                         let port = self.params.method.dport(&self.params, flow);
                         let reset = Probe::tcp_rst(port, sequence).immediate();
@@ -124,9 +132,19 @@ impl Prober {
                     }
                     return Ok(Some(answer));
                 }
-                Outcome::Timeout { .. } => {}
-                Outcome::Unsent(NotSent { errno: EDQUOT, .. }) => return Err(Halt::Budget),
-                Outcome::Unsent(reason) => return Err(Halt::Failed(reason.into())),
+                Outcome::Reply((None, _)) | Outcome::Timeout { .. } => {
+                    (tried, refused) = (tried + 1, 0)
+                }
+                Outcome::Unsent(reason) => {
+                    self.sent.set(self.sent.get() - 1);
+                    self.unsent.set(self.unsent.get() + 1);
+                    if reason.errno == EDQUOT {
+                        return Err(Halt::Budget);
+                    }
+                    let pause = reason.pause(refused).ok_or(Halt::Failed(reason.into()))?;
+                    refused += 1;
+                    self.ctx.sleep(pause).await;
+                }
             }
         }
         Ok(None)

@@ -221,7 +221,8 @@ fn stop_reason(graph: &Graph, end: End) -> &'static str {
     match end {
         End::Interrupted => return "interrupted",
         End::Budget => return "budget",
-        End::Explored | End::Failed => {}
+        End::Failed => return "failed",
+        End::Explored => {}
     }
     if graph.is_reached {
         return Stop::Reached.name();

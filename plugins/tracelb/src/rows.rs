@@ -111,7 +111,7 @@ row! {
         links: u32,
         /// Diamonds found.
         diamonds: u32,
-        /// Why it stopped.
+        /// Why it stopped: reached, unreachable, loop, gap_limit, max_ttl, budget, interrupted or failed.
         stop: String,
         /// The target answered.
         reached: bool,

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod answers;
+mod ends;
 mod per_packet;
 mod silence;
 
@@ -289,29 +290,6 @@ fn every_branch_says_why_it_ends() {
     let twice = explore(twice, TARGET4, 1, towards(TARGET4));
     assert_eq!(lines(&twice), ["10.0.0.1 -> 10.0.0.2", "10.0.0.2 -> 10.0.0.2"], "{twice}");
     assert_eq!((twice.stop.as_str(), summary(&twice).links), ("loop", 2), "{twice}");
-}
-
-#[test]
-fn the_budget_is_kept_and_what_was_found_by_then_is_told() {
-    let run = explore(WIDE, TARGET4, 1, TracelbParams { maxprobec: 50, ..towards(TARGET4) });
-    assert_eq!((run.stop.as_str(), run.counters.sent), ("budget", 50));
-    let SummaryRow { probes, budget_exhausted, nodes, .. } = summary(&run);
-    assert!(probes == 50 && budget_exhausted && nodes > 4, "{run}");
-}
-
-#[test]
-fn an_interrupted_run_tells_what_it_knows() {
-    let mut sim = Sim::new(Net::draw(&drawn(WIDE, TARGET4)), 1);
-    let started = sim.start::<Tracelb>(TracelbParams { waitprobe: 5, ..towards(TARGET4) });
-    sim.run_until(Duration::from_secs(2));
-    sim.interrupt(started);
-    let run = sim.finish(started);
-    assert_eq!(run.stop, "interrupted", "{run}");
-    run.expect(!lines(&run).is_empty() && summary(&run).probes <= 41, "too much or too little");
-    let text = Tracelb::text();
-    let rows = run.table("summary");
-    let said = rows.iter().find_map(|row| text.row("summary", row, None)).unwrap().text;
-    assert!(said.starts_with("--- interrupted; nodes: "), "{said}");
 }
 
 #[test]

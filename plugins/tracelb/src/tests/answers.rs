@@ -52,3 +52,10 @@ fn a_probe_cannot_be_answered_by_who_has_seen_another_run() {
         }
     }
 }
+
+#[test]
+fn an_error_with_a_wrong_checksum_is_no_answer() {
+    let text = "vantage - 1 - 2 - 3 - target\n 2 bad-checksum";
+    let run = explore(text, TARGET4, 1, towards(TARGET4));
+    run.expect(short(&run) == set("1-* *-3 3-9"), "a router that cannot be believed is there");
+}
