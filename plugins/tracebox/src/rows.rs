@@ -212,7 +212,7 @@ row! {
 row! {
     /// The whole run.
     pub struct SummaryRow {
-        /// Why it stopped: reached, unreachable, gap_limit or max_ttl.
+        /// Why it stopped: reached, unreachable, gap_limit, max_ttl, budget, interrupted or failed.
         stop: String,
         /// The probe of the last hop, hexadecimal.
         probe: Hex,

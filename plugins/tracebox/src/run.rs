@@ -1,23 +1,23 @@
 //! A run: one probe at a time, hop after hop, until somebody says that it ends.
 
+mod answers;
 mod devices;
 mod fragments;
 
 use sonde_plugin_api::{
-    packet::{Depth, Ip, IpHeader, Packet, Payload, TcpSegment, Transport, protocol, tcp},
+    packet::{Depth, Ip, Packet, Payload, TcpSegment, Transport},
     prelude::*,
 };
 
 use crate::{
     checksums,
-    compare::{Comparison, Modification, Part, brings_back, compare},
+    compare::{Comparison, Modification, compare},
     grammar::Spec,
     intervals::{Told, intervals},
     params::TraceboxParams,
-    rows::{
-        Certainty, Change, HopRow, ModificationRow, Origin, QuoteClass, SummaryRow, TraceboxRow,
-    },
+    rows::{Change, HopRow, ModificationRow, Origin, QuoteClass, SummaryRow, TraceboxRow},
 };
+use answers::{is_open, of_endpoint, segment, segment_flags};
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
 const UDP_PAYLOAD: usize = 12;
@@ -70,6 +70,33 @@ pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result
 /// Why it stopped: the host wanted it.
 const INTERRUPTED: &str = "interrupted";
 
+/// The host's budget of packets is used up.
+const EDQUOT: i32 = 122;
+
+/// Why probing ends.
+enum Halt {
+    /// No packets are left.
+    Budget,
+    /// It cannot be measured.
+    Failed(Fail),
+}
+
+impl<E: Into<Fail>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// How far it got.
+struct Way {
+    stop: &'static str,
+    hops: u8,
+    /// The TTL that the destination's own packet came from, what it is, and whether the sequence number arrived.
+    end: Option<u8>,
+    tcp_flags: Option<u8>,
+    acknowledged: Option<bool>,
+}
+
 /// What differs between segments of a run that are no probe of the user's.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -116,23 +143,56 @@ impl Session {
     }
 
     async fn walk(&mut self) -> Result<(), Fail> {
+        let (end, tcp_flags, acknowledged) = (None, None, None);
+        let mut way = Way { stop: "max_ttl", hops: 0, end, tcp_flags, acknowledged };
+        let end = match Box::pin(self.follow(&mut way)).await {
+            Ok(()) => Ok(()),
+            Err(Halt::Budget) => {
+                way.stop = "budget";
+                Ok(())
+            }
+            Err(Halt::Failed(fail)) => {
+                way.stop = "failed";
+                Err(fail)
+            }
+        };
+        // What was found is told however it ended: it cost packets.
+        let rows = intervals(&self.told);
+        let modifications = rows.len() as u32;
+        for row in rows {
+            self.ctx.emit(row);
+        }
+        self.ctx.stop(way.stop);
+        self.ctx.emit(SummaryRow {
+            stop: way.stop.to_owned(),
+            probe: Hex(self.packet(way.hops.max(1))?),
+            hop_count: way.hops,
+            tcp_flags: way.tcp_flags,
+            ecn_granted: self.grants_ecn(way.tcp_flags),
+            sequence_arrived: way.acknowledged,
+            modifications,
+            sent: self.sent,
+            answered: self.answered,
+        });
+        end
+    }
+
+    async fn follow(&mut self, way: &mut Way) -> Result<(), Halt> {
         let (ctx, last) = (self.ctx.clone(), self.last());
-        let mut answered = None;
-        let (mut stop, mut silent, mut hops, mut tcp_flags) = ("max_ttl", 0, 0, None);
-        let mut acknowledged = None;
+        let mut silent = 0;
         for ttl in 1..=last {
             let probe = self.packet(ttl)?;
             let Some(asked) = ctx.until_interrupted(self.ask(&probe)).await else {
-                stop = INTERRUPTED;
+                way.stop = INTERRUPTED;
                 break;
             };
             let (answer, attempts) = asked?;
-            hops = ttl;
+            way.hops = ttl;
             let Some(answer) = answer else {
                 self.ctx.emit(blank(ttl, attempts));
                 silent += 1;
                 if self.params.gaplimit != 0 && silent >= self.params.gaplimit {
-                    stop = "gap_limit";
+                    way.stop = "gap_limit";
                     break;
                 }
                 continue;
@@ -142,21 +202,25 @@ impl Session {
             self.tell(ttl, attempts, &probe, &answer);
             match answer.reply.class() {
                 Class::Tcp | Class::Udp => {
-                    tcp_flags = segment_flags(&answer.packet);
-                    acknowledged = self.acknowledges(&answer.packet);
-                    stop = "reached";
-                    answered = Some(ttl);
+                    way.tcp_flags = segment_flags(&answer.packet);
+                    way.acknowledged = self.acknowledges(&answer.packet);
+                    way.stop = "reached";
+                    way.end = Some(ttl);
                     if self.params.stateful {
                         let work = Box::pin(devices::stateful(self, &answer, ttl));
-                        if let Some(row) = ctx.until_interrupted(work).await {
+                        let row = ctx.until_interrupted(work).await;
+                        self.hears_errors_alone = false;
+                        self.reset(&answer).await;
+                        if let Some(row) = row {
                             self.ctx.emit(row?);
                         }
+                    } else {
+                        self.reset(&answer).await;
                     }
-                    self.reset(&answer).await;
                     break;
                 }
                 Class::Unreachable | Class::PacketTooBig => {
-                    stop = if self.is_end(&answer.reply) { "reached" } else { "unreachable" };
+                    way.stop = if self.is_end(&answer.reply) { "reached" } else { "unreachable" };
                     break;
                 }
                 _ => {}
@@ -164,35 +228,18 @@ impl Session {
             self.before = answer.packet;
         }
         self.before = Box::default();
-        if self.params.proxy && stop != INTERRUPTED {
-            let work = Box::pin(devices::proxy(self, answered));
+        if self.params.proxy && way.stop != INTERRUPTED {
+            let work = Box::pin(devices::proxy(self, way.end));
             if let Some(row) = ctx.until_interrupted(work).await {
                 self.ctx.emit(row?);
             }
         }
-        if self.params.fragments && stop != INTERRUPTED {
-            let work = Box::pin(fragments::look(self, answered));
+        if self.params.fragments && way.stop != INTERRUPTED {
+            let work = Box::pin(fragments::look(self, way.end));
             for row in ctx.until_interrupted(work).await.transpose()?.into_iter().flatten() {
                 self.ctx.emit(row);
             }
         }
-        let rows = intervals(&self.told);
-        let modifications = rows.len() as u32;
-        for row in rows {
-            self.ctx.emit(row);
-        }
-        self.ctx.stop(stop);
-        self.ctx.emit(SummaryRow {
-            stop: stop.to_owned(),
-            probe: Hex(self.packet(hops.max(1))?),
-            hop_count: hops,
-            tcp_flags,
-            ecn_granted: self.grants_ecn(tcp_flags),
-            sequence_arrived: acknowledged,
-            modifications,
-            sent: self.sent,
-            answered: self.answered,
-        });
         Ok(())
     }
 
@@ -269,7 +316,7 @@ impl Session {
     }
 
     /// Sends a probe until it is answered, and how many that took.
-    async fn ask(&mut self, probe: &[u8]) -> Result<(Option<Answer>, u8), Fail> {
+    async fn ask(&mut self, probe: &[u8]) -> Result<(Option<Answer>, u8), Halt> {
         self.ask_in_parts(probe, None).await
     }
 
@@ -278,20 +325,22 @@ impl Session {
         &mut self,
         probe: &[u8],
         rest: Option<&[u8]>,
-    ) -> Result<(Option<Answer>, u8), Fail> {
+    ) -> Result<(Option<Answer>, u8), Halt> {
         let wait = match self.params.wait {
             Duration::ZERO => Duration::from_secs(3),
             wait => wait,
         };
         let attempts = self.params.attempts.max(1);
         let mut was_repeated = false;
-        for attempt in 1..=attempts {
+        let (mut attempt, mut refused) = (1, 0);
+        'attempts: while attempt <= attempts {
             // What comes of a probe must not be taken for what comes of the next to this hop.
             let label = self.sent;
             self.sent += 1;
             self.flow.launch(label, Probe::raw(probe), wait);
             if let Some(rest) = rest {
-                self.flow.send_stamped(Probe::raw(rest)).await?;
+                let left = self.flow.send_stamped(Probe::raw(rest)).await;
+                left.map_err(|reason| self.not_sent(rest, reason))?;
             }
             // Set where an error that came twice was taken for the answer, which then counts as the duplicate.
             let mut displaced = None;
@@ -331,122 +380,34 @@ impl Session {
                     Outcome::Reply(_) => {}
                     Outcome::Timeout { .. } if is_it => break,
                     Outcome::Timeout { .. } => {}
-                    Outcome::Unsent(reason) => return Err(self.not_sent(probe, reason)),
+                    Outcome::Unsent(reason) => {
+                        self.sent -= 1;
+                        let pause = reason.pause(refused);
+                        let pause = pause.ok_or_else(|| self.not_sent(probe, reason))?;
+                        refused += 1;
+                        self.ctx.sleep(pause).await;
+                        continue 'attempts;
+                    }
                 }
             }
+            (attempt, refused) = (attempt + 1, 0);
         }
         Ok((None, attempts))
     }
 
     /// Why a probe did not leave, and what an operator could do about it.
-    fn not_sent(&self, probe: &[u8], reason: NotSent) -> Fail {
+    fn not_sent(&self, probe: &[u8], reason: NotSent) -> Halt {
+        if reason.errno == EDQUOT {
+            return Halt::Budget;
+        }
         let is_plain = self.spec.ip_options.is_empty() && self.spec.extension_headers.is_none();
         if !reason.refused_by_policy || is_plain {
             return reason.into();
         }
         let octets = probe.len();
-        Fail::new(format!(
+        Halt::Failed(Fail::new(format!(
             "a probe of {octets} octets with options of IP was {reason}; an operator permits them by ip_options"
-        ))
-    }
-
-    /// Something of the probe that nobody can guess came back, and it is whole.
-    fn is_believable(&self, probe: &[u8], reply: &Reply, packet: &[u8]) -> bool {
-        let is_left_out = self.hears_errors_alone && !reply.class().is_error();
-        if reply.bad_checksum() || is_left_out {
-            return false;
-        }
-        match reply.class() {
-            Class::Tcp => {
-                let Ok(header) = IpHeader::parse(packet) else { return false };
-                let segment = tcp::TcpView::new(header.transport(packet));
-                let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
-                let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
-                let most = self.octets_of_sequence();
-                !is_ack || shown.is_some_and(|octets| octets <= most) || self.has_shifted_sequence()
-            }
-            Class::Udp => self.spec.is_udp,
-            class if class.is_error() => {
-                let Some(quote) = reply.quote(packet) else { return false };
-                let quoted = packet.get(quote.range).unwrap_or_default();
-                // Where there are fragments, time ran out for them and not for the probe.
-                let is_of_ttl = !self.params.fragments
-                    || reply.class() != Class::TimeExceeded
-                    || reply.icmp_code() == 0;
-                let is_known = brings_back(probe, quoted, Part::Identification)
-                    || brings_back(probe, quoted, Part::Transport(4..8))
-                    // A checksum where the sequence number ends, for UDP.
-                    || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
-                    || self.is_rewritten(probe, quoted);
-                is_of_ttl && is_known
-            }
-            _ => false,
-        }
-    }
-
-    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, or in
-    /// IPv6, which has no identification, one of UDP. That makes the row a weak match.
-    fn is_rewritten(&self, probe: &[u8], quoted: &[u8]) -> bool {
-        let Ok(header) = IpHeader::parse(quoted) else { return false };
-        let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        let ports = [self.flow.local.to_be_bytes(), self.dport.to_be_bytes()].concat();
-        let is_whole = match header.protocol {
-            protocol::TCP => transport.len() >= 20,
-            protocol::UDP => self.flow.peer.is_ipv6() && !self.is_of_another(probe, transport),
-            _ => false,
-        };
-        is_whole && transport.starts_with(&ports)
-    }
-
-    /// A datagram that is quoted carries the payload of another probe.
-    fn is_of_another(&self, probe: &[u8], transport: &[u8]) -> bool {
-        let payload = transport.get(8..8 + UDP_PAYLOAD).unwrap_or_default();
-        let is_mine = self.spec.payload.is_none() && payload.starts_with(&self.payload[..TTL_AT]);
-        is_mine && !probe.ends_with(payload)
-    }
-
-    /// Whether what came back tells that it is the probe's own answer, and no guess.
-    fn quality(probe: &[u8], quoted: &[u8]) -> Certainty {
-        let is_exact = brings_back(probe, quoted, Part::Identification)
-            || brings_back(probe, quoted, Part::Transport(4..8));
-        if is_exact { Certainty::Exact } else { Certainty::Weak }
-    }
-
-    /// Whether the destination's segment acknowledges the number that was sent, and so got it unchanged.
-    fn acknowledges(&self, packet: &[u8]) -> Option<bool> {
-        let header = IpHeader::parse(packet).ok()?;
-        let segment = tcp::TcpView::new(header.transport(packet));
-        segment.flags().filter(|flags| flags & tcp::flags::ACK != 0)?;
-        let shown = segment.acknowledgement()?.wrapping_sub(self.sequence);
-        Some(shown <= self.octets_of_sequence())
-    }
-
-    /// Sequence numbers that the probe takes, if it is a SYN.
-    fn octets_of_sequence(&self) -> u32 {
-        let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
-        payload.saturating_add(1)
-    }
-
-    /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.
-    fn grants_ecn(&self, answer: Option<u8>) -> Option<bool> {
-        use tcp::flags::{ACK, CWR, ECE, SYN};
-        let answer = answer.filter(|flags| flags & (SYN | ACK) == SYN | ACK)?;
-        let is_asked = self.spec.flags & (ECE | CWR) == ECE | CWR;
-        is_asked.then_some(answer & (ECE | CWR) == ECE)
-    }
-
-    /// A quote showed another sequence number: the answer may acknowledge that one.
-    fn has_shifted_sequence(&self) -> bool {
-        let is_it = |it: &Modification| it.field == "TCP::SeqNumber";
-        self.told.iter().any(|told| told.comparison.modifications.iter().any(is_it))
-    }
-
-    /// The destination says that nobody listens at the port: the probe got there.
-    fn is_end(&self, reply: &Reply) -> bool {
-        let port_unreachable = if self.flow.peer.is_ipv4() { 3 } else { 4 };
-        reply.class() == Class::Unreachable
-            && reply.icmp_code() == port_unreachable
-            && reply.from() == self.flow.peer
+        )))
     }
 
     fn tell(&mut self, ttl: u8, attempts: u8, probe: &[u8], answer: &Answer) {
@@ -501,43 +462,15 @@ impl Session {
         names.collect::<Vec<_>>().join(" ")
     }
 
-    /// Closes what a SYN opened half.
+    /// Closes what a SYN opened half, behind whatever of its data was taken.
     async fn reset(&mut self, answer: &Answer) {
-        if is_open(answer) {
-            let reset = Probe::tcp_rst(self.dport, self.sequence.wrapping_add(1)).immediate();
+        let sequence = segment(&answer.packet).and_then(|it| it.acknowledgement());
+        if let Some(sequence) = sequence.filter(|_| is_open(answer)) {
+            let reset = Probe::tcp_rst(self.dport, sequence).immediate();
             // Nobody is left to be told that it did not leave.
             let _ = self.flow.send_stamped(reset).await;
         }
     }
-}
-
-/// A SYN/ACK came.
-fn is_open(answer: &Answer) -> bool {
-    let both = tcp::flags::SYN | tcp::flags::ACK;
-    segment_flags(&answer.packet).is_some_and(|flags| flags & both == both)
-}
-
-/// What the destination's own packet says, and the word for it where it is no list of options.
-fn of_endpoint(probe: &[u8], packet: &[u8]) -> (Comparison, Option<String>) {
-    match segment_flags(packet) {
-        Some(flags) if flags & tcp::flags::RST != 0 => {
-            (Comparison::default(), Some("RST".to_owned()))
-        }
-        Some(flags) if flags & tcp::flags::FIN != 0 => {
-            (Comparison::default(), Some("FIN".to_owned()))
-        }
-        Some(_) => (Comparison::of_answer(probe, packet), None),
-        None => (Comparison::default(), None),
-    }
-}
-
-fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
-    let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
-    Some(tcp::TcpView::new(header.transport(packet)))
-}
-
-fn segment_flags(packet: &[u8]) -> Option<u8> {
-    segment(packet)?.flags()
 }
 
 fn class(depth: Depth) -> QuoteClass {

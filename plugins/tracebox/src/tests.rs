@@ -4,6 +4,8 @@ use sonde_testkit::{Middlebox, Net, Run, Sim, Verdict, Way, json};
 
 use crate::{METHODS, Tracebox, params::TraceboxParams};
 
+mod devices;
+mod ends;
 mod network_layer;
 
 const TARGET4: &str = "198.51.100.9";
@@ -255,55 +257,6 @@ fn a_box_that_rewrites_identification_and_sequence_number_does_not_hide_the_path
     assert_eq!(run.table("summary").column("answered"), [4], "{run}");
 }
 
-/// What is said of a device: the verdict, and the hops that it is between.
-fn device(run: &Run) -> String {
-    let rows = run.table("devices");
-    let row = rows.iter().next().unwrap_or_else(|| panic!("no row\n{run}"));
-    format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
-}
-
-/// Lets segments pass that belong to the first SYN that it saw.
-struct Accountant(Option<u32>);
-
-impl Middlebox for Accountant {
-    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
-        let header = packet::IpHeader::parse(packet).unwrap();
-        if way == Way::Back || header.protocol != packet::protocol::TCP {
-            return Verdict::Pass;
-        }
-        let sequence = packet::tcp::TcpView::new(header.transport(packet)).sequence().unwrap();
-        let first = *self.0.get_or_insert(sequence);
-        if sequence.wrapping_sub(first) <= 65_535 { Verdict::Pass } else { Verdict::Drop }
-    }
-}
-
-#[test]
-fn a_device_that_keeps_account_is_found_where_it_stands_and_nowhere_else() {
-    for target in [TARGET4, TARGET6] {
-        let params = || TraceboxParams { stateful: true, ..tracebox(target) };
-        let run = run_in(net().middlebox("r2", Accountant(None)), params());
-        assert_eq!(device(&run), "found 2-3", "{run}");
-        let clean = run_in(net(), params());
-        assert_eq!(device(&clean), "not_found null-null", "{clean}");
-    }
-    // Who refuses opens nothing.
-    let closed = TraceboxParams { stateful: true, dport: 81, ..tracebox(TARGET4) };
-    assert_eq!(device(&run_in(net(), closed)), "unknown null-null");
-    // A silent router is not taken for the device.
-    let silent = TraceboxParams { stateful: true, ..tracebox(TARGET4) };
-    assert_eq!(device(&run_in(net().silent("r2"), silent)), "not_found null-null");
-}
-
-#[test]
-fn without_a_proxy_datagrams_get_as_far_as_a_syn() {
-    for target in [TARGET4, TARGET6] {
-        let run = run_in(net(), TraceboxParams { proxy: true, ..tracebox(target) });
-        assert_eq!(device(&run), "not_found null-null", "{run}");
-    }
-    let gone = TraceboxParams { proxy: true, gaplimit: 2, ..tracebox(TARGET4) };
-    assert_eq!(device(&run_in(net().silent("target"), gone)), "unknown null-null");
-}
-
 #[test]
 fn the_modes_that_look_at_tcp_are_refused_for_datagrams() {
     let params = TraceboxParams { udp: true, stateful: true, ..tracebox(TARGET4) };
@@ -322,8 +275,8 @@ fn text(run: &Run, table: &str) -> Vec<String> {
 
 #[test]
 fn the_text_tells_quotes_and_the_answer_of_the_destination_apart() {
-    let params = TraceboxParams { stateful: true, fragments: true, ..tracebox(TARGET4) };
-    let run = run_in(net().silent("r2").attributes("r1", "rewrite window 1024 there"), params);
+    let changed = net().silent("r2").attributes("r1", "rewrite window 1024 there");
+    let run = run_in(changed, tracebox(TARGET4));
     assert_eq!(
         text(&run, "hops"),
         [
@@ -334,11 +287,12 @@ fn the_text_tells_quotes_and_the_answer_of_the_destination_apart() {
         ],
         "{run}"
     );
+    assert_eq!(text(&run, "summary"), ["--- reached after 4 hops, modifications: 2 ---"]);
+    let params = TraceboxParams { stateful: true, fragments: true, ..tracebox(TARGET4) };
     assert_eq!(
-        text(&run, "devices"),
+        text(&run_in(net().silent("r2"), params), "devices"),
         ["stateful: not_found", "fragment_filter: not_found", "reassembler: not_found"]
     );
-    assert_eq!(text(&run, "summary"), ["--- reached after 4 hops, modifications: 2 ---"]);
 }
 
 /// Who answered at each hop.
@@ -448,18 +402,4 @@ fn a_field_that_is_set_twice_is_told_twice() {
     let mss = |first, next| ("TCP::Options::MSS".to_owned(), first, next);
     let checksum = ("TCP::Checksum".to_owned(), 1, 2);
     assert_eq!(intervals(&run), [checksum, mss(1, 2), mss(2, 3)], "{run}");
-}
-
-#[test]
-fn an_interrupt_keeps_what_was_found_and_says_so() {
-    let net = net().attributes("r2", "rewrite mss 1400").silent("r3");
-    let mut sim = Sim::new(net, 1);
-    let measurement = sim.start::<Tracebox>(tracebox(TARGET4));
-    sim.run_until(Duration::from_millis(300));
-    sim.interrupt(measurement);
-    let run = sim.finish(measurement);
-    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("interrupted", 2), "{run}");
-    let summary = &run.table("summary");
-    assert_eq!(summary.column("stop"), [json!("interrupted")], "{run}");
-    assert_eq!(summary.column("hop_count"), [json!(2)], "{run}");
 }

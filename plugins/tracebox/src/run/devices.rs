@@ -10,7 +10,7 @@
 
 use sonde_plugin_api::{packet::tcp, prelude::*};
 
-use super::{Answer, Session, Shape, is_open, segment};
+use super::{Answer, Halt, Session, Shape, is_open, segment};
 use crate::{
     grammar::Spec,
     rows::{Device, DeviceRow, Verdict},
@@ -42,7 +42,7 @@ pub(super) fn found(device: Device, after: Option<Place>, first: Place) -> Devic
 /// # Errors
 ///
 /// Where probes cannot leave.
-pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRow, Fail> {
+pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRow, Halt> {
     let unknown = row(Device::Proxy, Verdict::Unknown);
     let Some(answered) = ttl else { return Ok(unknown) };
     let after = tcp.nearest_before(answered);
@@ -84,7 +84,7 @@ pub(super) async fn stateful(
     session: &mut Session,
     answer: &Answer,
     hops: u8,
-) -> Result<DeviceRow, Fail> {
+) -> Result<DeviceRow, Halt> {
     let none = row(Device::Stateful, Verdict::NotFound);
     let unknown = row(Device::Stateful, Verdict::Unknown);
     let segment = segment(&answer.packet).and_then(|it| it.sequence()).filter(|_| is_open(answer));

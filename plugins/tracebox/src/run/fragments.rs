@@ -16,7 +16,7 @@ use sonde_plugin_api::{
 };
 
 use super::{
-    Answer, Session, UDP_PAYLOAD,
+    Answer, Halt, Session, UDP_PAYLOAD,
     devices::{Place, found, row},
 };
 use crate::{
@@ -44,7 +44,7 @@ struct Findings {
 /// # Errors
 ///
 /// Where packets cannot leave.
-pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[DeviceRow; 2], Fail> {
+pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[DeviceRow; 2], Halt> {
     let spec = content(session);
     let (whole_id, parts_id) = ((session.ip_id ^ 0x3333).max(1), session.ctx.random());
     let hops: Vec<u8> = session.told.iter().map(|told| told.ttl).chain(end).collect();

@@ -175,8 +175,8 @@ fn the_end_of_one_probe_is_not_taken_for_that_of_the_next() {
 }
 
 /// Stops fragments on the way there: all of them, or those behind the first.
-struct Filter {
-    stops_first: bool,
+pub(super) struct Filter {
+    pub(super) stops_first: bool,
 }
 
 impl Middlebox for Filter {

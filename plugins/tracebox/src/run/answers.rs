@@ -1,0 +1,142 @@
+//! What an answer is believed for, and what it says of the probe.
+
+use sonde_plugin_api::{
+    packet::{IpHeader, protocol, tcp},
+    prelude::*,
+};
+
+use super::{Answer, Session, TTL_AT, UDP_PAYLOAD};
+use crate::{
+    compare::{Comparison, Modification, Part, brings_back},
+    rows::Certainty,
+};
+
+impl Session {
+    /// Something of the probe that nobody can guess came back, and it is whole.
+    pub(super) fn is_believable(&self, probe: &[u8], reply: &Reply, packet: &[u8]) -> bool {
+        let is_left_out = self.hears_errors_alone && !reply.class().is_error();
+        if reply.bad_checksum() || is_left_out {
+            return false;
+        }
+        match reply.class() {
+            Class::Tcp => {
+                let Ok(header) = IpHeader::parse(packet) else { return false };
+                let segment = tcp::TcpView::new(header.transport(packet));
+                let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
+                let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
+                let most = self.octets_of_sequence();
+                !is_ack || shown.is_some_and(|octets| octets <= most) || self.has_shifted_sequence()
+            }
+            Class::Udp => self.spec.is_udp,
+            class if class.is_error() => {
+                let Some(quote) = reply.quote(packet) else { return false };
+                let quoted = packet.get(quote.range).unwrap_or_default();
+                // Where there are fragments, time ran out for them and not for the probe.
+                let is_of_ttl = !self.params.fragments
+                    || reply.class() != Class::TimeExceeded
+                    || reply.icmp_code() == 0;
+                let is_known = brings_back(probe, quoted, Part::Identification)
+                    || brings_back(probe, quoted, Part::Transport(4..8))
+                    // A checksum where the sequence number ends, for UDP.
+                    || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
+                    || self.is_rewritten(probe, quoted);
+                is_of_ttl && is_known
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, or in
+    /// IPv6, which has no identification, one of UDP. That makes the row a weak match.
+    fn is_rewritten(&self, probe: &[u8], quoted: &[u8]) -> bool {
+        let Ok(header) = IpHeader::parse(quoted) else { return false };
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let ports = [self.flow.local.to_be_bytes(), self.dport.to_be_bytes()].concat();
+        let is_whole = match header.protocol {
+            protocol::TCP => transport.len() >= 20,
+            protocol::UDP => self.flow.peer.is_ipv6() && !self.is_of_another(probe, transport),
+            _ => false,
+        };
+        is_whole && transport.starts_with(&ports)
+    }
+
+    /// A datagram that is quoted carries the payload of another probe.
+    fn is_of_another(&self, probe: &[u8], transport: &[u8]) -> bool {
+        let payload = transport.get(8..8 + UDP_PAYLOAD).unwrap_or_default();
+        let is_mine = self.spec.payload.is_none() && payload.starts_with(&self.payload[..TTL_AT]);
+        is_mine && !probe.ends_with(payload)
+    }
+
+    /// Whether what came back tells that it is the probe's own answer, and no guess.
+    pub(super) fn quality(probe: &[u8], quoted: &[u8]) -> Certainty {
+        let is_exact = brings_back(probe, quoted, Part::Identification)
+            || brings_back(probe, quoted, Part::Transport(4..8));
+        if is_exact { Certainty::Exact } else { Certainty::Weak }
+    }
+
+    /// Whether the destination's segment acknowledges the number that was sent, and so got it unchanged.
+    pub(super) fn acknowledges(&self, packet: &[u8]) -> Option<bool> {
+        let header = IpHeader::parse(packet).ok()?;
+        let segment = tcp::TcpView::new(header.transport(packet));
+        segment.flags().filter(|flags| flags & tcp::flags::ACK != 0)?;
+        let shown = segment.acknowledgement()?.wrapping_sub(self.sequence);
+        Some(shown <= self.octets_of_sequence())
+    }
+
+    /// Sequence numbers that the probe takes, if it is a SYN.
+    fn octets_of_sequence(&self) -> u32 {
+        let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
+        payload.saturating_add(1)
+    }
+
+    /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.
+    pub(super) fn grants_ecn(&self, answer: Option<u8>) -> Option<bool> {
+        use tcp::flags::{ACK, CWR, ECE, SYN};
+        let answer = answer.filter(|flags| flags & (SYN | ACK) == SYN | ACK)?;
+        let is_asked = self.spec.flags & (ECE | CWR) == ECE | CWR;
+        is_asked.then_some(answer & (ECE | CWR) == ECE)
+    }
+
+    /// A quote showed another sequence number: the answer may acknowledge that one.
+    fn has_shifted_sequence(&self) -> bool {
+        let is_it = |it: &Modification| it.field == "TCP::SeqNumber";
+        self.told.iter().any(|told| told.comparison.modifications.iter().any(is_it))
+    }
+
+    /// The destination says that nobody listens at the port: the probe got there.
+    pub(super) fn is_end(&self, reply: &Reply) -> bool {
+        let port_unreachable = if self.flow.peer.is_ipv4() { 3 } else { 4 };
+        reply.class() == Class::Unreachable
+            && reply.icmp_code() == port_unreachable
+            && reply.from() == self.flow.peer
+    }
+}
+
+/// A SYN/ACK came.
+pub(super) fn is_open(answer: &Answer) -> bool {
+    let both = tcp::flags::SYN | tcp::flags::ACK;
+    segment_flags(&answer.packet).is_some_and(|flags| flags & both == both)
+}
+
+/// What the destination's own packet says, and the word for it where it is no list of options.
+pub(super) fn of_endpoint(probe: &[u8], packet: &[u8]) -> (Comparison, Option<String>) {
+    match segment_flags(packet) {
+        Some(flags) if flags & tcp::flags::RST != 0 => {
+            (Comparison::default(), Some("RST".to_owned()))
+        }
+        Some(flags) if flags & tcp::flags::FIN != 0 => {
+            (Comparison::default(), Some("FIN".to_owned()))
+        }
+        Some(_) => (Comparison::of_answer(probe, packet), None),
+        None => (Comparison::default(), None),
+    }
+}
+
+pub(super) fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
+    let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
+    Some(tcp::TcpView::new(header.transport(packet)))
+}
+
+pub(super) fn segment_flags(packet: &[u8]) -> Option<u8> {
+    segment(packet)?.flags()
+}

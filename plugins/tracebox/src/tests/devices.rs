@@ -1,0 +1,65 @@
+//! Devices that act for the destination, or keep account of its connections.
+
+use super::*;
+
+/// What is said of a device: the verdict, and the hops that it is between.
+fn device(run: &Run) -> String {
+    let rows = run.table("devices");
+    let row = rows.iter().next().unwrap_or_else(|| panic!("no row\n{run}"));
+    format!("{} {}-{}", row["verdict"].as_str().unwrap(), row["after_ttl"], row["first_ttl"])
+}
+
+/// Lets segments pass that belong to the first SYN that it saw.
+struct Accountant(Option<u32>);
+
+impl Middlebox for Accountant {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::Back || header.protocol != packet::protocol::TCP {
+            return Verdict::Pass;
+        }
+        let sequence = packet::tcp::TcpView::new(header.transport(packet)).sequence().unwrap();
+        let first = *self.0.get_or_insert(sequence);
+        if sequence.wrapping_sub(first) <= 65_535 { Verdict::Pass } else { Verdict::Drop }
+    }
+}
+
+#[test]
+fn a_device_that_keeps_account_is_found_where_it_stands_and_nowhere_else() {
+    for target in [TARGET4, TARGET6] {
+        let params = || TraceboxParams { stateful: true, ..tracebox(target) };
+        let run = run_in(net().middlebox("r2", Accountant(None)), params());
+        assert_eq!(device(&run), "found 2-3", "{run}");
+        let clean = run_in(net(), params());
+        assert_eq!(device(&clean), "not_found null-null", "{clean}");
+    }
+    // Who refuses opens nothing.
+    let closed = TraceboxParams { stateful: true, dport: 81, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net(), closed)), "unknown null-null");
+    // A silent router is not taken for the device.
+    let silent = TraceboxParams { stateful: true, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net().silent("r2"), silent)), "not_found null-null");
+}
+
+#[test]
+fn without_a_proxy_datagrams_get_as_far_as_a_syn() {
+    for target in [TARGET4, TARGET6] {
+        let run = run_in(net(), TraceboxParams { proxy: true, ..tracebox(target) });
+        assert_eq!(device(&run), "not_found null-null", "{run}");
+    }
+    let gone = TraceboxParams { proxy: true, gaplimit: 2, ..tracebox(TARGET4) };
+    assert_eq!(device(&run_in(net().silent("target"), gone)), "unknown null-null");
+}
+
+#[test]
+fn looking_for_one_device_leaves_the_destination_its_say_in_the_next() {
+    let params = TraceboxParams { stateful: true, fragments: true, ..tracebox(TARGET4) };
+    let filter = network_layer::Filter { stops_first: false };
+    let run = run_in(net().middlebox("r2", filter), params);
+    let verdicts = run.table("devices").column("verdict");
+    assert_eq!(verdicts, ["not_found", "found", "not_found"], "{run}");
+    let opened = run.exchange().received().filter(|packet| packet[9] == packet::protocol::TCP);
+    let is_reset = |packet: &&[u8]| packet.get(33) == Some(&packet::tcp::flags::RST);
+    let resets = run.exchange().sent().filter(is_reset);
+    assert_eq!(resets.count(), opened.count(), "a connection stays half open\n{run}");
+}
