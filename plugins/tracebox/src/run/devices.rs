@@ -94,7 +94,7 @@ pub(super) async fn stateful(
     let outside = Shape { sequence: sequence.wrapping_add(OUTSIDE), ..inside };
     // The peer goes on saying that it accepts the connection: that is no answer to these.
     session.hears_errors_alone = true;
-    let mut after = None;
+    let (mut after, mut stopped, mut silent) = (None, None, 0);
     for ttl in 1..hops {
         let probe = session.bare(ttl, inside, session.ip_id)?;
         let (Some(near), _) = session.ask(&probe).await? else { continue };
@@ -102,10 +102,20 @@ pub(super) async fn stateful(
         let probe = session.bare(ttl, outside, (session.ip_id ^ 0x5555).max(1))?;
         let (far, _) = session.ask(&probe).await?;
         let place = (ttl, near.reply.from());
-        if far.is_none() {
-            return Ok(found(Device::Stateful, after, place));
+        if far.is_some() {
+            // Whoever was passed over before says little, and stops nothing.
+            (after, stopped, silent) = (Some(place), None, 0);
+            continue;
         }
-        after = Some(place);
+        stopped = stopped.or(Some((after, place)));
+        silent += 1;
+        if session.params.gaplimit != 0 && silent >= session.params.gaplimit {
+            break;
+        }
     }
-    Ok(if after.is_some() { none } else { unknown })
+    Ok(match stopped {
+        Some((after, first)) => found(Device::Stateful, after, first),
+        None if after.is_some() => none,
+        None => unknown,
+    })
 }

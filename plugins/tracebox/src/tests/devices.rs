@@ -52,6 +52,16 @@ fn without_a_proxy_datagrams_get_as_far_as_a_syn() {
 }
 
 #[test]
+fn a_router_that_leaves_some_errors_out_is_no_device_where_one_behind_it_answers() {
+    for seed in 0..30 {
+        let params = TraceboxParams { stateful: true, ..tracebox(TARGET4) };
+        let net = net().attributes("r2", "unanswered 50%");
+        let run = Sim::new(net, seed).run::<Tracebox>(params);
+        assert_eq!(device(&run), "not_found null-null", "{run}");
+    }
+}
+
+#[test]
 fn looking_for_one_device_leaves_the_destination_its_say_in_the_next() {
     let params = TraceboxParams { stateful: true, fragments: true, ..tracebox(TARGET4) };
     let filter = network_layer::Filter { stops_first: false };
