@@ -403,3 +403,17 @@ fn a_field_that_is_set_twice_is_told_twice() {
     let checksum = ("TCP::Checksum".to_owned(), 1, 2);
     assert_eq!(intervals(&run), [checksum, mss(1, 2), mss(2, 3)], "{run}");
 }
+
+#[test]
+fn what_a_router_gets_wrong_where_it_quotes_is_no_device() {
+    for damage in ["length swapped", "length reduced", "id swapped", "id incremented"] {
+        for udp in [false, true] {
+            let net = net().attributes("r3", &format!("quoted-{damage}"));
+            let run = run_in(net, TraceboxParams { udp, ..tracebox(TARGET4) });
+            assert_eq!(addresses(&run), HOPS4, "{run}");
+            assert_eq!(intervals(&run), [], "{damage}\n{run}");
+            let field = if damage.starts_with("id") { "IP::ID" } else { "IP::Length" };
+            assert!(changes(&run)[2].contains(field), "{damage}\n{run}");
+        }
+    }
+}
