@@ -36,9 +36,19 @@ impl Told {
     }
 }
 
-/// Fields that devices set to a value of their own, so that the next one may set it once more. Others
-/// follow from these, as checksums do, or differ from packet to packet.
-const SET: [&str; 5] = ["DiffServicesCP", "ECT", "CE", "MSS", "Window"];
+/// Fields that follow from others, or differ from packet to packet. All others are the same in every probe of a run:
+/// where one is seen with a second value, another device has set it once more.
+const VARYING: [&str; 9] = [
+    "ID",
+    "Checksum",
+    "Length",
+    "PayloadLength",
+    "IHL",
+    "Offset",
+    "TSOPT-TimeStampOption",
+    "RecordRoute",
+    "Timestamp",
+];
 
 /// Every modification that does not happen by nature, where it was seen first.
 pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
@@ -46,7 +56,7 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
     for (at, hop) in hops.iter().enumerate() {
         for modification in hop.comparison.modifications.iter().filter(|it| !it.is_expected) {
             let Modification { field, change, .. } = modification;
-            let is_set = SET.iter().any(|name| field.rsplit("::").next() == Some(name));
+            let is_set = VARYING.iter().all(|name| field.rsplit("::").next() != Some(name));
             let is_told = |row: &IntervalRow| {
                 let is_same = !is_set || row.seen == modification.seen;
                 row.field == *field && row.change == *change && is_same

@@ -405,6 +405,25 @@ fn a_field_that_is_set_twice_is_told_twice() {
 }
 
 #[test]
+fn every_device_that_sets_a_field_is_told() {
+    let (one, two) = ("203.0.113.77", "203.0.113.99");
+    let natted = |address| format!("nat-source {address} fix-up none");
+    let five = Net::draw("vantage - r1 - r2 - r3 - r4 - r5 - target\n target 198.51.100.9 tcp 80");
+    let five = five.attributes("r1", &natted(one)).attributes("r3", &natted(two));
+    let run = run_in(five, tracebox(TARGET4));
+    let translated = |from, to| ("IP::SourceAddr".to_owned(), from, to);
+    for place in [translated(1, 2), translated(3, 4)] {
+        assert!(intervals(&run).contains(&place), "{run}");
+    }
+    let shift = "shift-sequence 1000";
+    let run = run_in(net().attributes("r1", shift).attributes("r2", shift), tracebox(TARGET4));
+    let sequences = intervals(&run).into_iter().filter(|row| row.0 == "TCP::SeqNumber");
+    assert_eq!(sequences.map(|row| (row.1, row.2)).collect::<Vec<_>>(), [(1, 2), (2, 3)], "{run}");
+    let checksums = intervals(&run).into_iter().filter(|row| row.0 == "TCP::Checksum");
+    assert_eq!(checksums.count(), 1, "{run}");
+}
+
+#[test]
 fn what_a_router_gets_wrong_where_it_quotes_is_no_device() {
     for damage in ["length swapped", "length reduced", "id swapped", "id incremented"] {
         for udp in [false, true] {
