@@ -3,7 +3,7 @@
 //! A router has decremented the TTL before it quotes or not, and has renewed the header's checksum or not, so
 //! that of the header is told but accuses nobody.
 
-use sonde_plugin_api::packet::{IpHeader, Verdict, checksum, verify, verify_header};
+use sonde_plugin_api::packet::{IpHeader, Verdict, checksum, protocol, verify, verify_header};
 
 use crate::rows::Checksum;
 
@@ -17,7 +17,11 @@ pub(crate) fn header(quoted: &[u8]) -> Option<bool> {
 /// The transport's checksum of a probe that is quoted whole.
 pub(crate) fn transport(probe: &[u8], quoted: &[u8]) -> Option<Checksum> {
     let header = IpHeader::parse(quoted).ok()?;
-    let whole = quoted.get(..header.total_octets).filter(|whole| whole.len() >= probe.len())?;
+    let whole = quoted.get(..header.total_octets)?;
+    // Options may be gone, but nothing behind them: the length that is quoted may be wrong.
+    if payload_octets(whole)? < payload_octets(probe)? {
+        return None;
+    }
     if verdict(whole)? {
         return Some(Checksum::Good);
     }
@@ -26,6 +30,16 @@ pub(crate) fn transport(probe: &[u8], quoted: &[u8]) -> Option<Checksum> {
     let mut sent = whole.to_vec();
     sent.get_mut(addresses.clone())?.copy_from_slice(probe.get(addresses)?);
     Some(if verdict(&sent)? { Checksum::Sent } else { Checksum::Wrong })
+}
+
+/// What is behind the header of the transport.
+fn payload_octets(packet: &[u8]) -> Option<usize> {
+    let header = IpHeader::parse(packet).ok()?;
+    let transport_octets = match header.protocol {
+        protocol::TCP => usize::from(packet.get(header.header_octets + 12)? >> 4) * 4,
+        _ => 8,
+    };
+    header.total_octets.checked_sub(header.header_octets + transport_octets)
 }
 
 /// `verify` looks at the header too, which a quote need not have right.

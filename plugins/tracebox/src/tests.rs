@@ -436,3 +436,12 @@ fn what_a_router_gets_wrong_where_it_quotes_is_no_device() {
         }
     }
 }
+
+#[test]
+fn a_checksum_is_judged_where_options_are_gone_too() {
+    let probe = Some("IP/TCP/MSS(1460)".to_owned());
+    let net = net().attributes("r1", "strip mss");
+    let run = run_in(net, TraceboxParams { probe, ..tracebox(TARGET4) });
+    let seen = run.table("hops").column("checksum");
+    assert_eq!(seen, [json!("good"), json!("good"), json!("good"), json!(null)], "{run}");
+}
