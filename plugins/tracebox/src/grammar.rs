@@ -200,14 +200,13 @@ impl Reader<'_> {
     fn take_network(&mut self, at: usize, token: &mut Token<'_>) -> Result<bool, String> {
         match token.name.as_str() {
             "IP" | "IPV6" => {
-                let is_v4 = token.name == "IP";
-                token.accept(if is_v4 { &["tos", "id", "df"] } else { &["tos", "flow"] })?;
+                token.accept(if self.is_v4 { &["tos", "id", "df"] } else { &["tos", "flow"] })?;
                 if at != 0 {
                     return Err("the network layer comes first".to_owned());
                 }
-                if is_v4 != self.is_v4 {
-                    let family = if self.is_v4 { "IP" } else { "IPV6" };
-                    return Err(format!("accepted for this destination: {family}"));
+                // `IP` is of the destination's family, for a supervisor has one probe for all of them.
+                if self.is_v4 && token.name == "IPV6" {
+                    return Err("accepted for this destination: IP".to_owned());
                 }
                 self.spec.tos = token.number("tos", 0..=255)?.unwrap_or(0);
                 self.spec.ip_id = token.number("id", 1..=65_535)?;

@@ -445,3 +445,12 @@ fn a_checksum_is_judged_where_options_are_gone_too() {
     let seen = run.table("hops").column("checksum");
     assert_eq!(seen, [json!("good"), json!("good"), json!("good"), json!(null)], "{run}");
 }
+
+#[test]
+fn the_probe_of_the_seed_system_is_sent_in_the_family_of_the_destination() {
+    for (target, hops) in [(TARGET4, HOPS4), (TARGET6, HOPS6)] {
+        let probe = Some(SEED_PROBE.to_owned());
+        let run = run_in(net(), TraceboxParams { probe, ..tracebox(target) });
+        assert_eq!(addresses(&run), hops, "{run}");
+    }
+}
