@@ -146,6 +146,8 @@ impl Path {
 
     /// As [`Path::judge`], of a hop that was given up. Where that is the end, no hop behind it counts.
     pub(crate) fn judge_late(&mut self, plan: &Plan, ttl: u8, sight: &Sight) -> Option<Stop> {
+        // It was no silent one.
+        self.gap = self.gap.min(self.hops.saturating_sub(ttl));
         let stop = self.judge(plan, ttl, sight)?;
         self.hops = self.hops.min(ttl);
         Some(stop)

@@ -201,6 +201,18 @@ fn a_late_answer_is_told_of_the_hop_it_is_for() {
 }
 
 #[test]
+fn hops_that_all_answer_late_are_no_gap() {
+    let net = Net::draw(
+        "vantage - r1 - r2 - r3 - r4 - r5 - r6 - r7 - target
+         link vantage r1 delay 600ms
+         target 198.51.100.9",
+    );
+    let run = run_in(net, TraceParams { attempts: 1, ..trace(TARGET4) });
+    assert_eq!(run.stop, "reached", "{run}");
+    assert_eq!((summary(&run).hop_count, summary(&run).gap_hops), (8, 0), "{run}");
+}
+
+#[test]
 fn a_lost_probe_is_sent_again() {
     for target in TARGETS {
         // The probe for the second hop, and the answer of the third.
