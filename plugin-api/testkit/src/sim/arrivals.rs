@@ -1,7 +1,7 @@
 //! Packets that reach the vantage point: whose they are, and what is told of them.
 
 use sonde_packet::{
-    IpHeader, Verdict, classify,
+    Class, IpHeader, Verdict, classify,
     demux::{Answered, Match, Quality},
     mapped, verify,
 };
@@ -25,6 +25,10 @@ impl Sim {
 
     /// A whole packet; `bits` are flags of its event.
     fn take(&mut self, packet: &[u8], bits: u8) {
+        // Advice of routers is for nobody, as in the engine.
+        if classify(packet).is_some_and(|received| received.class == Class::Redirect) {
+            return;
+        }
         match self.demux.receive(packet) {
             Match::Probe(answered) => self.receive_answer(packet, &answered, bits),
             Match::Flow { flow, owner } => self.deliver(packet, owner, flow.0, None, bits),
