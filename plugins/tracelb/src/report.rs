@@ -61,7 +61,13 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     }
     let links_shown = links.len() as u32;
     links.retain(|(_, to), _| !ends.silent.contains(to));
-    let first: Vec<NodeId> = graph.nodes_at(graph.first_hop()).into_iter().collect();
+    let mut first: Vec<NodeId> = graph.nodes_at(graph.first_hop()).into_iter().collect();
+    if graph.is_reached {
+        // Ways that end elsewhere meet no others again, and would hide all that do behind where they part.
+        let leading = leading_to(prober.params.destination, graph, &links);
+        links.retain(|(_, to), _| leading.contains(to));
+        first.retain(|node| leading.contains(node));
+    }
     let found = diamonds(&links, &first);
     for diamond in &found {
         ctx.emit(DiamondRow {
@@ -91,6 +97,23 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
         duration_ms: (ctx.now() - begin).as_millis() as u64,
     });
     ctx.stop(stop);
+}
+
+/// Nodes on a way to the target, itself included.
+fn leading_to(
+    target: IpAddr,
+    graph: &Graph,
+    links: &BTreeMap<(NodeId, NodeId), Traffic>,
+) -> BTreeSet<NodeId> {
+    let is_target = |id: &NodeId| graph.nodes[*id].interfaces.iter().any(|it| it.address == target);
+    let mut leading: BTreeSet<NodeId> = graph.roots().filter(is_target).collect();
+    let is_next = |leading: &BTreeSet<NodeId>, (from, to): &(NodeId, NodeId)| {
+        leading.contains(to) && !leading.contains(from)
+    };
+    while let Some((from, _)) = links.keys().find(|link| is_next(&leading, link)) {
+        leading.insert(*from);
+    }
+    leading
 }
 
 /// Silence up to the end of a way.

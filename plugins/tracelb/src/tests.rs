@@ -225,6 +225,15 @@ fn a_diamond_is_described_by_where_it_begins_and_ends() {
 }
 
 #[test]
+fn a_branch_that_refuses_hides_no_diamond_behind_it() {
+    let text = "vantage - 1 - { 2 3 } - 4 - { 5 6 } - 7 - target\n 2 refuse 198.51.100.0/24";
+    let run = explore(text, TARGET4, 1, towards(TARGET4));
+    let diamonds = run.typed::<DiamondRow>("diamonds").into_iter();
+    let ends = diamonds.map(|it| (it.divergence, it.convergence)).collect::<Vec<_>>();
+    assert_eq!(ends, [("10.0.0.4".to_owned(), Some("10.0.0.7".to_owned()))], "{run}");
+}
+
+#[test]
 fn neither_loss_nor_a_split_behind_the_first_hop_makes_a_cluster() {
     let text = format!("{SPLIT_FIRST}\n links loss 5%");
     for seed in 0..30 {
