@@ -12,8 +12,8 @@ use super::{
 use crate::{
     author::{Ctx, Either, Flow, Outcome, Probe, Reply, select},
     packet::{
-        Class,
-        tcp::{TcpOption, flags},
+        Class, IpHeader,
+        tcp::{TcpOption, TcpView, flags},
     },
     row::Rows,
     schema::Time,
@@ -152,6 +152,7 @@ impl<'a, R: Rows> Connection<'a, R> {
         // Until it is answered the peer expects, if it heard of it, the number behind the SYN.
         let reset = Probe::tcp_rst(opening.port, first.wrapping_add(1)).ttl(opening.ttl);
         flow.last_word(Some(reset));
+        let mut wrong = None;
         for number in 0..opening.tries {
             let options = opening.offer.octets(clock(ctx.now()));
             let mut syn = Probe::tcp_syn(opening.port, first)
@@ -179,7 +180,9 @@ impl<'a, R: Rows> Connection<'a, R> {
             let mut end = ctx.sleep(opening.wait);
             while let Some(heard) = hear(flow, &mut end).await {
                 let segment = match heard {
-                    Heard::Error(from, kind, code) => {
+                    // Ports are soon guessed (RFC 5927, section 4.1).
+                    Heard::Error { sequence, .. } if sequence != first => continue,
+                    Heard::Error { from, kind, code, .. } => {
                         return Err(Refusal::Unreachable(from, kind, code));
                     }
                     Heard::Segment(segment) if segment.port == opening.port => segment,
@@ -204,17 +207,17 @@ impl<'a, R: Rows> Connection<'a, R> {
                         let _ = flow.send_stamped(reset.immediate().ttl(opening.ttl)).await;
                     }
                     if segment.has(flags::SYN | flags::ACK) {
-                        return Err(Refusal::WrongNumber(Box::new(segment)));
+                        wrong = Some(Box::new(segment));
                     }
-                    // An old connection between the same ports: the reset ends it (RFC 9293,
-                    // section 3.5.1), the next SYN opens the new one.
+                    // Who guessed the ports, or an old connection between the same ones: the reset ends it
+                    // (RFC 9293, section 3.5.1), the next SYN opens the new one.
                     continue;
                 }
                 let handshake = (number == 0).then(|| segment.at.since(sent));
                 return Ok(Self::opened(ctx, flow, opening, first, segment, handshake, record));
             }
         }
-        Err(Refusal::Silence)
+        Err(wrong.map_or(Refusal::Silence, Refusal::WrongNumber))
     }
 
     fn opened(
@@ -446,7 +449,8 @@ impl<'a, R: Rows> Connection<'a, R> {
 
     fn note(&mut self, segment: &Segment) {
         if segment.has(flags::RST) {
-            // In the window, else somebody guesses (RFC 5961).
+            // In the window, else somebody guesses. Not only the exact number (RFC 5961, section 3.2): what is
+            // before it may be lost, or withheld.
             let offset = segment.sequence.wrapping_sub(self.received.expected());
             if offset <= u32::from(u16::MAX) {
                 self.is_reset = true;
@@ -529,8 +533,13 @@ impl<'a, R: Rows> Connection<'a, R> {
 /// Something about the connection.
 enum Heard {
     Segment(Segment),
-    /// Who sent an ICMP error, its type and code.
-    Error(std::net::IpAddr, u8, u8),
+    /// An ICMP error, and the number of the segment that it is about.
+    Error {
+        from: std::net::IpAddr,
+        kind: u8,
+        code: u8,
+        sequence: u32,
+    },
 }
 
 /// The next segment or error on the flow; `None` when the timer ran out.
@@ -552,7 +561,14 @@ fn of(reply: &Reply, packet: &[u8]) -> Option<Heard> {
     match reply.class() {
         Class::Tcp => Segment::parse(reply, packet).map(Heard::Segment),
         Class::Unreachable => {
-            Some(Heard::Error(reply.from(), reply.icmp_type(), reply.icmp_code()))
+            let quoted = reply.quoted(packet)?;
+            let header = IpHeader::parse(quoted).ok()?;
+            Some(Heard::Error {
+                from: reply.from(),
+                kind: reply.icmp_type(),
+                code: reply.icmp_code(),
+                sequence: TcpView::new(header.transport(quoted)).sequence()?,
+            })
         }
         _ => None,
     }

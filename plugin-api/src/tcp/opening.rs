@@ -60,7 +60,7 @@ pub enum Refusal {
     Reset,
     /// An ICMP error came: who says so, type and code.
     Unreachable(std::net::IpAddr, u8, u8),
-    /// An answer that acknowledges something else than the SYN.
+    /// An answer that acknowledges something else than the SYN, and no other one.
     WrongNumber(Box<Segment>),
     /// The SYN could not be sent.
     Unsent(crate::author::NotSent),

@@ -1,12 +1,15 @@
 //! `sonde_plugin_api::tcp` through a network that loses, doubles and reorders.
 
 use sonde_plugin_api::{
-    packet::{IpHeader, tcp::TcpView},
+    packet::{
+        ErrorKind, ErrorMessage, Ip, IpHeader, Packet, Payload, TcpSegment, Transport,
+        tcp::{TcpView, flags},
+    },
     prelude::*,
     tcp::{Connection, Offer, Opening},
 };
 use sonde_testkit::{
-    Net, Sim, Status,
+    Host, Net, Outbox, Sim, Status,
     servers::{Behaviour, PageServer},
 };
 
@@ -133,4 +136,52 @@ fn a_peer_that_stops_acknowledging_is_given_up_and_reset() {
         .run::<Talk>(TalkParams::with("198.51.100.9".parse().unwrap()));
     let row = &run.typed::<TalkRow>("talk")[0];
     assert!(!row.is_acknowledged && !row.is_closed && row.is_reset, "{run}");
+}
+
+/// Answers a SYN as who guesses its ports would, and then as the server does.
+struct Forged(PageServer);
+
+impl Host for Forged {
+    fn receive(&mut self, packet: &[u8], now: Duration, net: &mut Outbox<'_>) {
+        let header = IpHeader::parse(packet).unwrap();
+        let view = TcpView::new(header.transport(packet));
+        if view.flags() == Some(flags::SYN) {
+            let mut guessed = packet.to_vec();
+            guessed[header.header_octets + 4] ^= 1;
+            let error = ErrorMessage {
+                source: header.destination,
+                destination: header.source,
+                ttl: 64,
+                kind: ErrorKind::Unreachable(1),
+                quoted: &guessed,
+                quoted_octets: 28,
+                extensions: &[],
+            };
+            net.send(error.to_vec().unwrap());
+            let transport = Transport::Tcp(TcpSegment {
+                source_port: view.destination_port().unwrap(),
+                destination_port: view.source_port().unwrap(),
+                sequence: 99,
+                acknowledgement: 99,
+                flags: flags::SYN | flags::ACK,
+                ..TcpSegment::default()
+            });
+            let ip = Ip::plain(header.destination, header.source);
+            let payload = Payload::Octets(&[]);
+            let packet = Packet { ip, transport, payload, checksum: None };
+            net.send(packet.to_vec().unwrap());
+        }
+        self.0.receive(packet, now, net);
+    }
+}
+
+#[test]
+fn who_guesses_the_ports_of_a_syn_cannot_keep_it_from_its_connection() {
+    let net = Net::draw("vantage - target\n target 198.51.100.9");
+    let net = net.host("target", Forged(PageServer::new(Behaviour::LINUX)));
+    let run = Sim::new(net, 1).run::<Talk>(TalkParams::with("198.51.100.9".parse().unwrap()));
+    run.expect_done();
+    assert!(run.typed::<TalkRow>("talk")[0].is_acknowledged, "{run}");
+    let resets = run.exchange().sent().filter(|packet| packet[20 + 13] == flags::RST);
+    assert_eq!(resets.count(), 1, "to whom the wrong answer may be from: {run}");
 }
