@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use sonde_plugin_api::{packet::tcp::flags, prelude::Probe, tcp::is_after};
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    prelude::Probe,
+    tcp::{Segment, is_after},
+};
 
 use crate::{
     rows::Verdict,
@@ -33,6 +37,8 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
         let wait = if sent == 0 { SILENCE } else { MORE };
         let Some(segment) = session.connection.next(wait).await else { break };
         session.ends_blindly(&segment, sent)?;
+        // What was on its way when the blind segment left was taken by its reaction.
+        is_alive |= sent > 0 && says_more(&segment);
         let end = segment.sequence.wrapping_add(segment.data.len() as u32);
         // What comes again tells nothing: the server may have no more to say.
         let is_new = is_after(end, session.connection.received.expected());
@@ -51,19 +57,33 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             .acknowledgement(0)
             .ttl(session.params.ttl);
         session.connection.send(probe, bits, at, 0, 0);
-        match reaction(session, (at, end), sent).await? {
+        is_alive = match reaction(session, (at, end), sent).await? {
             Reaction::Verdict(verdict) => return Ok(verdict),
-            Reaction::Alive => is_alive = true,
-            Reaction::Silence => {}
-        }
+            Reaction::Alive => true,
+            Reaction::Silence => false,
+        };
         session.connection.acknowledge();
+    }
+    if sent > 0 && !is_alive && session.is_over() {
+        // All of it may have left before the blind segment arrived. A connection that is no more answers the acknowledgement.
+        let until = session.ctx.now() + WAIT;
+        while let Some(segment) = session.connection.next(until.since(session.ctx.now())).await {
+            session.ends_blindly(&segment, sent)?;
+            is_alive |= says_more(&segment);
+        }
     }
     Ok(match sent {
         0 => Verdict::None,
         // A connection that is kept open falls silent when all is said.
-        _ if session.is_over() || is_alive => Verdict::BlindIgnored,
+        _ if is_alive => Verdict::BlindIgnored,
+        _ if session.is_over() => Verdict::None,
         _ => Verdict::BlindAccepted,
     })
+}
+
+/// Whether it is of a server that goes on with what it has to say.
+fn says_more(segment: &Segment) -> bool {
+    segment.has_data() || segment.has(flags::FIN)
 }
 
 /// What became of a blind segment.
@@ -103,7 +123,7 @@ async fn reaction(
         if segment.is_pure_ack() && segment.acknowledgement == next && !is_late {
             return Ok(Reaction::Verdict(Verdict::BlindChallenge));
         }
-        if segment.has_data() && segment.at > late {
+        if says_more(&segment) && segment.at > late {
             reaction = Reaction::Alive;
         }
         session.take(&segment);
@@ -114,11 +134,7 @@ async fn reaction(
 impl Session<'_> {
     /// As [`Session::ends`]; a connection that is gone after a blind segment is the verdict. It answers what we acknowledge
     /// later by a reset without acknowledgement (RFC 9293, 3.10.7.1); one with it is the server's own end.
-    fn ends_blindly(
-        &mut self,
-        segment: &sonde_plugin_api::tcp::Segment,
-        sent: u8,
-    ) -> Result<(), Verdict> {
+    fn ends_blindly(&mut self, segment: &Segment, sent: u8) -> Result<(), Verdict> {
         let ended = self.ends(segment);
         if sent > 0 && ended == Err(Verdict::Reset) && !segment.has(flags::ACK) {
             return Err(Verdict::BlindAccepted);

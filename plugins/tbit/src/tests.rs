@@ -185,6 +185,35 @@ fn what_comes_of_blind_segments_is_told() {
 }
 
 #[test]
+fn who_believed_a_blind_segment_is_told_though_its_page_and_its_end_are_here() {
+    for test in [Test::BlindRst, Test::BlindSyn] {
+        for page in [67, 5 * MSS] {
+            let blind = |blind| verdict(test, Behaviour { blind, page, ..LINUX });
+            assert_eq!(blind(Blind::Accepts), Verdict::BlindAccepted, "{test:?} {page}");
+            assert_eq!(blind(Blind::Ignores), Verdict::BlindIgnored, "{test:?} {page}");
+            let mute = Behaviour { blind: Blind::Accepts, page, is_mute: true, ..LINUX };
+            assert_eq!(verdict(test, mute), Verdict::None, "{test:?} {page}");
+        }
+        let mute = Behaviour { blind: Blind::Accepts, is_mute: true, ..LINUX };
+        assert_eq!(verdict(test, mute), Verdict::BlindAccepted, "it had more to say");
+    }
+}
+
+#[test]
+fn a_server_that_ignored_a_lost_blind_segment_and_believed_the_next_is_told() {
+    let net = Net::draw(
+        "vantage - r1 - target
+         target 198.51.100.9
+         link r1 -> target drop 5",
+    );
+    let server = PageServer::new(Behaviour { blind: Blind::Accepts, is_mute: true, ..LINUX });
+    let params = TbitParams { test: Test::BlindRst, ..TbitParams::with(TARGET.parse().unwrap()) };
+    let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
+    let row = &run.typed::<SummaryRow>("summary")[0];
+    assert_eq!((row.result, row.blind_sent), (Verdict::BlindAccepted, Some(2)), "{run}");
+}
+
+#[test]
 fn an_offset_of_0_is_the_usual_one() {
     for (test, usual) in [
         (Test::BlindRst, 10),

@@ -55,6 +55,8 @@ pub struct Behaviour {
     pub stays: bool,
     /// Never acknowledges data.
     pub is_deaf: bool,
+    /// Says nothing to who speaks to a connection that is no more; others answer with a reset.
+    pub is_mute: bool,
     /// Has an old connection between the same ports, until a reset comes.
     pub has_old: bool,
     /// What it does with a SYN that has options of IPv4.
@@ -115,6 +117,7 @@ impl Behaviour {
         growth: Growth::Octets(usize::MAX),
         stays: false,
         is_deaf: false,
+        is_mute: false,
         has_old: false,
         ip_options: IpOptions::Echoes,
     };
@@ -227,7 +230,7 @@ impl Host for PageServer {
         self.resets.set(self.resets.get() + usize::from(segment.has(flags::RST)));
         match &mut self.connection {
             None => self.open(&segment, packet, net),
-            Some(connection) if connection.is_gone => {}
+            Some(connection) if connection.is_gone => connection.refuse(&segment, net),
             Some(connection) => connection.receive(&segment, net),
         }
     }
@@ -356,6 +359,18 @@ impl Connection {
                 Growth::Acks => mss,
             };
             self.acknowledged = known.min(self.behaviour.page);
+        }
+    }
+
+    /// A connection that is no more: who acknowledges something of it hears so (RFC 9293, section 3.10.7.1).
+    fn refuse(&self, segment: &Incoming<'_>, net: &mut Outbox<'_>) {
+        if segment.has(flags::ACK) && !segment.has(flags::RST) && !self.behaviour.is_mute {
+            let reset = TcpSegment {
+                sequence: segment.acknowledgement,
+                flags: flags::RST,
+                ..TcpSegment::default()
+            };
+            net.send(self.ends.plain(reset, &[]));
         }
     }
 
