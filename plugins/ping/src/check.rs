@@ -63,8 +63,10 @@ impl PingParams {
                 self.mtu
             ));
         }
-        let is_alike = self.pattern.is_some() || octets - headers < TELLING;
-        Ok(Shape { checksum, ip_options, octets, counts_checksums: self.is_udp6() && is_alike })
+        let room = octets - headers;
+        let is_alike = self.payload.is_none() && (self.pattern.is_some() || room < TELLING);
+        let counts_checksums = self.method == Kind::Udp && is_alike && room >= 2;
+        Ok(Shape { checksum, ip_options, octets, counts_checksums })
     }
 
     fn check_family(&self, gathering: &Gathering) -> Result<(), Fail> {

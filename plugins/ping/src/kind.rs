@@ -62,6 +62,11 @@ impl Secret {
             acknowledgement: params.acknowledgement.unwrap_or((random >> 32) as u32),
         }
     }
+
+    /// The checksum of probe number `number`, where that is what tells it: neither 0 nor its other form.
+    pub(crate) fn checksum(self, number: u32) -> u16 {
+        ((u64::from(self.sequence) + u64::from(number)) % 65_534 + 1) as u16
+    }
 }
 
 impl Kind {

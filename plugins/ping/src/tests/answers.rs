@@ -194,6 +194,28 @@ fn udp_data_that_may_answer_any_of_several_probes_counts_and_has_no_time() {
 }
 
 #[test]
+fn echoed_datagrams_of_one_pattern_find_their_probes_and_nobody_guesses_what_tells_them_apart() {
+    let first_sums: BTreeSet<u16> = [TARGET4, TARGET6]
+        .into_iter()
+        .map(|target| {
+            let params = PingParams {
+                method: Udp,
+                period: ms(10),
+                pattern: Some(Hex(vec![0xab])),
+                ..ping(target, 20)
+            };
+            let net = net().attributes("target", "echo-udp");
+            let run = run_in(net.and("link r1 <- target delay 200ms"), params);
+            let SummaryRow { answered, lost, duplicates, min_us, max_us, .. } = summary(&run);
+            assert_eq!((answered, lost, duplicates), (20, 0, 0), "{run}");
+            assert_eq!((min_us, max_us), (Some(203_000), Some(203_000)), "{run}");
+            words_at(&run, 6)[0]
+        })
+        .collect();
+    assert!(!first_sums.contains(&1), "{first_sums:?}");
+}
+
+#[test]
 fn datagrams_over_ipv6_are_told_apart_with_two_octets_of_payload_and_refused_with_fewer() {
     let params = |octets| PingParams {
         method: Udp,
