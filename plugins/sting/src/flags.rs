@@ -30,14 +30,14 @@ pub(crate) fn of(
     found.into_iter().filter(|(holds, _)| *holds).map(|(_, flag)| flag).collect()
 }
 
-/// All lost samples are the last ones, with none lost on the way back but a few.
+/// Samples were behind the window, or all lost ones are the last ones, with none lost on the way back but a few.
 fn is_limited(tally: &Tally) -> bool {
     let holes = tally.holes();
     let last = tally.samples.iter().rev().filter(|sample| sample.sent.is_some());
-    tally.is_complete
-        && holes >= SUFFIX
+    let is_suffix = holes >= SUFFIX
         && last.take_while(|sample| sample.is_hole).count() == holes
-        && tally.lost_back() * 10 <= tally.arrived()
+        && tally.lost_back() * 10 <= tally.arrived();
+    tally.is_complete && (tally.is_cut || is_suffix)
 }
 
 /// Half of the acknowledgements are missing, and every second one: of each pair of samples one was

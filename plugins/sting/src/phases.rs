@@ -18,6 +18,10 @@ use crate::{
 
 /// From the acknowledgement of the handshake to the first sample.
 const SETTLING: Duration = Duration::from_millis(50);
+/// How long the server's window may stay shut.
+const SHUT: Duration = Duration::from_secs(10);
+/// Acknowledgements that count, for each octet that is sent.
+const KEPT: usize = 4;
 /// How long a filling waits for its acknowledgement, and how often it is sent.
 const FILL_WAIT: Duration = Duration::from_secs(2);
 const FILL_TRIES: u8 = 5;
@@ -38,7 +42,7 @@ pub(crate) struct Wire<'a> {
     /// What is acknowledged all the time: the server's first octet, which it may not send.
     pub(crate) theirs: u32,
     pub(crate) request: &'a [u8],
-    pub(crate) hole: usize,
+    pub(crate) hole: u8,
 }
 
 impl Wire<'_> {
@@ -58,6 +62,18 @@ impl Wire<'_> {
         distance(self.theirs, segment.sequence) >= 0
     }
 
+    /// Whether the last samples lie behind a window, which begins with the hole.
+    pub(crate) fn is_behind(&self, window: u32) -> bool {
+        self.request.len() > window as usize
+    }
+
+    /// An acknowledgement of a sample came. A server may send them without end.
+    fn acknowledge(&self, at: Time, tally: &mut Tally) {
+        if tally.acks.len() < KEPT * self.request.len() {
+            tally.acks.push(at);
+        }
+    }
+
     /// The last word, at the number that the server expects.
     pub(crate) fn reset(&self, sequence: u32) -> Probe {
         Probe::tcp_rst(self.port, sequence)
@@ -67,6 +83,29 @@ impl Wire<'_> {
             .ttl(self.ttl)
             .immediate()
     }
+}
+
+/// Waits until the server takes data: somebody who answers in its stead may not have reached it yet.
+pub(crate) async fn open(
+    ctx: &Ctx<StingRow>,
+    connection: &mut Connection<'_, StingRow>,
+) -> Result<(), Early> {
+    let end = ctx.now() + SHUT;
+    while connection.peer_window() == 0 {
+        let Some(segment) = connection.next(end.since(ctx.now())).await else {
+            return Err(Early::Ending(Ending::ZeroWindow));
+        };
+        if connection.is_reset() {
+            return Err(Early::Ending(Ending::Reset));
+        }
+        if segment.has(flags::FIN) {
+            return Err(Early::Ending(Ending::Fin));
+        }
+        if segment.has(flags::SYN) {
+            connection.acknowledge();
+        }
+    }
+    Ok(())
 }
 
 /// Sends a sample after each of `gaps` and counts what is acknowledged, up to `pause` after the last.
@@ -85,7 +124,8 @@ pub(crate) async fn seed(
         for (number, gap) in gaps.enumerate() {
             due = due + gap;
             ctx.sleep_until(due).await;
-            let at = wire.hole + number;
+            let at = usize::from(wire.hole) + number;
+            samples.borrow_mut().push(Departure::at(None));
             let sent = match wire.flow.send_stamped(wire.octets(at..at + 1)).await {
                 Ok(departure) => Some(departure.at),
                 Err(reason) if reason.refused_by_policy => return Err(Fail::from(reason)),
@@ -94,7 +134,7 @@ pub(crate) async fn seed(
                     None
                 }
             };
-            samples.borrow_mut().push(Departure::at(sent));
+            samples.borrow_mut()[number] = Departure::at(sent);
         }
         ctx.sleep(pause).await;
         Ok(())
@@ -105,18 +145,20 @@ pub(crate) async fn seed(
             Either::First(Ok(())) => return Ok(()),
             Either::First(Err(fail)) => return Err(Early::Failed(fail)),
             Either::Second(Some(segment)) => {
-                count(wire, connection, &segment, tally).map_err(Early::Ending)?;
+                // What comes before the first tells a window.
+                let is_sample = !samples.borrow().is_empty() && wire.is_sample(&segment);
+                count(wire, connection, (&segment, is_sample), tally).map_err(Early::Ending)?;
             }
             Either::Second(None) => {}
         }
     }
 }
 
-/// A segment among the samples.
+/// A segment among the samples, and whether it acknowledges one.
 fn count(
     wire: &Wire<'_>,
     connection: &Connection<'_, StingRow>,
-    segment: &Segment,
+    (segment, is_sample): (&Segment, bool),
     tally: &mut Tally,
 ) -> Result<(), Ending> {
     if segment.has(flags::RST) {
@@ -136,10 +178,11 @@ fn count(
     if segment.acknowledgement != wire.first {
         return Err(Ending::UnexpectedAck);
     }
+    tally.is_cut &= wire.is_behind(connection.peer_window());
     if segment.has_data() {
         tally.data += 1;
-    } else if wire.is_sample(segment) {
-        tally.acks.push(segment.at);
+    } else if is_sample {
+        wire.acknowledge(segment.at, tally);
     }
     Ok(())
 }
@@ -186,7 +229,7 @@ pub(crate) async fn fill(
                         && wire.is_sample(&segment)
                         && !segment.has_data();
                     if is_sample {
-                        tally.acks.push(segment.at);
+                        wire.acknowledge(segment.at, tally);
                         tally.late += 1;
                     }
                 }

@@ -16,6 +16,8 @@ choices! {
         Unreachable = "unreachable",
         /// The answer to the SYN acknowledged something else.
         BadSynAck = "bad_synack",
+        /// The server opened no window.
+        ZeroWindow = "zero_window",
         /// The server reset the connection.
         Reset = "reset",
         /// The server closed the connection.
@@ -33,7 +35,7 @@ choices! {
 choices! {
     /// What makes a result doubtful.
     pub enum Flag {
-        /// The lost samples are all the last ones: the server kept no more out of order.
+        /// The lost samples are all the last ones, or some were behind the window: the server kept no more out of order.
         ReceiverLimited = "receiver_limited",
         /// Every second acknowledgement is missing: something acknowledges for two.
         AckThinning = "ack_thinning",
@@ -61,9 +63,9 @@ row! {
         arrived: Option<bool>,
         /// Whether its acknowledgement came back; null where it did not arrive or that is not known.
         ack_seen: Option<bool>,
-        /// From the sample to the acknowledgement that was credited to it, microseconds.
+        /// From the sample to the acknowledgement that was credited to it, microseconds; null where that came first.
         rtt_us: Option<u64>,
-        /// Not all acknowledgements came, so which sample each is for is an estimate.
+        /// Not one acknowledgement came for each sample, so which sample one is for is an estimate.
         estimate: bool,
     }
 }
@@ -88,7 +90,7 @@ row! {
         holes: Option<u32>,
         /// Samples that arrived.
         arrived: Option<u32>,
-        /// Acknowledgements of samples that came back.
+        /// Acknowledgements of samples that came back; up to four for each octet of the request are counted.
         acks: u32,
         /// Lost on the way there, of those that left, 0 to 1.
         forward_loss: Option<f64>,

@@ -45,7 +45,7 @@ pub(crate) fn run(
                 first: connection.first.wrapping_add(1),
                 theirs: connection.received.expected(),
                 request: &request,
-                hole: usize::from(params.hole),
+                hole: params.hole,
             };
             let seen = (&mut outline, &mut tally);
             conversed = converse(&ctx, &params, &wire, &mut connection, seen).await;
@@ -98,6 +98,8 @@ async fn converse(
     let pause = Duration::from_millis(params.inter.into());
     let conversed = ctx
         .until_interrupted(async {
+            Box::pin(phases::open(ctx, connection)).await?;
+            tally.is_cut = wire.is_behind(connection.peer_window());
             let gaps = gaps(ctx, params, &mut outline.planned);
             let seen = (&samples, &mut *tally);
             phases::seed(ctx, wire, connection, gaps, pause, seen).await?;

@@ -43,13 +43,15 @@ pub(crate) struct Sample {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) samples: Vec<Sample>,
-    /// Acknowledgements of samples as they came.
+    /// Acknowledgements of samples as they came, the first ones where there are very many.
     pub(crate) acks: Vec<Time>,
     /// Those of them that came while the hole was filled.
     pub(crate) late: u32,
     /// Segments with data, in spite of our window of 0.
     pub(crate) data: u32,
     pub(crate) retransmissions: u32,
+    /// Samples lay behind every window that the server told.
+    pub(crate) is_cut: bool,
     /// The server listed all that it missed.
     pub(crate) is_complete: bool,
 }

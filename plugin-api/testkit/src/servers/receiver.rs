@@ -28,6 +28,10 @@ pub enum Fault {
     LiesAt(usize),
     /// Answers the SYN with a wrong number.
     BadSynAck,
+    /// Answers the SYN with this window, tells another one so many milliseconds later, and drops what comes before.
+    OpensLater(u16, u64),
+    /// Answers each sample with so many acknowledgements.
+    Floods(usize),
     /// The host itself, which answers echoes, is 30 ms farther away.
     IsAProxy,
 }
@@ -42,6 +46,8 @@ pub struct Receiver {
     expected: u32,
     held: Vec<u32>,
     segments: usize,
+    /// Since the simulation began.
+    opens: Duration,
     heard: Heard,
 }
 
@@ -49,7 +55,14 @@ impl Receiver {
     /// With this fault.
     #[must_use]
     pub fn new(fault: Fault) -> Self {
-        Self { fault, expected: 0, held: vec![], segments: 0, heard: Rc::default() }
+        Self {
+            fault,
+            expected: 0,
+            held: vec![],
+            segments: 0,
+            opens: Duration::ZERO,
+            heard: Rc::default(),
+        }
     }
 
     /// What came, to be looked at later.
@@ -79,7 +92,7 @@ impl Receiver {
 }
 
 impl Host for Receiver {
-    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
+    fn receive(&mut self, packet: &[u8], now: Duration, net: &mut Outbox<'_>) {
         let Some(segment) = Incoming::parse(packet) else {
             let farther = if self.fault == Fault::IsAProxy { 30 } else { 0 };
             if let Some(reply) = echo_reply(packet) {
@@ -88,24 +101,35 @@ impl Host for Receiver {
             return;
         };
         self.heard.borrow_mut().push((segment.flags, segment.sequence));
+        let plain = TcpSegment { window: 8000, ..TcpSegment::default() };
         let mut answer = |flags: u8, sequence: u32, acknowledgement: u32, data: &[u8]| {
-            let answer = TcpSegment {
-                sequence,
-                acknowledgement,
-                flags,
-                window: 8000,
-                ..TcpSegment::default()
-            };
+            let answer = TcpSegment { sequence, acknowledgement, flags, ..plain };
             net.send(segment.ends.plain(answer, data));
         };
         if segment.has(flags::SYN) {
             self.expected = segment.first();
+            if let Fault::OpensLater(window, after_ms) = self.fault {
+                let after = Duration::from_millis(after_ms);
+                self.opens = now + after;
+                let numbers =
+                    TcpSegment { acknowledgement: self.expected, flags: flags::ACK, ..plain };
+                let first = TcpSegment {
+                    sequence: FIRST_SEQUENCE,
+                    flags: flags::SYN | flags::ACK,
+                    window,
+                    ..numbers
+                };
+                let update = TcpSegment { sequence: FIRST_SEQUENCE.wrapping_add(1), ..numbers };
+                net.send(segment.ends.plain(first, &[]));
+                net.send_after(after, segment.ends.plain(update, &[]));
+                return;
+            }
             let wrong = if self.fault == Fault::BadSynAck { 7 } else { 0 };
             let acknowledgement = self.expected.wrapping_add(wrong);
             return answer(flags::SYN | flags::ACK, FIRST_SEQUENCE, acknowledgement, &[]);
         }
         let octets = segment.view.payload().len() as u32;
-        if segment.has(flags::RST) || octets == 0 {
+        if segment.has(flags::RST) || octets == 0 || now < self.opens {
             return;
         }
         self.segments += 1;
@@ -121,6 +145,9 @@ impl Host for Receiver {
             Fault::AsksForTheWindow => {
                 answer(flags::ACK, theirs, self.expected, &[]);
                 answer(flags::ACK, theirs.wrapping_sub(1), self.expected, &[]);
+            }
+            Fault::Floods(many) => {
+                (0..many).for_each(|_| answer(flags::ACK, theirs, self.expected, &[]));
             }
             Fault::ResetsAt(at) if at == at_this => {
                 answer(flags::RST | flags::ACK, theirs, self.expected, &[]);

@@ -55,6 +55,50 @@ fn a_server_that_asks_for_the_window_is_not_counted_twice() {
 }
 
 #[test]
+fn a_window_that_is_told_behind_the_handshake_acknowledges_no_sample() {
+    for fault in [Fault::OpensLater(8000, 20), Fault::OpensLater(0, 20)] {
+        let net = net().drop_back("target", [5]).host("target", Receiver::new(fault));
+        let run = run_in(net, sting(TARGET4, 8));
+        let found = summary(&run);
+        assert_eq!((found.acks, found.reverse_lost), (7, Some(1)), "{fault:?} {run}");
+    }
+}
+
+#[test]
+fn no_sample_leaves_before_there_is_a_window() {
+    let found = summary(&against(Fault::OpensLater(0, 300), sting(TARGET4, 8)).0);
+    assert_eq!((found.result, found.holes, found.acks), (Ending::Completed, Some(0), 8));
+    assert_eq!(found.flags, []);
+    let (run, heard) = against(Fault::OpensLater(0, 60_000), sting(TARGET4, 8));
+    let found = summary(&run);
+    assert_eq!((found.result, found.samples), (Ending::ZeroWindow, 0), "{run}");
+    assert_eq!(heard.last().unwrap().0, flags::RST | flags::ACK, "{run}");
+}
+
+#[test]
+fn samples_beyond_the_window_are_flagged_also_where_others_were_lost() {
+    // The window begins with the hole.
+    for (count, flag) in [(7997, None), (7998, Some(Flag::ReceiverLimited))] {
+        let net =
+            net().drop("target", there(&[5])).host("target", Receiver::new(Fault::Keeps(9000)));
+        let found = summary(&run_in(net, StingParams { mean: 1, ..sting(TARGET4, count) }));
+        assert_eq!(found.result, Ending::Completed);
+        assert_eq!(found.flags, Vec::from_iter(flag), "{count}");
+    }
+}
+
+#[test]
+fn acknowledgements_without_end_take_no_room() {
+    let run = run_in(
+        net().host("target", Receiver::new(Fault::Floods(1000))),
+        StingParams { hole: 1, ..sting(TARGET4, 4) },
+    );
+    let found = summary(&run);
+    assert_eq!((found.result, found.acks), (Ending::Completed, 4 * 5), "{run}");
+    assert_eq!((found.reverse_lost, &found.flags[..]), (Some(0), &[Flag::AckExcess][..]));
+}
+
+#[test]
 fn a_handshake_that_is_much_quicker_than_an_echo_is_flagged() {
     let found = summary(&against(Fault::IsAProxy, sting(TARGET4, 8)).0);
     assert_eq!((found.handshake_rtt_us, found.ping_rtt_us), (Some(4000), Some(34_000)));
