@@ -44,11 +44,14 @@ pub(crate) fn emit(ctx: &Ctx<StingRow>, outline: &Outline, tally: &mut Tally) {
         tally.credit(outline.handshake.unwrap_or(outline.fallback));
     }
     let (is_complete, excess) = (tally.is_complete, tally.acks.len() > tally.arrived());
-    let estimate = tally.acks.len() != tally.arrived();
+    let estimate = tally.is_estimate();
     for (number, sample) in tally.samples.iter().enumerate() {
         let is_known = is_complete && sample.sent.is_some();
         let arrived = is_known.then_some(!sample.is_hole);
-        let took = |at: Time| sample.sent.map(|sent| at.since(sent).as_micros() as u64);
+        let took = |at: Time| {
+            let sent = sample.sent.filter(|sent| *sent <= at)?;
+            Some(at.since(sent).as_micros() as u64)
+        };
         ctx.emit(SampleRow {
             seq: number as u32 + 1,
             time: sample.sent,

@@ -86,26 +86,46 @@ impl Tally {
         runs.filter(|run| run[0]).map(|run| run.len() as u32).collect()
     }
 
-    /// Credits each acknowledgement to a sample that arrived, in order; `rtt` is what one is expected
-    /// to take.
+    /// Credits acknowledgements to samples that arrived, in order; `rtt` is what one is expected to take. Of more
+    /// acknowledgements than samples those are left out that came before the next sample left.
     pub(crate) fn credit(&mut self, rtt: Duration) {
-        let arrived: Vec<usize> = (0..self.samples.len())
-            .filter(|at| self.samples[*at].sent.is_some() && !self.samples[*at].is_hole)
+        let samples = self.samples.iter_mut();
+        let mut arrived: Vec<(Time, &mut Option<Time>)> = samples
+            .filter(|sample| !sample.is_hole)
+            .filter_map(|sample| Some((sample.sent?, &mut sample.acknowledged)))
             .collect();
-        let acks = &self.acks[..self.acks.len().min(arrived.len())];
+        let mut surplus = self.acks.len().saturating_sub(arrived.len());
         let mut next = 0;
-        for (number, ack) in acks.iter().enumerate() {
+        for (number, ack) in self.acks.iter().enumerate() {
+            match arrived.get(next) {
+                None => break,
+                Some((sent, _)) if surplus > 0 && ack < sent => {
+                    surplus -= 1;
+                    continue;
+                }
+                Some(_) => {}
+            }
             // As many samples must stay as there are acknowledgements to come.
-            let last = arrived.len() - (acks.len() - number);
-            let off = |at: &usize| {
-                let sent = self.samples[arrived[*at]].sent.unwrap_or_default();
-                let due = sent + rtt;
+            let last = arrived.len() - (self.acks.len() - surplus - number);
+            let off = |at: usize| {
+                let due = arrived[at].0 + rtt;
                 if *ack > due { ack.since(due) } else { due.since(*ack) }
             };
-            let Some(best) = (next..=last).min_by_key(off) else { break };
-            self.samples[arrived[best]].acknowledged = Some(*ack);
+            // Samples left one after the other: behind the best one each is worse.
+            let mut best = next;
+            while best < last && off(best + 1) <= off(best) {
+                best += 1;
+            }
+            *arrived[best].1 = Some(*ack);
             next = best + 1;
         }
+    }
+
+    /// Which acknowledgement is for which sample is not sure.
+    pub(crate) fn is_estimate(&self) -> bool {
+        let is_absurd =
+            |sample: &Sample| sample.acknowledged.is_some_and(|at| Some(at) < sample.sent);
+        self.acks.len() != self.arrived() || self.samples.iter().any(is_absurd)
     }
 }
 

@@ -110,6 +110,19 @@ fn acknowledgements_that_come_twice_are_no_negative_loss() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_twice_is_credited_to_no_other_sample() {
+    for lost in [&[][..], &[8]] {
+        let net = lossy(&[], lost).duplicate_back("target", back(&[2]));
+        let run = run_in(net, StingParams { distribution: 2, ..sting(TARGET4, 10) });
+        let rows = run.typed::<SampleRow>("samples");
+        let times: Vec<u64> = rows.iter().filter_map(|row| row.rtt_us).collect();
+        assert!(rows.iter().all(|row| row.estimate), "{run}");
+        let wanted: &[u64] = if lost.is_empty() { &[4000; 10] } else { &[4000; 2] };
+        assert!(times.starts_with(wanted) && !times.contains(&0), "{times:?}");
+    }
+}
+
+#[test]
 fn a_thousand_samples_are_as_exact_and_end_with_a_whole_request() {
     let holes: Vec<u64> = (1..=1000).filter(|sample| sample % 37 == 0).collect();
     let net = net().drop("target", there(&holes));
