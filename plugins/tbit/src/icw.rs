@@ -5,9 +5,9 @@
 //!
 //! Source: Padhye and Floyd 2001, section 3.1; RFC 6928.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use sonde_plugin_api::tcp::distance;
+use sonde_plugin_api::tcp::{Segment, distance};
 
 use crate::{
     rows::Verdict,
@@ -30,13 +30,12 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let stamps = if session.connection.agreed.timestamps { 12 } else { 0 };
     let mss = offered.saturating_sub(stamps).max(1);
     let full = session.connection.mss().min(mss).saturating_sub(MOST_OPTIONS);
-    let (mut behind, mut segments, mut is_ended) = (start, 0_u32, false);
-    let (mut last, mut most) = (0, 0);
-    let mut seen = std::collections::BTreeSet::new();
-    let mut begin = None;
-    loop {
+    let mut flight = Flight::default();
+    let (mut begin, mut is_ended) = (None, false);
+    // What came again came alone, and tells how long the segments are of which the first piece was merged.
+    let again = loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
-            let is_answerless = seen.is_empty() && session.is_acknowledged();
+            let is_answerless = flight.0.is_empty() && session.is_acknowledged();
             return Ok(if is_answerless { Verdict::IcwTooShort } else { Verdict::None });
         };
         session.ends(&segment)?;
@@ -49,29 +48,22 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
             let now = session.ctx.now();
             if now.since(*begin.get_or_insert(now)) >= SOONEST {
                 session.take(&segment);
-                break;
+                break segment;
             }
         }
         is_ended |= is_fin;
-        if segment.has_data() && distance(start, segment.sequence) >= 0 {
-            let offset = distance(start, segment.sequence);
-            if seen.insert(offset) {
-                segments += segment.pieces(mss).count() as u32;
-            }
-            let end = segment.sequence.wrapping_add(segment.data.len() as u32);
-            most = most.max(segment.data.len());
-            if distance(behind, end) > 0 {
-                behind = end;
-                last = segment.data.len();
-            }
-        }
+        flight.take(start, &segment);
         session.take(&segment);
-    }
-    session.summary.icw_octets = Some(behind.wrapping_sub(start));
-    session.summary.icw_segments = Some(segments);
+    };
+    let size = if again.is_merged || !flight.begins_merged() { mss } else { again.data.len() };
+    let segments = flight.segments(size);
+    let behind = start.wrapping_add(flight.octets());
+    session.summary.icw_octets = Some(flight.octets());
+    session.summary.icw_segments = Some(segments.len() as u32);
     // A server that has more to send and no more window fills its segments up; what it sends later, it did not have yet. Where
     // the path wants smaller ones they are alike.
-    let is_full = last >= full || segments > 1 && last == most;
+    let last = segments.last().copied().unwrap_or(0);
+    let is_full = last >= full || segments.len() > 1 && segments.iter().max() == Some(&last);
     if is_ended || !is_full {
         return Ok(Verdict::IcwTooShort);
     }
@@ -89,4 +81,52 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         }
     }
     Ok(Verdict::IcwTooShort)
+}
+
+/// What came before anything was acknowledged, by its distance from the first octet: octets, and whether the network card put
+/// them together of several segments.
+#[derive(Debug, Default)]
+struct Flight(BTreeMap<i32, (usize, bool)>);
+
+impl Flight {
+    fn take(&mut self, start: u32, segment: &Segment) {
+        let offset = distance(start, segment.sequence);
+        if segment.has_data() && offset >= 0 {
+            self.0.entry(offset).or_insert((segment.data.len(), segment.is_merged));
+        }
+    }
+
+    /// From the first octet to the last.
+    fn octets(&self) -> u32 {
+        let ends = self.0.iter().map(|(offset, (octets, _))| *offset as u32 + *octets as u32);
+        ends.max().unwrap_or(0)
+    }
+
+    fn begins_merged(&self) -> bool {
+        self.0.get(&0).is_some_and(|(_, is_merged)| *is_merged)
+    }
+
+    /// Octets of each segment that was on the wire, where those that were merged have `size`, but for their last.
+    fn segments(&self, size: usize) -> Vec<usize> {
+        let pieces = self.0.values().flat_map(|(octets, is_merged)| {
+            let most = if *is_merged { size.max(1) } else { *octets };
+            (0..*octets).step_by(most).map(move |at| most.min(octets - at))
+        });
+        pieces.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_merged_counts_as_the_segments_that_were_on_the_wire() {
+        let mut flight = Flight(BTreeMap::from([(0, (40_800, true)), (40_800, (1360, false))]));
+        assert!(flight.begins_merged());
+        assert_eq!((flight.segments(1360), flight.octets()), (vec![1360; 31], 42_160));
+        flight.0.insert(42_160, (3 * 1360 + 200, true));
+        assert_eq!(flight.segments(1360).last(), Some(&200), "the server had no more");
+        assert_eq!(flight.segments(0).len(), 40_800 + 1 + 3 * 1360 + 200);
+    }
 }
