@@ -8,6 +8,7 @@ use super::{
     receive::{Arrival, ReceiveQueue},
     segment::Segment,
     send::SendQueue,
+    sequence::is_after,
 };
 use crate::{
     author::{Ctx, Either, Flow, Outcome, Probe, Reply, select},
@@ -76,6 +77,8 @@ pub struct Connection<'a, R> {
     peer_window: u32,
     /// The peer's clock that goes back with our segments.
     recent: u32,
+    /// The last number that the peer acknowledged, also of what was sent beside `sending`.
+    acknowledged: u32,
     record: Option<Record<'a>>,
     is_reset: bool,
 }
@@ -265,6 +268,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             scale: if agreed.window_scale { window_scale.unwrap_or(0) } else { 0 },
             peer_window: u32::from(answer.window),
             recent: timestamps.map_or(0, |(value, _)| value),
+            acknowledged: answer.acknowledgement,
             record,
             is_reset: false,
             answer,
@@ -390,8 +394,14 @@ impl<'a, R: Rows> Connection<'a, R> {
         }
     }
 
+    /// The number that the peer expects, as far as is known: that of a reset that it takes.
+    fn end(&self) -> u32 {
+        let beyond = self.acknowledged.wrapping_sub(self.sending.next());
+        if beyond <= u32::from(u16::MAX) { self.acknowledged } else { self.sending.next() }
+    }
+
     fn leave_last_word(&self) {
-        let reset = Probe::tcp_rst(self.port, self.sending.next()).ttl(self.ttl);
+        let reset = Probe::tcp_rst(self.port, self.end()).ttl(self.ttl);
         self.flow.last_word(Some(reset));
     }
 
@@ -459,7 +469,14 @@ impl<'a, R: Rows> Connection<'a, R> {
             return;
         }
         if segment.has(flags::ACK) && !segment.has(flags::SYN) {
+            let end = self.end();
             let is_known = self.sending.acknowledge(segment.acknowledgement, segment.at);
+            if is_after(segment.acknowledgement, self.acknowledged) {
+                self.acknowledged = segment.acknowledgement;
+            }
+            if self.end() != end {
+                self.leave_last_word();
+            }
             if is_known {
                 self.peer_window = u32::from(segment.window) << self.scale;
                 self.transmit();
@@ -511,7 +528,7 @@ impl<'a, R: Rows> Connection<'a, R> {
         if std::mem::replace(&mut self.is_reset, true) {
             return;
         }
-        let sequence = self.sending.next();
+        let sequence = self.end();
         let reset = self.probe(flags::RST | flags::ACK, sequence, &[]);
         if let Some(record) = self.record {
             record(Passage::Sent {

@@ -94,3 +94,37 @@ fn who_is_interrupted_says_so_and_closes_with_one_reset() {
         assert_eq!(bits.unwrap() & flags::RST, flags::RST, "{run}");
     }
 }
+
+#[test]
+fn the_last_reset_has_the_number_that_the_server_expects() {
+    let last = |run: &Run| {
+        let rows = run.table("packets");
+        let numbers = |way: &str, key: &str| -> Vec<i64> {
+            rows.iter()
+                .filter(|row| row["way"] == way)
+                .map(|row| row[key].as_i64().unwrap())
+                .collect()
+        };
+        (numbers("tx", "seq").pop(), numbers("rx", "ack").into_iter().max())
+    };
+    for test in [Test::BlindData, Test::BlindFin] {
+        let (run, row) = run(test, Behaviour { blind: Blind::Accepts, ..LINUX });
+        assert_eq!(row.result, Verdict::BlindAccepted, "{run}");
+        let (sent, expected) = last(&run);
+        assert_eq!(sent, expected, "{test:?} {run}");
+    }
+    let net = Net::draw("vantage - target\n target 198.51.100.9");
+    let mut sim = Sim::new(
+        net.host("target", PageServer::new(Behaviour { tells_blocks: false, ..LINUX })),
+        1,
+    );
+    let measurement = sim.start::<Tbit>(TbitParams {
+        test: Test::SackRcvr,
+        ..TbitParams::with(TARGET.parse().unwrap())
+    });
+    sim.run_until(Duration::from_millis(9));
+    sim.interrupt(measurement);
+    let run = sim.finish(measurement);
+    let (sent, expected) = last(&run);
+    assert_eq!((run.stop.as_str(), sent), ("halted", expected), "{run}");
+}
