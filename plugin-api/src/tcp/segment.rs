@@ -41,7 +41,7 @@ pub struct Segment {
     pub dont_fragment: bool,
     /// Length of the IP packet, octets.
     pub octets: usize,
-    /// It came in fragments.
+    /// It came in fragments, or in IPv6 whole but ready to be cut.
     pub is_fragmented: bool,
     /// The network card or kernel made it of several: see [`Segment::pieces`].
     pub is_merged: bool,
@@ -82,7 +82,7 @@ impl Segment {
             identification: header.identification,
             dont_fragment: header.dont_fragment,
             octets: header.total_octets,
-            is_fragmented: reply.is_fragmented(),
+            is_fragmented: reply.is_fragmented() || header.fragment.is_some(),
             is_merged: reply.is_merged(),
             quote: packet.get(..quoted.min(packet.len())).unwrap_or_default().into(),
         })

@@ -76,7 +76,8 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
         if is_data && is_next && refused.is_some() {
             session.summary.size_after = Some(size);
             session.accept(&segment);
-            let cleared = !segment.dont_fragment;
+            // In fragments it came whole, whoever cut it.
+            let cleared = !segment.dont_fragment && !segment.is_fragmented;
             return Ok(if cleared { Verdict::PmtudClearDf } else { Verdict::PmtudSuccess });
         }
         session.accept(&segment);

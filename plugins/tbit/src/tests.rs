@@ -168,6 +168,7 @@ fn path_mtu_discovery_that_fails_clears_df_or_never_was_is_told() {
     );
     let clears = Behaviour { clears_df: true, ..deaf };
     assert_eq!(verdict(Test::Pmtud, clears), Verdict::PmtudClearDf);
+    assert_eq!(verdict(Test::Pmtud, Behaviour { cuts: true, ..deaf }), Verdict::PmtudSuccess);
     assert_eq!(verdict(Test::Pmtud, Behaviour { sets_df: false, ..LINUX }), Verdict::PmtudNoDf);
     assert_eq!(verdict(Test::Pmtud, Behaviour { page: 500, ..LINUX }), Verdict::PmtudTooSmall);
     assert_eq!(verdict(Test::Pmtud, Behaviour { is_deaf: true, ..LINUX }), Verdict::PmtudNoAck);

@@ -12,7 +12,10 @@ use super::{
     FIRST_SEQUENCE,
     incoming::{Ends, Incoming},
 };
-use crate::endpoint::{Host, Outbox};
+use crate::{
+    endpoint::{Host, Outbox},
+    fragment::split,
+};
 
 const WINDOW: u16 = 60_000;
 /// Its retransmission timer, which does not grow.
@@ -41,10 +44,16 @@ pub struct Behaviour {
     pub shift: u32,
     /// Tells blocks once they were agreed on.
     pub tells_blocks: bool,
+    /// So many of them at most.
+    pub most_blocks: usize,
+    /// Tells the newest block first and the others by their numbers; else they are in the order of their age.
+    pub sorts_blocks: bool,
     /// Sends smaller segments after "packet too big".
     pub obeys_too_big: bool,
     /// Clears the flag DF instead; IPv4.
     pub clears_df: bool,
+    /// Sends in fragments what is too big.
+    pub cuts: bool,
     /// Sets the flag DF; IPv4.
     pub sets_df: bool,
     /// What comes of a blind segment.
@@ -53,6 +62,8 @@ pub struct Behaviour {
     pub growth: Growth,
     /// Keeps the connection when the page is sent.
     pub stays: bool,
+    /// Ends the connection with a reset.
+    pub resets: bool,
     /// Never acknowledges data.
     pub is_deaf: bool,
     /// Says nothing to who speaks to a connection that is no more; others answer with a reset.
@@ -110,12 +121,16 @@ impl Behaviour {
         sack: true,
         shift: 0,
         tells_blocks: true,
+        most_blocks: 3,
+        sorts_blocks: false,
         obeys_too_big: true,
         clears_df: false,
+        cuts: false,
         sets_df: true,
         blind: Blind::Challenges,
         growth: Growth::Octets(usize::MAX),
         stays: false,
+        resets: false,
         is_deaf: false,
         is_mute: false,
         has_old: false,
@@ -144,6 +159,8 @@ struct Connection {
     window: usize,
     segment: usize,
     df: bool,
+    /// Octets of the packets that it cuts its own to.
+    mtu: usize,
     echo: bool,
     has_sack: bool,
     ip_options: Vec<u8>,
@@ -202,6 +219,7 @@ impl PageServer {
             window: self.behaviour.head.min(self.behaviour.window_segments * self.behaviour.mss),
             segment: self.behaviour.mss,
             df: self.behaviour.sets_df,
+            mtu: usize::MAX,
             echo: false,
             has_sack: self.behaviour.sack && offered.sack_permitted,
             ip_options,
@@ -261,7 +279,9 @@ impl Connection {
         let plain = Ip::plain(self.ends.header.destination, self.ends.header.source);
         let options = if is_syn { &self.ip_options[..] } else { &[] };
         let ip = Ip { dont_fragment: self.df, options, ..plain };
-        net.send(self.ends.packet(ip, segment, data));
+        for part in split(&self.ends.packet(ip, segment, data), self.mtu, sequence) {
+            net.send(part);
+        }
     }
 
     fn next(&self) -> u32 {
@@ -269,7 +289,11 @@ impl Connection {
     }
 
     fn acknowledge(&self, net: &mut Outbox<'_>) {
-        let blocks = self.queue.blocks(3);
+        let mut blocks = self.queue.blocks(usize::MAX);
+        if self.behaviour.sorts_blocks && !blocks.is_empty() {
+            blocks[1..].sort_unstable();
+        }
+        blocks.truncate(self.behaviour.most_blocks);
         let edges: Vec<u8> = blocks
             .iter()
             .flat_map(|(one, other)| [one, other])
@@ -284,9 +308,14 @@ impl Connection {
     fn piece(&self, from: usize, limit: usize, net: &mut Outbox<'_>) -> usize {
         let octets = self.segment.min(limit - from);
         let is_last = from + octets == self.behaviour.page && !self.behaviour.stays;
-        let bits = flags::ACK | if is_last { flags::FIN } else { 0 };
+        let resets = is_last && self.behaviour.resets;
+        let bits = flags::ACK | if is_last && !resets { flags::FIN } else { 0 };
         let sequence = FIRST_SEQUENCE.wrapping_add(1).wrapping_add(from as u32);
         self.answer(net, bits, sequence, &[], &vec![b'x'; octets]);
+        if resets {
+            let end = sequence.wrapping_add(octets as u32);
+            self.answer(net, flags::RST | flags::ACK, end, &[], &[]);
+        }
         octets
     }
 
@@ -309,6 +338,9 @@ impl Connection {
             self.segment = mtu.saturating_sub(headers).clamp(1, self.behaviour.mss);
         } else if self.behaviour.clears_df {
             self.df = false;
+        } else if self.behaviour.cuts {
+            self.df = false;
+            self.mtu = mtu;
         }
         self.sent = self.acknowledged;
         self.transmit(net);
