@@ -26,9 +26,13 @@ pub(crate) async fn ecn(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     }
     session.connection.write(&request);
     let (mut echoes, mut capable) = (0, 0);
+    let mut ended = Ok(());
     while !session.is_over() {
         let Some(segment) = session.connection.next(SILENCE).await else { break };
-        session.ends(&segment)?;
+        ended = session.ends(&segment);
+        if ended.is_err() {
+            break;
+        }
         let is_echo = segment.has(flags::ECE) && !segment.has(flags::SYN);
         echoes += u32::from(is_echo);
         capable += u32::from(segment.has_data() && segment.tos & 3 != 0);
@@ -41,6 +45,7 @@ pub(crate) async fn ecn(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     Ok(match agreed {
         Some(verdict) => verdict,
         None if echoes > 0 => Verdict::EcnSuccess,
+        None if let Err(verdict) = ended => verdict,
         None if !session.is_acknowledged() => Verdict::EcnNoAck,
         None if !session.has_data() => Verdict::EcnNoData,
         // What met congestion may be what was lost.

@@ -51,7 +51,7 @@ params! {
         /// Who packets too big come from, instead of us: a router, whose name we speak in. The operator has to
         /// permit spoof.
         ptbsrc: Option<IpAddr> => "scamper.tbit.ptbsrc" { short: 'P' },
-        /// Any of tcpts, sack, fo, fo-exp, blackhole, and one of ipts-syn, iprr-syn, ipqs-syn (timestamps, record
+        /// Any of tcpts, sack (not of icw and abc), fo, fo-exp, blackhole, and one of ipts-syn, iprr-syn, ipqs-syn (timestamps, record
         /// route and quick start in the IPv4 header of the SYN), with commas between them.
         option: Option<String> => "scamper.tbit.option" { max_length: 60, short: 'O' },
         /// What is asked for: a path, or http://HOST:PORT/PATH, or https://HOST:PORT/PATH; of dns a slash and a
@@ -78,8 +78,9 @@ params! {
     }
 }
 
+pub(crate) const SACK: &str = "sack";
 const OPTIONS: [&str; 8] =
-    ["tcpts", "sack", "fo", "fo-exp", "blackhole", "ipts-syn", "iprr-syn", "ipqs-syn"];
+    ["tcpts", SACK, "fo", "fo-exp", "blackhole", "ipts-syn", "iprr-syn", "ipqs-syn"];
 
 impl TbitParams {
     /// How far blind segments are off, where usually `usual`: exact they would not be blind.
@@ -184,6 +185,12 @@ impl TbitParams {
         if self.attempts == 0 { usual } else { self.attempts }
     }
 
+    /// Who is offered selective acknowledgements sends one segment beyond its window before its timer runs out, a tail loss
+    /// probe (RFC 8985, section 7).
+    pub(crate) fn counts_a_window(&self) -> bool {
+        matches!(self.test, Test::Icw | Test::Abc)
+    }
+
     /// Options of the SYN; `mtu` is that of the route.
     pub(crate) fn offer(&self, mtu: u32) -> Offer {
         let headers = if self.destination.is_ipv4() { 40 } else { 60 };
@@ -193,7 +200,7 @@ impl TbitParams {
         Offer {
             mss: Some(if self.mss == 0 { mss } else { self.mss }),
             window_scale: (self.wscale != 0).then_some(self.wscale),
-            sack: self.has("sack") || self.test == Test::SackRcvr,
+            sack: self.test == Test::SackRcvr || self.has(SACK) && !self.counts_a_window(),
             timestamps: self.has("tcpts"),
             fast_open: cookie.or_else(|| asks.then(Vec::new)),
             fast_open_experimental: self.has("fo-exp"),

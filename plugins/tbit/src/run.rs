@@ -12,7 +12,7 @@ use crate::{
     abc,
     application::Application,
     blind, ecn, fetch, header, icw,
-    params::{TbitParams, Test},
+    params::{SACK, TbitParams, Test},
     pmtud,
     rows::{SummaryRow, TbitRow, Verdict},
     sack,
@@ -25,6 +25,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fail> {
     params.check()?;
+    if params.has(SACK) && params.counts_a_window() {
+        let test = params.test;
+        ctx.warn(&format!(
+            "{SACK} is not offered: with it a server sends more than its window in {test}"
+        ));
+    }
     let flow = ctx.open(params.flow()).await?;
     let first = ctx.random();
     let mut application = Application::of(&params, ctx.random())?;

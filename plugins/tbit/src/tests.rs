@@ -155,6 +155,39 @@ fn blocks_that_are_missing_or_shifted_are_told() {
     assert_eq!(sack(Behaviour { tells_blocks: false, ..LINUX }), Verdict::SackNoSack);
     assert_eq!(sack(Behaviour { shift: 1000, ..LINUX }), Verdict::SackShifted);
     assert_eq!(sack(Behaviour { is_deaf: true, ..LINUX }), Verdict::SackTimeout);
+    // Which of the older blocks are told, and in which order, is the server's affair (RFC 2018, section 4).
+    for most_blocks in 1..=3 {
+        let (run, row) =
+            run(Test::SackRcvr, Behaviour { most_blocks, sorts_blocks: true, ..LINUX });
+        assert_eq!(row.result, Verdict::SackSuccess, "{run}");
+        assert!(run.took() < Duration::from_secs(2), "nothing was waited for: {run}");
+    }
+}
+
+#[test]
+fn a_reset_at_the_end_takes_away_nothing_that_is_known() {
+    let ends = |test, behaviour| verdict(test, Behaviour { resets: true, page: 3000, ..behaviour });
+    assert_eq!(ends(Test::Ecn, LINUX), Verdict::EcnSuccess);
+    assert_eq!(ends(Test::Ecn, Behaviour { synack: 0, ..LINUX }), Verdict::EcnIncapable);
+    assert_eq!(ends(Test::Ecn, Behaviour { echoes_congestion: false, ..LINUX }), Verdict::Reset);
+    assert_eq!(ends(Test::SackRcvr, LINUX), Verdict::SackSuccess);
+    assert_eq!(ends(Test::SackRcvr, Behaviour { shift: 1000, ..LINUX }), Verdict::SackShifted);
+}
+
+#[test]
+fn a_window_is_asked_for_without_selective_acknowledgements() {
+    for test in [Test::Icw, Test::Abc] {
+        let params = TbitParams {
+            test,
+            option: Some("sack".to_owned()),
+            ..TbitParams::with(TARGET.parse().unwrap())
+        };
+        let net = Net::draw("vantage - target\n target 198.51.100.9");
+        let run = Sim::new(net.host("target", PageServer::new(LINUX)), 1).run::<Tbit>(params);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!(row.granted, [""; 0], "{run}");
+        assert!(run.logs.iter().any(|line| line.text.contains("sack")), "{run}");
+    }
 }
 
 #[test]
