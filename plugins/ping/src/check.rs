@@ -14,6 +14,8 @@ pub(crate) struct Shape {
     pub(crate) ip_options: Box<[u8]>,
     /// Of the whole probe, octets.
     pub(crate) octets: usize,
+    /// Too little of the payload is random to be a secret, or to tell probes apart.
+    pub(crate) is_alike: bool,
     /// Probes that have little else to tell them apart have a checksum each.
     pub(crate) counts_checksums: bool,
 }
@@ -64,9 +66,15 @@ impl PingParams {
             ));
         }
         let room = octets - headers;
-        let is_alike = self.payload.is_none() && (self.pattern.is_some() || room < TELLING);
-        let counts_checksums = self.method == Kind::Udp && is_alike && room >= 2;
-        Ok(Shape { checksum, ip_options, octets, counts_checksums })
+        let is_alike = self.payload.is_some() || self.pattern.is_some() || room < TELLING;
+        let may_count = self.method == Kind::Udp && self.payload.is_none() && room >= 2;
+        Ok(Shape {
+            checksum,
+            ip_options,
+            octets,
+            is_alike,
+            counts_checksums: may_count && is_alike,
+        })
     }
 
     fn check_family(&self, gathering: &Gathering) -> Result<(), Fail> {

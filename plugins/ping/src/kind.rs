@@ -5,7 +5,7 @@ use sonde_plugin_api::{
     prelude::*,
 };
 
-use crate::params::PingParams;
+use crate::{check::Shape, params::PingParams};
 
 choices! {
     /// Kind of probe.
@@ -53,9 +53,8 @@ pub(crate) struct Secret {
 
 impl Secret {
     /// As chosen, else at random; an echo whose payload is a secret begins with 0.
-    pub(crate) fn of(params: &PingParams, random: u64) -> Self {
-        let is_chosen = params.payload.is_some() || params.pattern.is_some();
-        let has_secret = params.method == Kind::IcmpEcho && !is_chosen;
+    pub(crate) fn of(params: &PingParams, shape: &Shape, random: u64) -> Self {
+        let has_secret = params.method == Kind::IcmpEcho && !shape.is_alike;
         let usual = if has_secret { 0 } else { random as u32 };
         Self {
             sequence: params.sequence.unwrap_or(usual),

@@ -58,7 +58,8 @@ params! {
         },
         /// What the ICMP checksum shall be, decimal or 0x and hexadecimal.
         checksum: Option<String> => "scamper.ping.icmp.checksum" { short: 'C' },
-        /// Sequence number of the first probe, TCP (32 bits) or ICMP (16 bits); others follow.
+        /// Sequence number of the first probe, TCP (32 bits) or ICMP (16 bits); others follow. Usually a random one, but 0
+        /// of an echo with eight random octets of payload.
         sequence: Option<u32> => "sonde.ping.sequence",
         /// Acknowledgement number of the first TCP probe; those from one port follow.
         acknowledgement: Option<u32> => "sonde.ping.acknowledgement" { short: 'A' },

@@ -86,7 +86,7 @@ impl Session {
     fn new(ctx: Ctx<PingRow>, params: PingParams) -> Result<Self, Fail> {
         let shape = params.shape()?;
         Ok(Self {
-            secret: Secret::of(&params, ctx.random64()),
+            secret: Secret::of(&params, &shape, ctx.random64()),
             begin: ctx.now(),
             ctx,
             params,

@@ -84,6 +84,17 @@ fn size_ttl_and_tos_are_those_of_the_packet() {
 }
 
 #[test]
+fn where_little_of_the_payload_is_random_the_first_sequence_number_is() {
+    let first = |size| words_at(&run_in(net(), PingParams { size, ..ping(TARGET4, 2) }), 6);
+    assert_eq!(first(36), [0, 1], "eight random octets");
+    for size in [28, 35] {
+        let numbers = first(size);
+        assert_ne!(numbers[0], 0, "{size}");
+        assert_eq!(numbers[1], numbers[0].wrapping_add(1), "{size}");
+    }
+}
+
+#[test]
 fn parameters_that_do_not_fit_are_refused_by_name() {
     let usual = || ping(TARGET4, 1);
     let octets = || Some(Hex(vec![1]));
