@@ -287,13 +287,13 @@ impl<'a, R: Rows> Connection<'a, R> {
         self.peer_window
     }
 
-    /// The largest segment that we may send: what the peer said, or the 536 octets of RFC 9293, and
-    /// never more than the route takes.
+    /// The largest segment that we may send: what the peer said, or what RFC 9293 has for who says nothing, and never more than
+    /// the route takes.
     #[must_use]
     pub fn mss(&self) -> usize {
-        let headers = if self.flow.peer.is_ipv4() { 40 } else { 60 };
+        let (headers, usual) = if self.flow.peer.is_ipv4() { (40, 536) } else { (60, 1220) };
         let stamps = if self.agreed.timestamps { 12 } else { 0 };
-        let said = usize::from(self.answer.options.mss.unwrap_or(536));
+        let said = usize::from(self.answer.options.mss.unwrap_or(usual));
         let route = (self.flow.mtu as usize).saturating_sub(headers);
         said.min(route).saturating_sub(stamps).max(1)
     }
@@ -470,6 +470,8 @@ impl<'a, R: Rows> Connection<'a, R> {
         }
         if segment.has(flags::ACK) && !segment.has(flags::SYN) {
             let end = self.end();
+            // What is older tells the window of then.
+            let is_old = is_after(self.sending.acknowledged(), segment.acknowledgement);
             let is_known = self.sending.acknowledge(segment.acknowledgement, segment.at);
             if is_after(segment.acknowledgement, self.acknowledged) {
                 self.acknowledged = segment.acknowledgement;
@@ -477,7 +479,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             if self.end() != end {
                 self.leave_last_word();
             }
-            if is_known {
+            if is_known && !is_old {
                 self.peer_window = u32::from(segment.window) << self.scale;
                 self.transmit();
             }

@@ -1,5 +1,7 @@
 //! `sonde_plugin_api::tcp` through a network that loses, doubles and reorders.
 
+use std::{cell::Cell, rc::Rc};
+
 use sonde_plugin_api::{
     packet::{
         ErrorKind, ErrorMessage, Ip, IpHeader, Packet, Payload, TcpSegment, Transport,
@@ -184,4 +186,85 @@ fn who_guesses_the_ports_of_a_syn_cannot_keep_it_from_its_connection() {
     assert!(run.typed::<TalkRow>("talk")[0].is_acknowledged, "{run}");
     let resets = run.exchange().sent().filter(|packet| packet[20 + 13] == flags::RST);
     assert_eq!(resets.count(), 1, "to whom the wrong answer may be from: {run}");
+}
+
+/// Takes what comes in order in a small window, says nothing of its largest segment, and an acknowledgement of its comes late,
+/// with the window of before.
+#[derive(Default)]
+struct OutOfDate {
+    expected: u32,
+    longest: Rc<Cell<usize>>,
+}
+
+impl Host for OutOfDate {
+    fn receive(&mut self, packet: &[u8], _: Duration, net: &mut Outbox<'_>) {
+        let header = IpHeader::parse(packet).unwrap();
+        let view = TcpView::new(header.transport(packet));
+        let mut answer = |bits: u8, acknowledgement: u32, window: u16, after_ms: u64| {
+            let transport = Transport::Tcp(TcpSegment {
+                source_port: view.destination_port().unwrap(),
+                destination_port: view.source_port().unwrap(),
+                sequence: if bits & flags::SYN == 0 { 100 } else { 99 },
+                acknowledgement,
+                flags: bits,
+                window,
+                ..TcpSegment::default()
+            });
+            let ip = Ip::plain(header.destination, header.source);
+            let payload = Payload::Octets(&[]);
+            let packet = Packet { ip, transport, payload, checksum: None };
+            net.send_after(Duration::from_millis(after_ms), packet.to_vec().unwrap());
+        };
+        let (sequence, octets) = (view.sequence().unwrap(), view.payload().len());
+        if view.flags() == Some(flags::SYN) {
+            self.expected = sequence.wrapping_add(1);
+            answer(flags::SYN | flags::ACK, self.expected, 4000, 0);
+        } else if octets > 0 && sequence == self.expected {
+            answer(flags::ACK, self.expected, 0, 5);
+            self.expected = self.expected.wrapping_add(octets as u32);
+            answer(flags::ACK, self.expected, 4000, 0);
+            self.longest.set(self.longest.get().max(octets));
+        }
+    }
+}
+
+/// Says something, hears what comes of it, and says something else.
+pub struct Pauses;
+
+impl Method for Pauses {
+    const NAME: &'static str = "pauses";
+    const DOC: &'static str = "talks in two parts";
+    type Params = TalkParams;
+    type Row = TalkRow;
+
+    async fn run(ctx: Ctx<TalkRow>, params: TalkParams) -> Result<(), Fail> {
+        let spec = FlowSpec::tcp(params.destination).key(Key::None).hear_all();
+        let flow = ctx.open(spec).await?;
+        let opened = Connection::open(&ctx, &flow, &Opening::to(80), None).await;
+        let mut connection = opened.map_err(|refusal| Fail::new(format!("{refusal:?}")))?;
+        for _ in 0..2 {
+            connection.write(&[7; 1300]);
+            while connection.next(Duration::from_millis(50)).await.is_some() {}
+        }
+        ctx.emit(TalkRow {
+            is_acknowledged: connection.sending.waiting() == 0,
+            is_closed: false,
+            is_reset: connection.is_reset(),
+            number: connection.sending.acknowledged(),
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn the_window_is_that_of_the_newest_acknowledgement_and_segments_are_as_long_as_everybody_takes() {
+    for (target, longest) in [("198.51.100.9", 536), ("2001:db8:9::9", 1220)] {
+        let net = Net::draw("vantage - target\n target 198.51.100.9 2001:db8:9::9");
+        let server = OutOfDate::default();
+        let seen = Rc::clone(&server.longest);
+        let run = Sim::new(net.host("target", server), 1)
+            .run::<Pauses>(TalkParams::with(target.parse().unwrap()));
+        assert!(run.typed::<TalkRow>("talk")[0].is_acknowledged, "{run}");
+        assert_eq!(seen.get(), longest, "{run}");
+    }
 }
