@@ -70,6 +70,9 @@ pub(crate) async fn run(ctx: Ctx<TbitRow>, params: TbitParams) -> Result<(), Fai
         Some(Err(refusal)) => {
             summary.answered =
                 u32::from(!matches!(refusal, Refusal::Silence | Refusal::Unreachable(..)));
+            if let Refusal::Unreachable(from, kind, code) = refusal {
+                ctx.log(&format!("{from} says unreachable, ICMP type {kind} code {code}"));
+            }
             let is_reset = refusal == Refusal::Reset;
             report(&ctx, summary, if is_reset { Verdict::Refused } else { Verdict::NoConnection });
             return Ok(());

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use sonde_plugin_api::prelude::Fail;
 
-/// Octets that are kept of what no step has waited for yet.
-const MOST_HEARD: usize = 65_536;
+/// Octets that are kept of what no step has waited for yet: the longest message of DNS, with its length.
+const MOST_HEARD: usize = 2 + 65_535;
 
 /// A conversation.
 #[derive(Debug)]
@@ -212,4 +212,20 @@ fn fields(text: &str) -> Result<Vec<Vec<u8>>, Fail> {
         at += length;
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_as_long_as_its_length_can_say_is_whole() {
+        let mut script = Script::of(Step::said(b"?".to_vec()), End::Dns);
+        assert_eq!(script.last(), Some(b"?".to_vec()));
+        let answer = vec![0xff; 2 + 65_535];
+        script.hear(&answer[..65_536]);
+        assert!(!script.is_complete());
+        script.hear(&answer[65_536..]);
+        assert!(script.is_complete());
+    }
 }

@@ -51,13 +51,16 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     for sent in 1..=session.params.tries(TRIES) {
         session.summary.blind_sent = Some(sent);
         session.connection.send_acknowledging(wrong, bits, at, data);
-        let until = session.ctx.now() + WAIT;
+        let begin = session.ctx.now();
+        let until = begin + WAIT;
+        // What comes sooner was on its way before: an acknowledgement that comes twice, or news of the window.
+        let soonest = begin + session.connection.handshake.unwrap_or_default() / 2;
         while let Some(segment) = session.connection.next(until.since(session.ctx.now())).await {
             if segment.has(flags::RST) && segment.sequence == wrong {
                 return Ok(Verdict::BlindRst);
             }
             session.ends(&segment)?;
-            is_challenged |= segment.is_pure_ack();
+            is_challenged |= segment.is_pure_ack() && segment.at >= soonest;
         }
     }
     session.connection.write(&request[begin..end]);

@@ -104,6 +104,21 @@ fn what_the_network_brings_twice_changes_no_verdict() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_twice_is_no_challenge() {
+    for test in [Test::BlindData, Test::BlindFin] {
+        let net = Net::draw(
+            "vantage - r1 - target
+             target 198.51.100.9
+             link r1 <- target duplicate 2",
+        );
+        let server = PageServer::new(Behaviour { blind: Blind::Ignores, ..LINUX });
+        let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+        let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
+        assert_eq!(run.typed::<SummaryRow>("summary")[0].result, Verdict::BlindIgnored, "{run}");
+    }
+}
+
+#[test]
 fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
     for segments in [1, 2, 4, 10, 30] {
         let (run, row) = run(Test::Icw, Behaviour { window_segments: segments, ..LINUX });

@@ -128,3 +128,16 @@ fn the_last_reset_has_the_number_that_the_server_expects() {
     let (sent, expected) = last(&run);
     assert_eq!((run.stop.as_str(), sent), ("halted", expected), "{run}");
 }
+
+#[test]
+fn who_says_that_a_server_cannot_be_reached_is_told() {
+    let net = Net::draw(
+        "vantage - r1 - target\n r1 192.0.2.254 refuse 198.51.100.0/24\n target 198.51.100.9",
+    );
+    let run = Sim::new(net, 1).run::<Tbit>(TbitParams::with(TARGET.parse().unwrap()));
+    assert_eq!(run.stop, "tcp-noconn", "{run}");
+    assert!(
+        run.logs.iter().any(|line| line.text.contains("192.0.2.254 says unreachable")),
+        "{run}"
+    );
+}
