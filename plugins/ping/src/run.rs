@@ -296,11 +296,11 @@ impl Session {
         let is_first = !reply.is_late() && !reply.is_duplicate();
         let mut row = answer.row(!self.shape.ip_options.is_empty());
         let is_in_time = reply.rtt() <= self.params.timeout();
-        let failed = self.failed.iter().position(|failed| *failed == number);
-        let failed = failed.filter(|_| is_answer && is_in_time);
+        let is_failed = |failed: &u32| is_answer && *failed == number;
+        let failed = self.failed.iter().position(is_failed);
         if let Some(at) = failed {
             self.failed.swap_remove(at);
-            self.statistics.lost -= 1;
+            self.statistics.lost -= u32::from(is_in_time);
             row.duplicate = false;
         }
         // A datagram without the payload of a probe is an answer to any of those that wait.
@@ -311,7 +311,7 @@ impl Session {
             self.is_mixed = true;
             row = ReplyRow { rtt_us: None, rtt_ns: None, uncertainty_us: None, sent: None, ..row };
         }
-        match (is_answer, is_first || failed.is_some()) {
+        match (is_answer, is_first || failed.is_some() && is_in_time) {
             (true, true) => {
                 if is_untold {
                     self.statistics.untold += 1;
@@ -327,10 +327,12 @@ impl Session {
                 self.statistics.lost += 1;
                 self.failed.push(number);
             }
-            (_, false) => {
-                self.statistics.duplicates += u32::from(reply.is_duplicate());
-                self.statistics.late += u32::from(reply.is_late());
+            (true, false) => {
+                self.statistics.duplicates += u32::from(row.duplicate);
+                self.statistics.late += u32::from(row.late || failed.is_some());
             }
+            // Instead of an answer that was given up; one behind an answer changes nothing.
+            (false, false) => self.statistics.errors += u32::from(row.late && !row.duplicate),
         }
         row.rx_interface = self.ctx.interface(reply).map(|name| name.to_string());
         self.emit(number, if is_answer { RowKind::Reply } else { RowKind::Error }, row);

@@ -315,8 +315,8 @@ fn sequence_numbers_and_ports_wrap_and_confuse_nothing() {
     }
 }
 
-/// Its firewall refuses every probe, and it answers all the same.
-struct Refused;
+/// Its firewall refuses every probe so late, milliseconds, and it answers all the same.
+struct Refused(u64);
 
 impl Host for Refused {
     fn receive(&mut self, request: &[u8], _: Duration, net: &mut Outbox<'_>) {
@@ -327,7 +327,7 @@ impl Host for Refused {
         put_header_checksum(&mut refusal);
         let checksum = checksum::finish(checksum::sum(&refusal[20..], 0));
         refusal[22..24].copy_from_slice(&checksum.to_be_bytes());
-        net.send(refusal);
+        net.send_after(ms(self.0), refusal);
         edit(&mut reply, |reply| reply[20] = 0);
         net.send_after(ms(5), reply.clone());
         net.send_after(ms(9), reply);
@@ -336,11 +336,25 @@ impl Host for Refused {
 
 #[test]
 fn a_target_that_answers_behind_an_error_has_answered() {
-    let run = run_in(net().host("target", Refused), ping(TARGET4, 2));
+    let run = run_in(net().host("target", Refused(0)), ping(TARGET4, 2));
     let found = summary(&run);
     let counts = [found.answered, found.lost, found.errors, found.duplicates];
     assert_eq!((counts, found.loss), ([2, 0, 2, 2], Some(0.0)), "{run}");
     assert_eq!(run.table("replies").column("duplicate").len(), 6, "{run}");
+}
+
+#[test]
+fn errors_are_no_answers_whenever_they_come() {
+    let counts = |net, params| {
+        let found = summary(&run_in(net, params));
+        (found.answered, found.lost, found.errors, found.duplicates, found.late)
+    };
+    let behind = counts(net().host("target", Refused(7)), ping(TARGET4, 2));
+    assert_eq!(behind, (2, 0, 0, 2, 0), "of the two answers one comes twice");
+    let slow = net().attributes("r1", "refuse 198.51.100.0/24 slow 1500ms");
+    assert_eq!(counts(slow, ping(TARGET4, 4)), (0, 4, 3, 0, 0), "nobody waits for the last one");
+    let impatient = PingParams { wait: ms(6), ..ping(TARGET4, 2) };
+    assert_eq!(counts(net().host("target", Refused(0)), impatient), (0, 2, 2, 1, 1));
 }
 
 #[test]
