@@ -50,7 +50,8 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     if seen.is_ended {
         return Ok(Verdict::AbcTooShort);
     }
-    if window == 0 {
+    // What is acknowledged must be here: a server may believe that all before it is.
+    if window == 0 || session.connection.received.has_hole() {
         return Ok(Verdict::None);
     }
     // Servers that write their headers by themselves begin with a short segment.

@@ -106,14 +106,23 @@ impl Flight {
         self.0.get(&0).is_some_and(|(_, is_merged)| *is_merged)
     }
 
-    /// Octets of each segment that was on the wire, where those that were merged have `size`, but for their last.
+    /// Octets of each segment that the server sent, where those that were merged or lost have `size`, but for their last.
     fn segments(&self, size: usize) -> Vec<usize> {
-        let pieces = self.0.values().flat_map(|(octets, is_merged)| {
-            let most = if *is_merged { size.max(1) } else { *octets };
-            (0..*octets).step_by(most).map(move |at| most.min(octets - at))
-        });
-        pieces.collect()
+        let (mut segments, mut behind) = (Vec::new(), 0);
+        for (offset, (octets, is_merged)) in &self.0 {
+            let offset = *offset as usize;
+            segments.extend(pieces(offset.saturating_sub(behind), size));
+            segments.extend(pieces(*octets, if *is_merged { size } else { *octets }));
+            behind = behind.max(offset + octets);
+        }
+        segments
     }
+}
+
+/// Parts of so many octets that have `most`, but for the last.
+fn pieces(octets: usize, most: usize) -> impl Iterator<Item = usize> {
+    let most = most.max(1);
+    (0..octets).step_by(most).map(move |at| most.min(octets - at))
 }
 
 #[cfg(test)]

@@ -107,3 +107,36 @@ fn a_server_that_was_told_nothing_has_not_obeyed() {
         assert_eq!((row.ptb_sent, row.size_after), (option.is_empty().then_some(4), None), "{run}");
     }
 }
+
+#[test]
+fn no_packet_that_is_lost_once_accuses_anybody_or_changes_a_window() {
+    for (test, right) in [
+        (Test::Null, Verdict::NullSuccess),
+        (Test::Pmtud, Verdict::PmtudSuccess),
+        (Test::Ecn, Verdict::EcnSuccess),
+        (Test::SackRcvr, Verdict::SackSuccess),
+        (Test::Icw, Verdict::IcwSuccess),
+        (Test::Abc, Verdict::AbcSuccess),
+        (Test::BlindRst, Verdict::BlindChallenge),
+        (Test::BlindSyn, Verdict::BlindChallenge),
+        (Test::BlindData, Verdict::BlindChallenge),
+        (Test::BlindFin, Verdict::BlindChallenge),
+    ] {
+        // This server does not repeat its SYN/ACK. Where the last segment of a window is lost nobody can tell.
+        let packets =
+            (1..=14).map(|number| ("->", number)).chain((2..=11).map(|number| ("<-", number)));
+        for (way, number) in packets {
+            let net = Net::draw(&format!(
+                "vantage - r1 - target
+                 target 198.51.100.9
+                 link r1 {way} target drop {number}"
+            ));
+            let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+            let server = PageServer::new(Behaviour { page: 30_000, ..LINUX });
+            let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
+            let row = &run.typed::<SummaryRow>("summary")[0];
+            assert!([right, Verdict::None].contains(&row.result), "{way} {number} {run}");
+            assert!(row.icw_segments.is_none_or(|segments| segments == 10), "{way} {number} {run}");
+        }
+    }
+}
