@@ -20,6 +20,12 @@ const MAX_KEPT_FLOWS: usize = 256;
 /// Flows at a time: more are none of a host's.
 const MOST_FLOWS: usize = 1000;
 
+/// Probes that may wait for the host's pace, beside those that may be on their way.
+const MOST_KEPT: usize = 32;
+
+/// How much later than its time a probe may leave, or a period: those behind it catch up.
+const LATEST: Duration = Duration::from_millis(100);
+
 /// How long answers that come twice are listened for at least, where there were any.
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 
@@ -37,6 +43,8 @@ struct Session {
     launched: u32,
     /// Those of them of which nothing was heard yet, in their order.
     pending: VecDeque<u32>,
+    /// So many of them at most, unless the host's pace keeps some.
+    most_pending: usize,
     statistics: Statistics,
     /// Since these probes waited together an answer came to one of them, and nobody knows to which.
     is_mixed: bool,
@@ -85,6 +93,7 @@ pub(crate) fn run(
 impl Session {
     fn new(ctx: Ctx<PingRow>, params: PingParams) -> Result<Self, Fail> {
         let shape = params.shape()?;
+        let on_their_way = params.timeout().as_micros() / params.period.as_micros();
         Ok(Self {
             secret: Secret::of(&params, &shape, ctx.random64()),
             begin: ctx.now(),
@@ -93,6 +102,7 @@ impl Session {
             shape,
             launched: 0,
             pending: VecDeque::new(),
+            most_pending: on_their_way as usize + MOST_KEPT,
             statistics: Statistics::default(),
             is_mixed: false,
             failed: Vec::new(),
@@ -117,7 +127,7 @@ impl Session {
         let mut end: Option<(&'static str, Time)> = None;
         loop {
             self.close_settled(&mut flows);
-            let is_crowded = flows.len() >= MOST_FLOWS;
+            let is_crowded = flows.len() >= MOST_FLOWS || self.is_held_back();
             if end.is_none() && self.is_due() && !is_crowded {
                 if flows.is_empty() || self.params.method.has_flow_each() {
                     let number = self.launched;
@@ -148,7 +158,7 @@ impl Session {
                 // is over when the host answers and nothing came with it.
                 Some((INTERRUPTED, _)) => Some(ctx.now() + Duration::from_nanos(1)),
                 Some((_, until)) => Some(until),
-                // The oldest flow is closed when its probe has its answer, or none in time.
+                // It goes on when something is heard: a flow is closed when its probe has its answer, or none in time.
                 None if is_crowded => None,
                 None => self.next_due(),
             };
@@ -210,6 +220,11 @@ impl Session {
         self.next_due().is_some_and(|due| due <= self.ctx.now())
     }
 
+    /// The host's pace keeps some already: more would only wait as well.
+    fn is_held_back(&self) -> bool {
+        self.pending.len() > self.most_pending
+    }
+
     fn is_all_sent(&self) -> bool {
         self.launched >= self.params.count
     }
@@ -254,6 +269,11 @@ impl Session {
         };
         if let Some(checksum) = wanted {
             probe = probe.checksum(checksum);
+        }
+        // After a pause they do not come closer together than they should.
+        let late = self.ctx.now().since(self.begin + params.period * number);
+        if late > params.period.max(LATEST) {
+            self.begin = self.begin + late;
         }
         self.launched += 1;
         self.pending.push_back(number);

@@ -141,3 +141,16 @@ fn probes_that_still_wait_at_an_interrupt_are_listed_as_pending() {
         assert_eq!((of_kind(&run, "timeout"), of_kind(&run, "pending")), (vec![1], vec![2]));
     }
 }
+
+#[test]
+fn probes_that_the_hosts_pace_holds_back_pile_up_no_further_and_leave_no_closer_together() {
+    let mut sim = Sim::new(net(), SEED).pacing(2.0);
+    let measurement = sim.start::<Ping>(PingParams { period: ms(10), ..ping(TARGET4, 10_000) });
+    sim.run_until(Duration::from_secs(60));
+    sim.interrupt(measurement);
+    let run = sim.finish(measurement);
+    let SummaryRow { sent, answered, not_sent, pending, .. } = summary(&run);
+    assert!(sent >= 118 && answered >= 118, "{sent} {answered}");
+    // As many as may be on their way for a second, and a few.
+    assert!(not_sent + pending <= 140, "{not_sent} {pending}");
+}
