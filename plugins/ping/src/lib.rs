@@ -13,6 +13,7 @@ mod kind;
 mod params;
 mod rows;
 mod run;
+mod so_far;
 mod statistics;
 mod too_big;
 mod views;

@@ -4,7 +4,10 @@
 //! packets), RFC 4737 (reordering), Wilson, "Probable Inference, the Law of Succession, and
 //! Statistical Inference", 1927 (interval of a ratio).
 
-use crate::rows::{InterimRow, SummaryRow};
+use crate::{
+    rows::{InterimRow, SummaryRow},
+    so_far::SoFar,
+};
 
 /// How many standard deviations of the normal distribution hold 95 % of it.
 const Z_95: f64 = 1.959_963_984_540_054;
@@ -26,14 +29,25 @@ pub(crate) struct Statistics {
     pub(crate) untold: u32,
     /// Number and round-trip time, microseconds, of the other answered probes, in any order.
     samples: Vec<(u32, u32)>,
+    /// Of these, where anybody asks on the way.
+    so_far: Option<Box<SoFar>>,
 }
 
 impl Statistics {
+    /// Nothing yet. Only with `asked_on_the_way` there will be [`Statistics::interim`].
+    pub(crate) fn new(asked_on_the_way: bool) -> Self {
+        Self { so_far: asked_on_the_way.then(Box::default), ..Self::default() }
+    }
+
     /// One more probe was answered, in time and for the first time; whether a later probe had been
     /// answered before (RFC 4737, section 3).
     pub(crate) fn answer(&mut self, number: u32, rtt_us: u64) -> bool {
         // 71 minutes stand for more: no time-out is as long.
-        self.samples.push((number, u32::try_from(rtt_us).unwrap_or(u32::MAX)));
+        let rtt_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);
+        self.samples.push((number, rtt_us));
+        if let Some(so_far) = &mut self.so_far {
+            so_far.answer(number, rtt_us);
+        }
         let is_reordered = number < self.next_expected;
         self.reordered += u32::from(is_reordered);
         self.next_expected = self.next_expected.max(number.saturating_add(1));
@@ -71,20 +85,20 @@ impl Statistics {
     }
 
     /// What is known after `launched` probes, `pending` of which have no fate yet.
-    pub(crate) fn interim(&mut self, launched: u32, pending: u32) -> InterimRow {
-        let whole = self.summary(launched, pending);
+    pub(crate) fn interim(&self, launched: u32, pending: u32) -> InterimRow {
+        let times = self.so_far.as_deref();
         InterimRow {
-            sent: whole.sent,
-            answered: whole.answered,
-            lost: whole.lost,
+            sent: launched - self.not_sent,
+            answered: self.answered(),
+            lost: self.lost,
             pending,
-            duplicates: whole.duplicates,
-            loss: whole.loss,
-            min_us: whole.min_us,
-            mean_us: whole.mean_us,
-            median_us: whole.median_us,
-            max_us: whole.max_us,
-            jitter_us: whole.jitter_us,
+            duplicates: self.duplicates,
+            loss: self.loss(),
+            min_us: times.and_then(SoFar::min_us),
+            mean_us: times.and_then(SoFar::mean_us),
+            median_us: times.and_then(SoFar::median_us),
+            max_us: times.and_then(SoFar::max_us),
+            jitter_us: times.and_then(SoFar::jitter_us),
         }
     }
 
@@ -150,7 +164,7 @@ mod tests {
     use super::*;
 
     fn answered(rtts_us: impl IntoIterator<Item = (u32, u64)>) -> Statistics {
-        let mut statistics = Statistics::default();
+        let mut statistics = Statistics::new(true);
         for (number, rtt_us) in rtts_us {
             statistics.answer(number, rtt_us);
         }
@@ -212,11 +226,25 @@ mod tests {
     }
 
     #[test]
-    fn counting_goes_on_after_a_summary_on_the_way() {
-        let mut statistics = answered([(0, 40), (1, 10)]);
-        assert_eq!(statistics.interim(3, 1).jitter_us, Some(30.0));
-        statistics.answer(2, 70);
-        let row = statistics.summary(3, 0);
-        assert_eq!((row.answered, row.jitter_us, row.median_us), (3, Some(45.0), Some(40)));
+    fn what_is_known_on_the_way_is_what_a_summary_would_say() {
+        let mut statistics = Statistics::new(true);
+        let mut random = 7_u64;
+        // Every third one overtakes the next, every fifth one is lost.
+        let numbers = (0..300).map(|number| if number % 3 == 0 { number + 1 } else { number });
+        let mut seen = std::collections::BTreeSet::new();
+        for number in numbers.chain((0..300).step_by(3)).filter(|number| number % 5 != 0) {
+            if !seen.insert(number) {
+                continue;
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            statistics.answer(number, random >> 52);
+            let interim = statistics.interim(300, 9);
+            let whole = statistics.clone().summary(300, 9);
+            let times = |row: &SummaryRow| (row.min_us, row.mean_us, row.median_us, row.max_us);
+            let so_far = (interim.min_us, interim.mean_us, interim.median_us, interim.max_us);
+            assert_eq!(so_far, times(&whole));
+            assert_eq!(interim.jitter_us, whole.jitter_us);
+            assert_eq!((interim.sent, interim.answered), (whole.sent, whole.answered));
+        }
     }
 }
