@@ -1,6 +1,15 @@
 //! Runs in the simulated network.
 
-use sonde_plugin_api::{packet::tcp::flags, prelude::*, tcp::Connection};
+use std::collections::BTreeMap;
+
+use sonde_plugin_api::{
+    packet::{
+        IpHeader, protocol,
+        tcp::{TcpView, flags},
+    },
+    prelude::*,
+    tcp::Connection,
+};
 use sonde_testkit::{
     Net, Run, Sim, Status,
     servers::{Fault, Receiver},
@@ -16,6 +25,7 @@ use crate::{
 mod endings;
 mod losses;
 mod servers;
+mod wire;
 
 const SEED: u64 = 1;
 const TARGET4: &str = "198.51.100.9";
@@ -54,6 +64,26 @@ fn there(samples: &[u64]) -> Vec<u64> {
 /// Numbers of the acknowledgements on the way back, from 1: the handshake takes one.
 fn back(acks: &[u64]) -> Vec<u64> {
     acks.iter().map(|ack| ack + 1).collect()
+}
+
+/// All octets that were sent, in order, from the first behind the SYN on.
+fn request(run: &Run) -> Vec<u8> {
+    let mut octets = BTreeMap::new();
+    let mut first = None;
+    for packet in run.exchange().sent() {
+        let Some(header) = IpHeader::parse(packet).ok().filter(|it| it.protocol == protocol::TCP)
+        else {
+            continue;
+        };
+        let view = TcpView::new(header.transport(packet));
+        let sequence = view.sequence().unwrap();
+        let at = sequence.wrapping_sub(*first.get_or_insert(sequence.wrapping_add(1)));
+        octets.extend(
+            view.payload().iter().enumerate().map(|(after, octet)| (at + after as u32, *octet)),
+        );
+    }
+    assert!(octets.keys().copied().eq(0..octets.len() as u32), "a gap: {run}");
+    octets.into_values().collect()
 }
 
 /// Octets of the future that a function makes.

@@ -4,6 +4,7 @@ mod applications;
 mod endings;
 mod header;
 mod losses;
+mod wire;
 
 use sonde_plugin_api::{
     packet::{IpHeader, protocol, tcp::flags},

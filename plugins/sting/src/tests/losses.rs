@@ -130,6 +130,9 @@ fn a_thousand_samples_are_as_exact_and_end_with_a_whole_request() {
     let found = summary(&run);
     assert_eq!(found.holes, Some(27), "{run}");
     assert_eq!((found.acks, found.reverse_loss), (973, Some(0.0)));
+    let request = request(&run);
+    assert!(request.starts_with(b"GET / HTTP/1.0\r\n") && request.ends_with(b"\r\n\r\n"));
+    assert_eq!(request.len(), 1003, "with the hole: {run}");
 }
 
 #[test]
