@@ -143,6 +143,17 @@ impl ReceiveQueue {
         let base = self.expected;
         let at = |number: u32| distance(base, number);
         let (mut low, mut high) = (at(first), at(first) + data.len() as i32);
+        // Mostly it is the next of a long run: that is not copied each time.
+        let behind = self.held.partition_point(|piece| at(piece.first) <= low);
+        let is_free = self.held.get(behind).is_none_or(|piece| at(piece.first) > high);
+        if let Some(piece) = behind.checked_sub(1).and_then(|before| self.held.get_mut(before))
+            && piece.behind() == first
+            && is_free
+        {
+            piece.data.extend(data);
+            piece.touched = self.count;
+            return true;
+        }
         let touches =
             |piece: &Piece| at(piece.first) <= high && at(piece.first) + piece.octets() >= low;
         let (old, mut kept): (Vec<Piece>, Vec<Piece>) =

@@ -71,3 +71,25 @@ fn blind_segments_are_as_many_and_as_far_off_as_is_said() {
     let rows = run.table("packets");
     assert_eq!(rows.iter().filter(|row| row["ack"] == 1 - 80_000).count(), 1, "{run}");
 }
+
+#[test]
+fn over_ipv6_a_path_mtu_is_told_with_as_much_of_the_packet_as_every_link_takes() {
+    let verdict = |behaviour| {
+        let net = Net::draw("vantage - target\n target 2001:db8:9::9");
+        let params =
+            TbitParams { test: Test::Pmtud, ..TbitParams::with("2001:db8:9::9".parse().unwrap()) };
+        let server = PageServer::new(Behaviour { mss: 1440, ..behaviour });
+        let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
+        for packet in run.exchange().sent() {
+            let header = IpHeader::parse(packet).unwrap();
+            if header.protocol == protocol::ICMPV6 {
+                assert_eq!((packet.len(), &packet[44..48]), (1280, &1280_u32.to_be_bytes()[..]));
+            }
+        }
+        run.typed::<SummaryRow>("summary")[0].result
+    };
+    let deaf = Behaviour { obeys_too_big: false, ..LINUX };
+    assert_eq!(verdict(LINUX), Verdict::PmtudSuccess);
+    assert_eq!(verdict(deaf), Verdict::PmtudFail);
+    assert_eq!(verdict(Behaviour { cuts: true, ..deaf }), Verdict::PmtudSuccess);
+}
