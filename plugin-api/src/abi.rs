@@ -204,7 +204,7 @@ pub struct Event {
     pub icmp_code: u8,
     /// Who stamped it, see [`stamp`].
     pub stamps: u8,
-    /// Offset of the quoted packet in the payload; 0 if none.
+    /// Offset of the quoted packet in the payload; 0 if none. With [`flags::MERGED`] octets of each segment, or 0.
     pub quote: u16,
     /// Packet and Sent: uncertainty of `sent` in units of 100 ns, saturating. Start: the method.
     pub aux: u16,

@@ -16,10 +16,10 @@ impl<H> State<H> {
     /// A packet from the ring, from its IP header on, perhaps with padding behind.
     pub(crate) fn arrived(&mut self, packet: &[u8], arrival: &Arrival) {
         let Ok(header) = IpHeader::parse(packet) else { return };
-        let packet = match arrival.merged {
+        let packet = match arrival.merged_octets {
+            0 => packet.get(..header.total_octets).unwrap_or(packet),
             // The length field of merged segments may be too small for them.
-            true => packet,
-            false => packet.get(..header.total_octets).unwrap_or(packet),
+            _ => packet,
         };
         if header.is_part() {
             let whole = self.demux.gather(packet, &header, arrival.at);
@@ -54,7 +54,7 @@ impl<H> State<H> {
             return;
         };
         // The header's own is always there; merging has renewed it, but for lengths that it cannot say.
-        let verdict = match (arrival.merged, arrival.checksum_not_ready) {
+        let verdict = match (arrival.merged_octets != 0, arrival.checksum_not_ready) {
             (true, _) => Verdict::Unverified,
             (false, true) if verify_header(packet, header) == Verdict::Good => Verdict::Unverified,
             (false, true) => Verdict::Bad,
@@ -69,8 +69,9 @@ impl<H> State<H> {
         if verdict == Verdict::Unverified {
             event.flags |= flags::UNVERIFIED;
         }
-        if arrival.merged {
+        if arrival.merged_octets != 0 {
             event.flags |= flags::MERGED;
+            event.quote = if arrival.merged_octets == 1 { 0 } else { arrival.merged_octets };
         }
         let found = self.demux.receive_classified(packet, &received);
         if !matches!(found, Match::Foreign) {

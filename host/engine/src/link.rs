@@ -30,8 +30,8 @@ pub(crate) struct Arrival {
     pub(crate) stamp: u8,
     /// Its transport checksum is not filled in, for it never left this machine.
     pub(crate) checksum_not_ready: bool,
-    /// Several segments that were merged.
-    pub(crate) merged: bool,
+    /// Octets of each of the segments that were merged; 0 for a packet as it came, 1 where that is not known.
+    pub(crate) merged_octets: u16,
     /// Number of the interface it came in by, from 1: see [`Link::interfaces`]; 0 if not known.
     pub(crate) interface: u8,
 }
@@ -194,7 +194,7 @@ impl Link for Kernel {
                 at: at.unwrap_or_else(|| clock.now()),
                 stamp: source.number(),
                 checksum_not_ready: received.checksum_not_ready,
-                merged: received.merged_octets != 0,
+                merged_octets: received.merged_octets,
                 interface: interfaces.number(received.interface),
             };
             sink(packet, &arrival);

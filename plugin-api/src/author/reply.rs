@@ -205,6 +205,13 @@ impl Reply {
         self.has(flags::MERGED)
     }
 
+    /// Octets of data of each of the segments that were merged, but for the last; `None` where none were, or that is
+    /// not known.
+    #[must_use]
+    pub fn merged_octets(&self) -> Option<u16> {
+        Some(self.0.quote).filter(|octets| self.is_merged() && *octets != 0)
+    }
+
     /// It came in fragments, which the host put together. Its headers are those of the first one, in
     /// IPv6 with the fragment header: `IpHeader::identification` shows the number of the fragments.
     #[must_use]
@@ -221,16 +228,17 @@ impl Reply {
     #[inline]
     #[must_use]
     pub fn quoted<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
-        match self.0.quote {
-            0 => None,
-            at => packet.get(usize::from(at)..),
-        }
+        packet.get(self.quote_offset()?..)
+    }
+
+    fn quote_offset(&self) -> Option<usize> {
+        Some(usize::from(self.0.quote)).filter(|at| *at != 0 && !self.is_merged())
     }
 
     /// Where the quote and the extensions of an ICMP error are, and how much of our probe is there.
     #[must_use]
     pub fn quote(&self, packet: &[u8]) -> Option<Quote> {
-        let icmp = usize::from(self.0.quote).checked_sub(8)?;
+        let icmp = self.quote_offset()?.checked_sub(8)?;
         let header = IpHeader::parse(packet).ok()?;
         let end = packet.len().min(header.total_octets);
         Some(Quote::parse(packet, icmp, end, Family::of(self.from())))

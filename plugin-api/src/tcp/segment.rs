@@ -45,6 +45,8 @@ pub struct Segment {
     pub is_fragmented: bool,
     /// The network card or kernel made it of several: see [`Segment::pieces`].
     pub is_merged: bool,
+    /// Octets of data of each of these but the last, where that is known.
+    pub merged_octets: Option<u16>,
     /// The IP and TCP headers and the first 8 octets behind, for an ICMP error about it; in IPv6 up to
     /// 1232 octets of the packet.
     pub quote: Box<[u8]>,
@@ -84,6 +86,7 @@ impl Segment {
             octets: header.total_octets,
             is_fragmented: reply.is_fragmented() || header.fragment.is_some(),
             is_merged: reply.is_merged(),
+            merged_octets: reply.merged_octets(),
             quote: packet.get(..quoted.min(packet.len())).unwrap_or_default().into(),
         })
     }
@@ -114,11 +117,15 @@ impl Segment {
         self.has(flags::ACK) && self.flags & others == 0 && self.data.is_empty()
     }
 
-    /// Octets of data of each segment that was on the wire, where the peer fills them up to `mss`
-    /// octets: only one, unless the segment was merged.
+    fn piece_octets(&self, usual: usize) -> usize {
+        self.merged_octets.map_or(usual, usize::from).max(1)
+    }
+
+    /// Octets of data of each segment that was on the wire: only one, unless the segment was merged. Where it is not
+    /// known of how large ones, the peer fills them up to `mss` octets.
     pub fn pieces(&self, mss: usize) -> impl Iterator<Item = usize> + use<> {
         let (octets, most) =
-            (self.data.len(), if self.is_merged { mss.max(1) } else { usize::MAX });
+            (self.data.len(), if self.is_merged { self.piece_octets(mss) } else { usize::MAX });
         (0..octets.div_ceil(most.min(octets.max(1)))).map(move |number| {
             let begin = number * most.min(octets);
             (octets - begin).min(most)

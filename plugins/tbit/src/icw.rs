@@ -32,8 +32,7 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let full = session.connection.mss().min(mss).saturating_sub(MOST_OPTIONS);
     let mut flight = Flight::default();
     let (mut begin, mut is_ended) = (None, false);
-    // What came again came alone, and tells how long the segments are of which the first piece was merged.
-    let again = loop {
+    loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
             let is_answerless = flight.0.is_empty() && session.is_acknowledged();
             return Ok(if is_answerless { Verdict::IcwTooShort } else { Verdict::None });
@@ -48,15 +47,14 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
             let now = session.ctx.now();
             if now.since(*begin.get_or_insert(now)) >= SOONEST {
                 session.take(&segment);
-                break segment;
+                break;
             }
         }
         is_ended |= is_fin;
-        flight.take(start, &segment);
+        flight.take(start, &segment, mss);
         session.take(&segment);
-    };
-    let size = if again.is_merged || !flight.begins_merged() { mss } else { again.data.len() };
-    let segments = flight.segments(size);
+    }
+    let segments = flight.segments();
     let behind = start.wrapping_add(flight.octets());
     session.summary.icw_octets = Some(flight.octets());
     session.summary.icw_segments = Some(segments.len() as u32);
@@ -83,16 +81,19 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     Ok(Verdict::IcwTooShort)
 }
 
-/// What came before anything was acknowledged, by its distance from the first octet: octets, and whether the network card put
-/// them together of several segments.
+/// What came before anything was acknowledged, by its distance from the first octet: octets, and those of each segment of them
+/// but the last, for the network card puts some together.
 #[derive(Debug, Default)]
-struct Flight(BTreeMap<i32, (usize, bool)>);
+struct Flight(BTreeMap<i32, (usize, usize)>);
 
 impl Flight {
-    fn take(&mut self, start: u32, segment: &Segment) {
+    /// Takes a segment that has not come before; `mss` is how long those are of which nothing else is known.
+    fn take(&mut self, start: u32, segment: &Segment, mss: usize) {
         let offset = distance(start, segment.sequence);
-        if segment.has_data() && offset >= 0 {
-            self.0.entry(offset).or_insert((segment.data.len(), segment.is_merged));
+        if let Some(octets) = segment.pieces(mss).next()
+            && offset >= 0
+        {
+            self.0.entry(offset).or_insert((segment.data.len(), octets));
         }
     }
 
@@ -102,17 +103,14 @@ impl Flight {
         ends.max().unwrap_or(0)
     }
 
-    fn begins_merged(&self) -> bool {
-        self.0.get(&0).is_some_and(|(_, is_merged)| *is_merged)
-    }
-
-    /// Octets of each segment that the server sent, where those that were merged or lost have `size`, but for their last.
-    fn segments(&self, size: usize) -> Vec<usize> {
+    /// Octets of each segment that the server sent; those that were lost were as long as the longest.
+    fn segments(&self) -> Vec<usize> {
+        let longest = self.0.values().map(|(_, each)| *each).max().unwrap_or(0);
         let (mut segments, mut behind) = (Vec::new(), 0);
-        for (offset, (octets, is_merged)) in &self.0 {
+        for (offset, (octets, each)) in &self.0 {
             let offset = *offset as usize;
-            segments.extend(pieces(offset.saturating_sub(behind), size));
-            segments.extend(pieces(*octets, if *is_merged { size } else { *octets }));
+            segments.extend(pieces(offset.saturating_sub(behind), longest));
+            segments.extend(pieces(*octets, *each));
             behind = behind.max(offset + octets);
         }
         segments
@@ -130,12 +128,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_merged_counts_as_the_segments_that_were_on_the_wire() {
-        let mut flight = Flight(BTreeMap::from([(0, (40_800, true)), (40_800, (1360, false))]));
-        assert!(flight.begins_merged());
-        assert_eq!((flight.segments(1360), flight.octets()), (vec![1360; 31], 42_160));
-        flight.0.insert(42_160, (3 * 1360 + 200, true));
-        assert_eq!(flight.segments(1360).last(), Some(&200), "the server had no more");
-        assert_eq!(flight.segments(0).len(), 40_800 + 1 + 3 * 1360 + 200);
+    fn what_was_merged_or_lost_counts_as_the_segments_that_were_sent() {
+        let mut flight = Flight(BTreeMap::from([(0, (40_800, 1360)), (42_160, (1360, 1360))]));
+        assert_eq!((flight.segments(), flight.octets()), (vec![1360; 32], 43_520));
+        flight.0.insert(43_520, (3 * 1360 + 200, 1360));
+        assert_eq!(flight.segments().last(), Some(&200), "the server had no more");
     }
 }

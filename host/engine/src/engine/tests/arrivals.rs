@@ -261,3 +261,14 @@ fn a_plugin_is_told_the_name_of_an_interface_once_before_the_first_packet_of_it(
     bench.turn();
     assert_eq!(plugin.told()[0].0.code, 0);
 }
+
+#[test]
+fn what_was_merged_says_of_how_large_segments_where_that_is_known() {
+    for (octets, told_octets) in [(536, 536), (1, 0)] {
+        let (mut bench, plugin) = probed(Stamps::Interpolated, 5, 0);
+        bench.receives_merged(reply(7, 1), octets);
+        bench.turn();
+        let (event, _) = plugin.told().remove(0);
+        assert_eq!((event.flags & flags::MERGED, event.quote), (flags::MERGED, told_octets));
+    }
+}

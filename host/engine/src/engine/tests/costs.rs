@@ -110,7 +110,8 @@ impl Link for Mirror {
 
     fn receive(&mut self, sink: &mut dyn FnMut(&[u8], &Arrival)) {
         let (at, stamp) = (self.now, stamp::KERNEL);
-        let arrival = Arrival { at, stamp, checksum_not_ready: false, merged: false, interface: 0 };
+        let arrival =
+            Arrival { at, stamp, checksum_not_ready: false, merged_octets: 0, interface: 0 };
         for packet in self.answers.chunks_exact(OCTETS) {
             sink(packet, &arrival);
             self.received += 1;

@@ -372,12 +372,16 @@ impl Bench {
     }
 
     pub(super) fn receives(&mut self, packet: Vec<u8>) {
+        self.receives_merged(packet, 0);
+    }
+
+    pub(super) fn receives_merged(&mut self, packet: Vec<u8>, merged_octets: u16) {
         let (at, stamp) = (self.core.link.now, stamp::KERNEL);
         let arrival = Arrival {
             at,
             stamp,
             checksum_not_ready: false,
-            merged: false,
+            merged_octets,
             interface: self.interface,
         };
         self.core.link.arrivals.push_back((packet, arrival));
