@@ -112,6 +112,8 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
+        // It would be told by `eprintln!`, which panics for the same reason.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -169,6 +169,26 @@ fn what_cannot_be_printed_is_a_failure_and_what_nobody_reads_is_none() {
 }
 
 #[test]
+fn a_line_of_the_log_that_cannot_be_written_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.conf");
+    let entries = "workflow = client-initiated\ndefault-url = http://127.0.0.1:1\nother = x\n";
+    std::fs::write(&file, format!("[client]\n{entries}")).unwrap();
+    let shell = || {
+        let mut command = Command::new(sonde());
+        command.args(["shell", "--config", file.to_str().unwrap(), "-c", "listcap"]);
+        command
+    };
+    let read = Finished::of(&mut shell());
+    assert!(read.errors.contains("other does nothing here"), "{}", read.errors);
+    let full = std::fs::File::create("/dev/full").unwrap();
+    assert_eq!(Finished::of(shell().stderr(full)).code, read.code);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(Finished::of(shell().stderr(writer)).code, read.code);
+}
+
+#[test]
 #[ignore = "needs root: opens packet sockets"]
 fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
     let folder = tempfile::tempdir().unwrap();
