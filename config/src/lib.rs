@@ -74,7 +74,7 @@ impl Form {
 /// Reads a file, and the variables of the environment that overlay it.
 ///
 /// A name that ends with `.toml` is TOML. Any other is INI if it has a section that only the RI's files have, or
-/// if it is not TOML.
+/// if it is not TOML and says `workflow`, as all of the RI's do.
 pub fn read(
     file: &Path,
     variables: impl Iterator<Item = (String, String)>,
@@ -95,16 +95,20 @@ fn form(file: &Path, text: &str) -> Form {
     if file.extension().is_some_and(|ending| ending == "toml") {
         return Form::Toml;
     }
-    let is_seed = |line: &str| {
-        let name = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        name.is_some_and(|name| {
-            ["TLS", "Roles", "Authorizations"].contains(&name) || name.starts_with("module_")
-        })
+    let table = ini::parse(text, "", &mut Vec::new());
+    let is_seed = |name: &String| {
+        ["TLS", "Roles", "Authorizations"].contains(&name.as_str()) || name.starts_with("module_")
     };
-    if text.lines().any(is_seed) {
+    if table.keys().any(is_seed) {
         return Form::Ini;
     }
+    // The RI starts nothing without this key. A document of ours with a slip in it reads as INI too.
+    let begins = |name: &str| {
+        let section = table.get(name).map(|item| &item.data);
+        matches!(section, Some(Data::Table(entries)) if entries.contains_key("workflow"))
+    };
     let mut mistakes = Vec::new();
     document::parse(text, "", true, &mut mistakes);
-    if mistakes.is_empty() { Form::Toml } else { Form::Ini }
+    let is_toml = mistakes.is_empty();
+    if !is_toml && (begins("component") || begins("client")) { Form::Ini } else { Form::Toml }
 }

@@ -185,6 +185,7 @@ mod tests {
             ("a.conf", "[component]\nworkflow = component-initiated\n", Form::Ini),
             ("a.conf", "[component]\nworkflow = 'x'\n", Form::Toml),
             ("a.conf", "[module_scamper]\nport = 1\n", Form::Ini),
+            ("a.conf", "[policy]\ndeny = ['a']\n[component]\nstamps = auto\n", Form::Toml),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn a_variable_of_the_environment_overlays_both_forms() {
         for (name, text) in
-            [("a.toml", "[client]\nport = 1\n"), ("a.conf", "[client]\nport = 1\nx: y\n")]
+            [("a.toml", "[client]\nport = 1\n"), ("a.conf", "[client]\nport = 1\nworkflow: y\n")]
         {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);

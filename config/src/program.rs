@@ -61,7 +61,7 @@ mod tests {
             ("a.toml", "[store]\nfile = 'x'\n", Program::Supervisor),
             ("a.toml", "[client]\n[tls]\n", Program::Client),
             ("a.conf", "[module_scamper]\nx = 1\n[component]\nx = y z\n", Program::Host),
-            ("a.conf", "[component]\nx = y\n[client]\nx = y\n", Program::Supervisor),
+            ("a.conf", "[component]\nworkflow = y\n[client]\nx = y\n", Program::Supervisor),
             ("a.conf", "[TLS]\nx = y\n[client]\nx = y\n", Program::Client),
         ] {
             let file = folder.path().join(name);

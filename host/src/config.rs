@@ -85,7 +85,7 @@ impl Configuration {
         let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
         let enables_all = form == Form::Ini;
         let has_component = table.contains_key("component");
-        let table = if enables_all { Table::new() } else { table };
+        let table = if enables_all { seed(&table, &mut mistakes) } else { table };
         let mut configuration = schema::read(file, &table, &mut mistakes);
         configuration.enables_all = enables_all;
         configuration.has_component = has_component;
@@ -144,6 +144,19 @@ impl Configuration {
         let method = self.methods.get(name).and_then(|method| method.packet_budget);
         [own, method, self.packet_budget].into_iter().flatten().min()
     }
+}
+
+/// What the seed's form says of a host, which is nothing: what ours would say there, and variables of the
+/// environment beside it, would restrict nobody.
+fn seed(table: &Table, mistakes: &mut Vec<Mistake>) -> Table {
+    for (name, item) in table {
+        let first = name.split('.').next().unwrap_or(name);
+        if schema::SECTIONS.contains(&first) && first != "component" {
+            let problem = "holds in TOML alone, accepted here: what the RI has".to_owned();
+            mistakes.push(Mistake::new(&item.place, name, problem));
+        }
+    }
+    Table::new()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use sonde_plugin_api::descriptor::Need;
 use super::{Configuration, Method};
 use crate::{Isolation, Settings};
 
+/// What [component] says is read by itself, see `component`.
+pub(super) const SECTIONS: [&str; 5] = ["host", "limits", "policy", "methods", "component"];
 /// Packets a second that may be said.
 const RATES: std::ops::RangeInclusive<f64> = 0.001..=100e6;
 /// Packets at once that may be said.
@@ -23,8 +25,7 @@ const MOST_OF_A_LIST: usize = 100;
 pub(super) fn read(file: &Path, root: &Table, mistakes: &mut Vec<Mistake>) -> Configuration {
     let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut top = Section::top(file, root, &folder, mistakes);
-    // What [component] says is read by itself, see `component`.
-    top.keys(&["host", "limits", "policy", "methods", "component"]);
+    top.keys(&SECTIONS);
 
     let mut host = top.section("host", &["plugins", "isolation", "stamps"]);
     let plugins = host.paths("plugins");

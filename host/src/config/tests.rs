@@ -5,10 +5,18 @@ use sonde_plugin_api::descriptor::{MethodDescriptor, Parameter};
 use super::*;
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Configuration, Vec<String>> {
+    read_as("host.toml", text, variables)
+}
+
+fn read_as(
+    name: &str,
+    text: &str,
+    variables: &[(&str, &str)],
+) -> Result<Configuration, Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("deny.txt"), "192.0.2.0/24\n").unwrap();
     fs::write(folder.path().join("bad.txt"), "192.0.2.0/24\n192.0.2.0/99\n::1\nx\n").unwrap();
-    let file = folder.path().join("host.toml");
+    let file = folder.path().join(name);
     fs::write(&file, text).unwrap();
     let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     let clean = |mistake: &Mistake| {
@@ -112,6 +120,34 @@ fn a_file_that_is_no_toml_or_not_there_is_refused_with_its_place() {
     let gone = Configuration::read(Path::new("/nowhere/host.toml"), std::iter::empty());
     let text = gone.unwrap_err()[0].to_string();
     assert!(text.starts_with("/nowhere/host.toml: cannot read the configuration: "), "{text}");
+}
+
+#[test]
+fn a_slip_in_a_file_of_any_name_switches_nothing_off() {
+    let text = "[policy]\ndeny = [\"deny.txt\"]\n[host]\nstamps = auto\n";
+    let mistakes = read_as("host.conf", text, &[]).unwrap_err();
+    assert!(mistakes[0].starts_with("host.conf:4: no TOML: "), "{mistakes:?}");
+}
+
+#[test]
+fn what_a_file_of_the_seed_cannot_say_is_refused_in_it_and_beside_it() {
+    let seed = "[module_scamper]\nip4addr = 192.0.2.1\n";
+    assert!(read_as("scamper.conf", seed, &[]).unwrap().enables_all);
+    let refused = |text: &str, variables| {
+        read_as("scamper.conf", &format!("{seed}{text}"), variables).unwrap_err()
+    };
+    let problem = "holds in TOML alone, accepted here: what the RI has";
+    assert_eq!(
+        refused("[policy]\ndeny = deny.txt\n[methods.ping]\nenabled = false\n", &[]),
+        [
+            format!("scamper.conf:5: methods.ping: {problem}"),
+            format!("scamper.conf:3: policy: {problem}")
+        ]
+    );
+    assert_eq!(
+        refused("", &[("SONDE_POLICY__DENY", "[\"deny.txt\"]")]),
+        [format!("variable SONDE_POLICY__DENY: policy: {problem}")]
+    );
 }
 
 #[test]
