@@ -28,6 +28,7 @@ use crate::{
     output::{Form, Printer, Progress},
     pcap,
     resume::Journal,
+    surroundings,
     targets::{self, Next, TargetError, Targets, Wanted},
 };
 
@@ -58,7 +59,10 @@ impl Signals {
         let hangup = if has_lists { &signals.reload } else { &signals.stop };
         for (signal, flag) in [(SIGINT, &signals.stop), (SIGTERM, &signals.stop), (SIGHUP, hangup)]
         {
-            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            let is_wish = has_lists && signal == SIGHUP;
+            if is_wish || !surroundings::is_ignored(signal) {
+                signal_hook::flag::register(signal, Arc::clone(flag))?;
+            }
         }
         Ok(signals)
     }

@@ -107,10 +107,11 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
 
 /// By Ctrl-C, by a service manager, or by the end of the terminal.
 async fn asked_to_end() {
-    let heard = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+    let heard = |kind: SignalKind| async move {
+        let wanted = !surroundings::is_ignored(kind.as_raw_value());
+        match wanted.then(|| signal(kind)) {
+            Some(Ok(mut signal)) => drop(signal.recv().await),
+            _ => std::future::pending().await,
         }
     };
     tokio::select! {

@@ -1,4 +1,5 @@
-//! What the programs are handed: the wall clock, the variables of the environment, descriptors.
+//! What the programs are handed: the wall clock, the variables of the environment, descriptors, and signals that whoever
+//! started them keeps away.
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,15 @@ pub(crate) fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit on descriptors stays as it is");
     }
+}
+
+/// Whether whoever started the program wants it to go on over this signal, as `nohup` does, and shells that start it in
+/// the background. To be asked before a handler is set.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (1..=64).contains(&signal) && mask >> (signal - 1) & 1 == 1
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use sonde_tests::{Finished, sonde};
-use std::{io::Read, process::Command};
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+};
 
 fn sonde_with(arguments: &[&str]) -> Finished {
     Finished::of(Command::new(sonde()).args(arguments))
@@ -186,6 +189,31 @@ fn a_line_of_the_log_that_cannot_be_written_ends_nothing() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     assert_eq!(Finished::of(shell().stderr(writer)).code, read.code);
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn signals_that_the_caller_ignores_end_nothing() {
+    let ping = "run ping -c 20 -i 0.1 --pps 50 --format text ::1";
+    for (ignored, sent, goes_on) in
+        [("HUP INT", &["-HUP", "-INT"][..], true), ("HUP", &["-INT"], false)]
+    {
+        let script = format!("trap '' {ignored}; exec \"$0\" {ping}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(sonde()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        // The handlers are set before the first row.
+        output.read_exact(&mut [0]).unwrap();
+        for signal in sent {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args([*signal, &id]).status().unwrap().success());
+        }
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        child.wait().unwrap();
+        assert_eq!(rest.contains("20 probes sent"), goes_on, "{rest}");
+    }
 }
 
 #[test]
