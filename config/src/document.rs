@@ -3,7 +3,14 @@
 //! Variables of the environment overlay it: `SONDE_LIMITS__PACKETS_PER_SECOND=5` is
 //! `limits.packets_per_second = 5`.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use serde_json::{Number, Value as Json};
 use toml::de::{DeTable, DeValue};
@@ -113,23 +120,29 @@ impl Data {
     }
 }
 
-/// The text of a file, if it can be read and is not too long.
+/// The text of a file, if it can be read and is not too long. It is read more than once, so a pipe would be empty for who
+/// comes later.
 pub(crate) fn text(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let mut fail = |problem: String| {
-        mistakes.push(Mistake::new(&Place::file(file), "", problem));
-        None
-    };
-    match std::fs::metadata(file) {
-        Err(error) => return fail(format!("cannot read the configuration: {error}")),
-        Ok(metadata) if metadata.len() > MAX_OCTETS => {
-            return fail(format!("{} octets, accepted: at most {MAX_OCTETS}", metadata.len()));
+    let read = || {
+        let unreadable = |error: io::Error| format!("cannot read the configuration: {error}");
+        let found = fs::metadata(file).map_err(unreadable)?;
+        if !found.is_file() {
+            return Err("is not a regular file".to_owned());
         }
-        Ok(_) => {}
-    }
-    match std::fs::read_to_string(file) {
-        Ok(text) => Some(text),
-        Err(error) => fail(format!("cannot read the configuration: {error}")),
-    }
+        let mut text = String::new();
+        let opened = File::open(file).map_err(unreadable)?;
+        let octets = opened.take(MAX_OCTETS + 1).read_to_string(&mut text).map_err(unreadable)?;
+        match octets as u64 > MAX_OCTETS {
+            true => Err(format!("{} octets, accepted: at most {MAX_OCTETS}", found.len())),
+            false => Ok(text),
+        }
+    };
+    let problem = match read() {
+        Ok(text) => return Some(text),
+        Err(problem) => problem,
+    };
+    mistakes.push(Mistake::new(&Place::file(file), "", problem));
+    None
 }
 
 /// Reads text; `has_lines` where its lines mean something to a person.

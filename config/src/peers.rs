@@ -116,6 +116,8 @@ fn lists(form: Form, top: &mut Section<'_, '_>, name: &str) -> Vec<(String, Vec<
 mod tests {
     use sonde_mplane_http::Identity;
 
+    use std::path::Path;
+
     use super::*;
     use crate::{Mistake, read};
 
@@ -192,6 +194,22 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             assert_eq!(read(&file, std::iter::empty(), &mut Vec::new()).0, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_again_or_has_no_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [folder.path(), Path::new("/dev/zero")] {
+            let mut mistakes = Vec::new();
+            read(file, std::iter::empty(), &mut mistakes);
+            let expected = format!("{}: is not a regular file", file.display());
+            assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        }
+        let long = folder.path().join("long.toml");
+        std::fs::write(&long, "#".repeat((1 << 20) + 1)).unwrap();
+        let mut mistakes = Vec::new();
+        read(&long, std::iter::empty(), &mut mistakes);
+        assert_eq!(mistakes[0].problem, "1048577 octets, accepted: at most 1048576");
     }
 
     #[test]
