@@ -118,7 +118,7 @@ impl HostSection for Section<'_, '_> {
         self.word("isolation", &[("process", Isolation::Process), ("inline", Isolation::Inline)])
     }
 
-    /// A rate in a section of its own; `default` where the section is not there.
+    /// A rate in a section of its own; `default` where the section is not there. One without a rate would limit nothing.
     fn rate(&mut self, key: &str, default: Option<Rate>, more: &[&str]) -> Option<Rate> {
         let is_there = self.get(key).is_some();
         let mut section = self.section(key, &[&["packets_per_second", "burst"], more].concat());
@@ -127,7 +127,9 @@ impl HostSection for Section<'_, '_> {
         if !is_there {
             return default;
         }
-        let packets_per_second = rate.or(default.map(|it| it.packets_per_second))?;
+        let rate = rate.or(default.map(|it| it.packets_per_second));
+        let accepted = format!("a number from {} to {}", RATES.start(), RATES.end());
+        let packets_per_second = section.require("packets_per_second", rate, &accepted)?;
         let usual = default.map_or(packets_per_second.clamp(1.0, 20.0), |it| it.burst);
         Some(Rate { packets_per_second, burst: burst.unwrap_or(usual) })
     }

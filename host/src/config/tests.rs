@@ -114,6 +114,22 @@ fn a_method_may_have_a_rate_of_its_own() {
 }
 
 #[test]
+fn a_scope_without_a_rate_is_a_mistake_where_none_is_usual() {
+    for scope in ["plugin", "client", "prefix"] {
+        let expected = format!(
+            "host.toml:1: limits.{scope}.packets_per_second: is missing, accepted: a number from \
+             0.001 to 100000000"
+        );
+        for burst in ["", "burst = 5\n"] {
+            let text = format!("[limits.{scope}]\n{burst}");
+            assert_eq!(read(&text, &[]).unwrap_err(), [expected.as_str()]);
+        }
+    }
+    let address = read("[limits.address]\nburst = 5\n", &[]).unwrap().limits.address;
+    assert_eq!(address, Some(Rate { packets_per_second: 2.0, burst: 5.0 }));
+}
+
+#[test]
 fn a_file_that_is_no_toml_or_not_there_is_refused_with_its_place() {
     let mistakes = read("[host]\nisolation = \n", &[]).unwrap_err();
     assert!(mistakes[0].starts_with("host.toml:2: no TOML: "), "{mistakes:?}");
