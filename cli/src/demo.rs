@@ -65,13 +65,8 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
     let hosts = supervisor.says("hosts ")?;
     step("supervisor", &format!("for clients {clients}, for hosts {hosts}"));
 
-    let plugins: Vec<String> = settings
-        .plugins
-        .iter()
-        .map(|folder| format!("{:?}", folder.display().to_string()))
-        .collect();
     let text = HOST.replace("@hosts@", &hosts);
-    let text = text.replace("@plugins@", &format!("[{}]", plugins.join(", ")));
+    let text = text.replace("@plugins@", &paths(&settings.plugins));
     // Where a machine has no IPv6, nothing is offered for it.
     let has_ip6 = UdpSocket::bind("[::1]:0").is_ok();
     let text = text.replace("@ip6addr@", if has_ip6 { "ip6addr = \"::1\"" } else { "" });
@@ -103,6 +98,14 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
         say(&format!("\nKept in {}: certificates and configuration.\n", folder.path.display()));
     }
     Ok(exit)
+}
+
+/// A list in TOML, whose basic texts are those of JSON. Paths in the file would begin beside it.
+fn paths(folders: &[PathBuf]) -> String {
+    let absolute = |folder: &PathBuf| {
+        std::path::absolute(folder).unwrap_or_else(|_| folder.clone()).display().to_string()
+    };
+    serde_json::Value::from_iter(folders.iter().map(absolute)).to_string()
 }
 
 /// By Ctrl-C, by a service manager, or by the end of the terminal.
@@ -334,5 +337,23 @@ fn terminate(id: i32) {
     if let Some(process) = Pid::from_raw(id) {
         // It may have ended in this moment.
         let _ = kill_process(process, Signal::TERM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_plugins_are_those_that_were_meant_where_the_demo_was_started() {
+        let here = std::env::current_dir().unwrap();
+        let accent = "/tmp/a\u{301}\t\"";
+        let text = paths(&["target/debug".into(), accent.into()]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host.toml");
+        fs::write(&file, format!("[host]\nplugins = {text}\n")).unwrap();
+        let mut settings = Settings::beside(Path::new("sonde")).unwrap();
+        settings.obey(crate::check::read(&file).unwrap());
+        assert_eq!(settings.plugins, [here.join("target/debug"), accent.into()]);
     }
 }
