@@ -277,12 +277,23 @@ const TAKEN: &[&str] = &[
     "help",
 ];
 
-fn flag(parameter: &Parameter) -> Arg {
-    // A parameter of the same name as an option of ours is reached by its whole element.
-    let name = match TAKEN.contains(&parameter.name.as_str()) {
+/// What a parameter is called on the command line: its option, or `TARGET`.
+pub(crate) fn called(parameter: &Parameter) -> String {
+    match parameter.element.as_str() {
+        "destination.{ip}" => "TARGET".to_owned(),
+        _ => format!("--{}", option(parameter)),
+    }
+}
+
+/// A parameter of the same name as an option of ours is reached by its whole element.
+fn option(parameter: &Parameter) -> String {
+    match TAKEN.contains(&parameter.name.as_str()) {
         true => parameter.element.replace('.', "-"),
         false => parameter.name.clone(),
-    };
+    }
+}
+
+fn flag(parameter: &Parameter) -> Arg {
     let default = |family| crate::methods::default_text(parameter, family);
     let default = match (default(Family::V4), default(Family::V6)) {
         (Some(default), Some(other)) if default != other => {
@@ -294,7 +305,7 @@ fn flag(parameter: &Parameter) -> Arg {
     let doc = parameter.doc.trim_end_matches('.');
     let help = format!("{doc} ({}){default}", parameter.accepted(None));
     let mut arg = Arg::new(format!("parameter {}", parameter.name))
-        .long(name)
+        .long(option(parameter))
         .help(help)
         .value_name(parameter.name.to_ascii_uppercase())
         .allow_hyphen_values(true)
@@ -346,6 +357,23 @@ pub(crate) fn explain_missing_method(arguments: &[String], catalogue: &Catalogue
         }
         if catalogue.offers().next().is_none() {
             complain!("no plugin was found; see --plugins and SONDE_PLUGINS");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_called_as_it_is_typed() {
+        for (name, element, expected) in [
+            ("ttl", "sonde.x.ttl", "--ttl"),
+            ("window", "sonde.x.window", "--sonde-x-window"),
+            ("destination", "destination.{ip}", "TARGET"),
+        ] {
+            let json = serde_json::json!({"name": name, "element": element, "type": "natural"});
+            assert_eq!(called(&serde_json::from_value(json).unwrap()), expected);
         }
     }
 }

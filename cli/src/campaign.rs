@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sonde_host::{
     Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Rate, Settings, Stamps, Status,
 };
-use sonde_plugin_api::schema::Value;
+use sonde_plugin_api::{descriptor::ParamError, schema::Value};
 
 use crate::{
     Exit, Stop, arguments, check,
@@ -296,8 +296,9 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
     let mut values = BTreeMap::new();
     for parameter in arguments::own_parameters(offer) {
         if let Some(text) = matches.get_one::<String>(&format!("parameter {}", parameter.name)) {
-            let value =
-                parameter.parse(text, None).map_err(|error| Stop::usage(error.flag_text()))?;
+            let refused =
+                |error: ParamError| format!("{} {}", arguments::called(parameter), error.problem);
+            let value = parameter.parse(text, None).map_err(|error| Stop::usage(refused(error)))?;
             values.insert(parameter.name.clone(), value);
         }
     }

@@ -8,7 +8,7 @@ use sonde_plugin_api::{
     packet::Family,
 };
 
-use crate::methods::default_text;
+use crate::{arguments::called, methods::default_text};
 
 /// The section, with a heading of the second level.
 pub(crate) fn page(offer: &Offer) -> String {
@@ -66,17 +66,14 @@ fn grants(method: &MethodDescriptor) -> Option<String> {
 }
 
 fn parameter_line(parameter: &Parameter) -> String {
-    // The command line has it without a flag.
-    let is_target = parameter.element == "destination.{ip}";
-    let mut flags =
-        if is_target { "`TARGET`".to_owned() } else { format!("`--{}`", parameter.name) };
+    let mut flags = format!("`{}`", called(parameter));
     if let Some(short) = parameter.short {
         let _ = write!(flags, ", `-{short}`");
     }
     let accepted = escaped(&parameter.accepted(None));
     let [four, six] = [Family::V4, Family::V6].map(|family| {
         default_text(parameter, family)
-            .map_or(String::new(), |text| format!("`{}`", escaped(&text)))
+            .map_or(String::new(), |text| format!("`{}`", text.replace('|', "\\|")))
     });
     let default = match (parameter.required, four == six) {
         (true, _) => "must be given".to_owned(),

@@ -7,6 +7,7 @@ use sonde_plugin_api::{descriptor::Parameter, packet::Family};
 
 use crate::{
     Exit, Stop,
+    arguments::called,
     console::{self, complain, say},
 };
 
@@ -54,7 +55,7 @@ fn describe(offer: &Offer) {
     }
     say!("\nparameters");
     for parameter in &method.parameters {
-        say!("  --{:<18} {}", parameter.name, parameter.doc);
+        say!("  {:<20} {}", called(parameter), parameter.doc);
         say!("  {:<20} {}", "", facts(parameter));
     }
     for table in &method.tables {

@@ -12,12 +12,9 @@ use sonde_host::{
     Offer, Statistics,
     record::{Record, WITHDRAWN},
 };
-use sonde_plugin_api::{
-    descriptor::Parameter,
-    text_form::{RowText, TextForm, fill},
-};
+use sonde_plugin_api::text_form::{RowText, TextForm, fill};
 
-use crate::{console::complain, names::Names, sink::Sink, targets::Target};
+use crate::{arguments::called, console::complain, names::Names, sink::Sink, targets::Target};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,10 +71,10 @@ impl Printer {
             bar.set_style(style);
         }
         let text = offer.method().text.clone();
-        let elements = offer.method().parameters.iter().map(|parameter| &parameter.element);
-        let mut flags: Vec<(String, String)> = elements
-            .filter(|element| element.contains('.'))
-            .map(|element| (element.clone(), format!("--{}", Parameter::flag_of(element))))
+        let parameters = offer.method().parameters.iter();
+        let mut flags: Vec<(String, String)> = parameters
+            .filter(|parameter| parameter.element.contains('.'))
+            .map(|parameter| (parameter.element.clone(), called(parameter)))
             .collect();
         flags.sort_by_key(|(element, _)| Reverse(element.len()));
         Self {

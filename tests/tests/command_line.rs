@@ -57,6 +57,8 @@ fn help_and_pages_come_from_the_descriptor() {
     assert!(sonde_with(&["methods"]).output.contains("ping"));
     assert!(sonde_with(&["completions", "bash"]).output.contains("ping"));
     assert!(sonde_with(&["man"]).output.contains("sonde run ping"));
+    let shown = sonde_with(&["methods", "ping"]).output;
+    assert!(shown.contains("\n  TARGET ") && !shown.contains("--destination"), "{shown}");
     let schema = sonde_with(&["methods", "ping", "--schema"]);
     assert!(schema.output.contains("\"rtt_us\""), "{}", schema.output);
 }
