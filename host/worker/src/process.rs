@@ -64,6 +64,8 @@ pub struct ProcessPort {
     program: PathBuf,
     name: String,
     limits: Limits,
+    plugin: PathBuf,
+    store: PathBuf,
     kept: Kept,
     signals: OwnedFd,
     /// Watches the worker while there is one that has work, counts the back-off otherwise.
@@ -118,6 +120,8 @@ impl ProcessPort {
             program,
             name,
             limits,
+            plugin,
+            store,
             kept,
             signals,
             timer,
@@ -141,6 +145,7 @@ impl ProcessPort {
     }
 
     fn start(&mut self) -> std::io::Result<()> {
+        self.keep_again()?;
         let (theirs, ours) = (Bell::new()?, Bell::new()?);
         let end = HostEnd::new(Region::new()?);
         let hello = Hello {
@@ -167,6 +172,20 @@ impl ProcessPort {
         self.down = None;
         self.timer.every(self.limits.start / STEPS);
         Ok(())
+    }
+
+    /// Makes the copy again where it is gone: its folder may be of a session that has ended, or one whose files age.
+    fn keep_again(&self) -> std::io::Result<()> {
+        if self.kept.path.exists() {
+            return Ok(());
+        }
+        let kept = Store::open(&self.store).and_then(|store| store.keep(&self.plugin));
+        let error = match kept {
+            Ok(kept) if kept == self.kept => return Ok(()),
+            Ok(_) => "its copy is gone, and its file is another one".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(std::io::Error::other(error))
     }
 
     /// Takes the actions that are there; true if there were any.

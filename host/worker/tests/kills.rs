@@ -50,3 +50,24 @@ fn a_thousand_killed_workers_are_lost_with_a_reason_and_followed_at_once_by_the_
     );
     assert_eq!(back.len(), 1000);
 }
+
+#[test]
+fn a_worker_comes_back_whose_copy_was_cleared_away_unless_the_plugin_is_another_one() {
+    let place = Place::new();
+    let (library, fine) = (place.plugin_as("hostile", "cleared"), place.parameters("fine"));
+    let mut port = place.process(&library);
+    let mut lose = |engine: &mut Engine| {
+        std::fs::remove_dir_all(place.store()).unwrap();
+        let worker = Pid::from_raw(port.worker_id().unwrap().cast_signed()).unwrap();
+        rustix::process::kill_process(worker, Signal::KILL).unwrap();
+        engine.until_lost(&mut port);
+        port.ready().map(|()| engine.see(&mut port, 1, &fine))
+    };
+    let mut engine = Engine::default();
+    assert_eq!(lose(&mut engine), Ok(Ok(End::Finished("fine".into()))));
+    let mut other = std::fs::read(&library).unwrap();
+    other.push(0);
+    std::fs::write(&library, other).unwrap();
+    let reason = lose(&mut engine).unwrap_err().reason;
+    assert!(reason.contains("died"), "{reason}");
+}
