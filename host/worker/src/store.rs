@@ -5,7 +5,6 @@
 //! plugin nor is mistaken for the old one.
 
 use std::{
-    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::{
@@ -25,6 +24,10 @@ use crate::{LoadError, MAX_IMAGE_OCTETS, elf, error::Octets};
 const NOTE: &str = "said";
 /// The longest descriptor, and what stands before it.
 const MAX_NOTE_OCTETS: u64 = MAX_DESCRIPTOR_OCTETS as u64 + 16_384;
+/// Copies of one name that stay: programs that run may need older ones again.
+const COPIES: usize = 8;
+/// A part that is older was left by a program that was killed.
+const LEFT: Duration = Duration::from_hours(1);
 /// A file that changed a shorter while ago may change again without a trace: clocks of file systems have ticks.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -83,6 +86,7 @@ impl Store {
         if !holds(&path, &image) {
             self.write(&path, &image, 0o500)
                 .map_err(|error| LoadError::Store(format!("{}: {error}", path.display())))?;
+            self.clear(plugin, &path);
         }
         Ok(Kept { path, octets: image.len() as u64, hash })
     }
@@ -126,23 +130,31 @@ impl Store {
         self.folder.join(format!("{}-{hash}.so", stem(plugin)))
     }
 
-    /// Removes every copy but those of `in_use`, and all notes. What a worker has loaded stays usable there.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError::Store`] for the first file that cannot be removed.
-    pub fn remove_others(&self, in_use: &[Kept]) -> Result<(), LoadError> {
-        let refused =
-            |error: io::Error| LoadError::Store(format!("{}: {error}", self.folder.display()));
-        for entry in fs::read_dir(&self.folder).map_err(refused)? {
-            let path = entry.map_err(refused)?.path();
-            let is_one = |ending: &OsStr| ["so", "part", NOTE].iter().any(|own| ending == *own);
-            let is_ours = path.extension().is_some_and(is_one);
-            if is_ours && in_use.iter().all(|kept| kept.path != path) {
-                fs::remove_file(&path).map_err(refused)?;
+    /// Removes what builds of `plugin` and programs that were killed left behind. What a worker has loaded stays usable
+    /// there; what cannot be removed stays.
+    fn clear(&self, plugin: &Path, newest: &Path) {
+        let stem = stem(plugin);
+        let is_copy = |name: &str| {
+            let hash = name.strip_prefix(&stem).and_then(|rest| rest.strip_prefix('-'));
+            hash.and_then(|rest| rest.strip_suffix(".so")).is_some_and(|hash| hash.len() == 32)
+        };
+        let mut copies = Vec::new();
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let Ok(changed) = entry.metadata().and_then(|found| found.modified()) else { continue };
+            let is_left = || changed.elapsed().is_ok_and(|age| age > LEFT);
+            if name.ends_with(".part") && is_left() {
+                let _ = fs::remove_file(path);
+            } else if is_copy(&name) && path != newest {
+                copies.push((changed, path));
             }
         }
-        Ok(())
+        copies.sort();
+        let old = copies.len().saturating_sub(COPIES - 1);
+        for (_, path) in copies.drain(..old) {
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// Whole or not at all: another process may be loading from `path` now.
@@ -164,7 +176,7 @@ impl Store {
             })
             .and_then(|()| fs::rename(&part, path));
         if written.is_err() {
-            // The first error is the one to report; a part that stays is removed with the others.
+            // The first error is the one to report; a part that stays is removed when it is old.
             let _ = fs::remove_file(&part);
         }
         written
@@ -340,12 +352,12 @@ mod tests {
         assert_eq!(said("me"), None, "written to");
 
         note();
-        store.remove_others(&[kept]).unwrap();
-        assert_eq!(said("me"), None);
+        fs::remove_file(&kept.path).unwrap();
+        assert_eq!(said("me"), None, "its copy is gone");
     }
 
     #[test]
-    fn spoilt_copy_is_written_anew_and_others_can_be_removed() {
+    fn spoilt_copy_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let plugin = folder.path().join("libx.so");
@@ -356,7 +368,33 @@ mod tests {
         let second = store.keep(&plugin).unwrap();
         assert_eq!(first, second);
         assert_eq!(fs::metadata(&second.path).unwrap().len(), second.octets);
-        store.remove_others(&[]).unwrap();
-        assert!(!second.path.exists());
+    }
+
+    #[test]
+    fn of_many_builds_the_last_ones_stay_and_of_a_kill_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let [plugin, other] = ["libx.so", "libx-y.so"].map(|name| folder.path().join(name));
+        let set_time = |file: &Path, second| {
+            let time = UNIX_EPOCH + Duration::from_secs(second);
+            File::open(file).unwrap().set_modified(time).unwrap();
+        };
+        let keep = |plugin: &Path, build: usize| {
+            let mut image = elf::tests::library(400);
+            image.extend([0].repeat(build));
+            fs::write(plugin, image).unwrap();
+            let copy = store.keep(plugin).unwrap().path;
+            set_time(&copy, build as u64);
+            copy
+        };
+        let of_other = keep(&other, 0);
+        let [left, being_written] = ["1-0.part", "1-1.part"].map(|name| store.folder.join(name));
+        fs::write(&left, b"").unwrap();
+        set_time(&left, 0);
+        fs::write(&being_written, b"").unwrap();
+        let copies: Vec<PathBuf> = (0..COPIES + 2).map(|build| keep(&plugin, build)).collect();
+        let are_there: Vec<bool> = copies.iter().map(|copy| copy.exists()).collect();
+        assert_eq!(are_there, [&[false; 2][..], &[true; COPIES]].concat());
+        assert!(of_other.exists() && being_written.exists() && !left.exists());
     }
 }
