@@ -352,7 +352,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("host.toml");
         fs::write(&file, format!("[host]\nplugins = {text}\n")).unwrap();
-        let mut settings = Settings::beside(Path::new("sonde")).unwrap();
+        let mut settings = Settings::beside(Path::new("sonde"));
         settings.obey(crate::check::read(&file).unwrap());
         assert_eq!(settings.plugins, [here.join("target/debug"), accent.into()]);
     }

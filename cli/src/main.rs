@@ -167,7 +167,7 @@ fn dispatch(arguments: &[String]) -> Result<Exit, Stop> {
 /// With the mistakes of the operator's file where it is only looked at.
 fn settings(common: &Common) -> Result<(Settings, Vec<sonde_host::Mistake>), Stop> {
     let program = std::env::current_exe().map_err(Stop::usage)?;
-    let mut settings = Settings::beside(&program).map_err(Stop::usage)?;
+    let mut settings = Settings::beside(&program);
     settings.worker = "/proc/self/exe".into();
     let mut mistakes = Vec::new();
     match check::file(common) {

@@ -243,7 +243,8 @@ fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
 }
 
 fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile, String> {
-    let described = sonde_worker::describe(&settings.worker, path, &settings.store)
+    let store = settings.store().map_err(|error| error.to_string())?;
+    let described = sonde_worker::describe(&settings.worker, path, &store)
         .map_err(|error| error.to_string())?;
     for reason in &described.refused_calls {
         tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");

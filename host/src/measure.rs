@@ -1,6 +1,6 @@
 //! Runs measurements: plugins to the engine, rows and ends back to who asked.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value as Json};
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
@@ -405,8 +405,8 @@ impl Host {
 /// Makes the port on the engine's thread.
 fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
-    let kept = plugin.kept.clone();
-    let (path, store) = (plugin.path.clone(), settings.store.clone());
+    let (path, kept) = (plugin.path.clone(), plugin.kept.clone());
+    let store = plugin.kept.path.parent().map(Path::to_path_buf).unwrap_or_default();
     let program = settings.worker.clone();
     match isolation(settings, plugin) {
         Isolation::Process => Box::new(move || {

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use sonde_engine::{Limits, Stamps};
 
 use crate::{Configuration, Lists};
@@ -24,8 +25,8 @@ pub enum Isolation {
 pub struct Settings {
     /// Folders with plugins; of two with the same method the first counts.
     pub plugins: Vec<PathBuf>,
-    /// Where private copies of plugins are kept.
-    pub store: PathBuf,
+    /// Where private copies of plugins are kept; none where the usual places are meant.
+    pub store: Option<PathBuf>,
     /// The program's file, which may be replaced while it runs.
     pub program: PathBuf,
     /// What is started as a worker: the same program, best as `/proc/self/exe`, which stays the one that runs.
@@ -61,14 +62,11 @@ impl Settings {
     pub const POLITE_PACKETS_PER_SECOND: f64 = 20.0;
 
     /// For a program at `program`: plugins beside it or installed with it, polite.
-    ///
-    /// # Errors
-    ///
-    /// Where no private folder can be made.
-    pub fn beside(program: &Path) -> Result<Self, StoreError> {
-        Ok(Self {
+    #[must_use]
+    pub fn beside(program: &Path) -> Self {
+        Self {
             plugins: plugin_folders(program),
-            store: store()?,
+            store: None,
             program: program.to_path_buf(),
             worker: program.to_path_buf(),
             isolation: Isolation::default(),
@@ -79,7 +77,7 @@ impl Settings {
             lists: Lists::default(),
             configuration: None,
             stamps: Stamps::default(),
-        })
+        }
     }
 }
 
@@ -98,14 +96,24 @@ impl Settings {
         self.lists = Lists::of(&configuration);
         self.configuration = Some(configuration);
     }
+
+    /// Where private copies of plugins are kept; the folder is made where it is not there.
+    pub(crate) fn store(&self) -> Result<PathBuf, StoreError> {
+        self.store.clone().map_or_else(store, Ok)
+    }
+}
+
+/// A folder that a variable names. An empty one is as none, and a relative one would be wherever the program runs.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
 
 /// `$SONDE_PLUGINS`, a list as in `$PATH`, or else the usual places that are there.
 fn plugin_folders(program: &Path) -> Vec<PathBuf> {
-    if let Some(list) = std::env::var_os("SONDE_PLUGINS") {
+    if let Some(list) = std::env::var_os("SONDE_PLUGINS").filter(|list| !list.is_empty()) {
         return std::env::split_paths(&list).collect();
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = named("HOME");
     let beside = program.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut folders = Vec::new();
     folders.extend(home.map(|home| home.join(".local/lib/sonde/plugins")));
@@ -119,12 +127,13 @@ fn plugin_folders(program: &Path) -> Vec<PathBuf> {
 }
 
 /// A folder of this user's alone, kept between runs: a copy is made once for each content. Where the usual place is not
-/// there, or somebody else has made the folder, it is in another one.
+/// there, or somebody else has made the folder, or nothing can be run from it, it is in another one. First come those that
+/// outlive a session and whose files do not age.
 fn store() -> Result<PathBuf, StoreError> {
-    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
-    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
-    let places = [of("XDG_RUNTIME_DIR"), Some(std::env::temp_dir()), cache];
-    first_private(places.into_iter().flatten())
+    let service = named("CACHE_DIRECTORY");
+    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    let places = [service, cache, named("XDG_RUNTIME_DIR"), Some(std::env::temp_dir())];
+    first_private(places.into_iter().flatten().filter(|place| place.is_absolute()))
 }
 
 /// The first folder that can be had; else why the first place has none.
@@ -146,6 +155,12 @@ fn private(base: &Path) -> Result<PathBuf, StoreError> {
     let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
     let folder = base.join(format!("sonde-{user}"));
     let fail = |cause| StoreError { folder: folder.clone(), cause };
+    let mount = statvfs(base).map_err(|error| fail(error.into()))?;
+    if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(fail(std::io::Error::other(
+            "it is mounted noexec: nothing can be loaded there",
+        )));
+    }
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(cause)),
         _ => {}

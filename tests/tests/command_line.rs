@@ -141,6 +141,37 @@ fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_
     assert!(run.errors.contains("CAP_NET_RAW"), "{}", run.errors);
 }
 
+#[test]
+#[ignore = "needs root: mounts"]
+fn private_copies_are_where_something_can_be_loaded_from_and_only_plugins_need_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = ["cache", "runtime", "temporary"].map(|name| folder.path().join(name));
+    for place in &places {
+        std::fs::create_dir(place).unwrap();
+    }
+    let [cache, runtime, temporary] = &places;
+    let run = |mounts: &str, arguments: &[&str]| {
+        let script = format!("{mounts}\nexec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", &script]).arg(sonde()).args(arguments);
+        command.env_remove("CACHE_DIRECTORY").env("XDG_CACHE_HOME", cache);
+        Finished::of(command.env("XDG_RUNTIME_DIR", runtime).env("TMPDIR", temporary))
+    };
+    let mount = |options: &str, place: &std::path::Path| {
+        format!("mount -t tmpfs -o {options} tmpfs {}\n", place.display())
+    };
+    let first = run(&mount("noexec", cache), &["run", "ping", "-c", "1", "::1"]);
+    assert_eq!(first.code, 0, "{}", first.errors);
+    assert!(std::fs::read_dir(runtime).unwrap().next().is_some());
+    let nowhere: String = places.iter().map(|place| mount("ro", place)).collect();
+    for arguments in [&["--version"][..], &["plugin", "new", "--help"], &["shell", "--help"]] {
+        assert_eq!(run(&nowhere, arguments).code, 0, "{arguments:?}");
+    }
+    let none = run(&nowhere, &["run", "ping", "::1"]);
+    assert_eq!(none.code, 2);
+    assert!(none.errors.contains("cannot make a private folder for plugins"), "{}", none.errors);
+}
+
 /// The program with its standard output on a device that never has room.
 fn without_room(arguments: &[&str]) -> Finished {
     let full = std::fs::File::create("/dev/full").unwrap();

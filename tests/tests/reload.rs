@@ -10,9 +10,9 @@ use sonde_tests::{plugin, sonde};
 fn a_changed_file_is_asked_again_and_an_offer_of_before_stays_what_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let store = tempfile::tempdir().unwrap();
-    let mut settings = Settings::beside(&sonde()).unwrap();
+    let mut settings = Settings::beside(&sonde());
     settings.plugins = vec![folder.path().to_path_buf()];
-    settings.store = store.path().to_path_buf();
+    settings.store = Some(store.path().to_path_buf());
     let file = folder.path().join("ping.so");
     fs::copy(plugin("ping"), &file).unwrap();
 

@@ -10,7 +10,7 @@ use crate::component::fixture::{ADDRESSES, catalogue};
 fn component(folder: &Path, text: &str) -> (Component, Receiver<Request>) {
     let file = folder.join("host.toml");
     fs::write(&file, text).unwrap();
-    let mut settings = Settings::beside(&folder.join("sonde")).unwrap();
+    let mut settings = Settings::beside(&folder.join("sonde"));
     settings.plugins.clear();
     settings.obey(Arc::new(Configuration::read(&file, [].into_iter()).unwrap()));
     let said = ComponentFile::read(&file, &[]).unwrap();
