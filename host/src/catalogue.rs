@@ -3,6 +3,7 @@
 //! A plugin describes itself by running code of its own, so it is asked in a jailed child.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -216,10 +217,11 @@ impl Catalogue {
     }
 }
 
-/// Libraries in the folders, in a fixed order. A folder that cannot be read holds none; of the
-/// program's own, which may be a build folder with all kinds of libraries, only ours count.
+/// Libraries in the folders, in a fixed order, each once, by whatever names it is reached. A folder that cannot be read
+/// holds none; of the program's own, which may be a build folder with all kinds of libraries, only ours count.
 fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
     let mut found = Vec::new();
+    let mut known = HashSet::new();
     for folder in folders {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let is_library = |path: &PathBuf| {
@@ -237,6 +239,8 @@ fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
             })
             .collect();
         files.sort_by(|one, other| one.0.cmp(&other.0));
+        files
+            .retain(|(path, _)| known.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
         found.extend(files);
     }
     found
@@ -256,4 +260,21 @@ fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile,
         methods.for_each(|method| configuration.apply(method, &mut mistakes));
     }
     Ok(PluginFile { path: path.to_path_buf(), descriptor, kept: described.kept, state, mistakes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_reached_by_two_names_is_there_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, bin) = (folder.path().join("lib"), folder.path().join("bin"));
+        [&own, &bin].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        std::fs::write(own.join("b.so"), "").unwrap();
+        std::os::unix::fs::symlink(own.join("b.so"), own.join("c.so")).unwrap();
+        let found = files(&[bin.join("../lib"), own], None);
+        let found: Vec<&Path> = found.iter().map(|(path, _)| path.as_path()).collect();
+        assert_eq!(found, [bin.join("../lib/b.so")]);
+    }
 }
