@@ -32,6 +32,7 @@ pub(crate) fn run(matches: &ArgMatches, settings: Settings) -> Result<Exit, Stop
         component::ComponentError::Host(cause) if cause.is_not_permitted() => {
             Stop { exit: Exit::NotPermitted, text: error.to_string() }
         }
+        component::ComponentError::Broken => Stop::lost(error),
         _ => Stop::usage(error),
     })?;
     Ok(Exit::Done)

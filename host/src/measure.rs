@@ -269,6 +269,12 @@ impl Host {
         self.running.len()
     }
 
+    /// False where the engine has ended, which is a defect of ours.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        self.engine.is_running()
+    }
+
     /// Whether one more measurement would begin soon. What is started while there is no room waits
     /// for its turn in the engine, where it takes more memory than an address in a list.
     #[must_use]

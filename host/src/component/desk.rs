@@ -51,6 +51,11 @@ pub trait Measurer {
 
     /// Which have ended, waiting up to `limit` for it.
     fn ended(&mut self, limit: Duration) -> Vec<(RunId, Outcome)>;
+
+    /// False where nothing can be measured any more.
+    fn is_able(&self) -> bool {
+        true
+    }
 }
 
 /// Where ledgers are, and whose: those of the supervisors and that of all clients have a folder each.
@@ -174,6 +179,12 @@ impl<M: Measurer> Desk<M> {
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
         self.jobs.next_due()
+    }
+
+    /// False where nothing can be measured any more.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        self.measurer.is_able()
     }
 
     /// Whether something is being measured, so that [`Desk::step`] should wait for it.

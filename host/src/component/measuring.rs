@@ -90,4 +90,8 @@ impl Measurer for Measuring {
         }
         ended
     }
+
+    fn is_able(&self) -> bool {
+        self.host.is_able()
+    }
 }

@@ -58,7 +58,7 @@ impl Reception {
     }
 }
 
-/// Works until every [`Reception`] is gone.
+/// Works until every [`Reception`] is gone, or nothing can be measured any more.
 pub(crate) fn serve<M: Measurer>(desk: &mut Desk<M>, requests: &Receiver<Request>) {
     let opened = Instant::now();
     loop {
@@ -76,6 +76,9 @@ pub(crate) fn serve<M: Measurer>(desk: &mut Desk<M>, requests: &Receiver<Request
         }
         let limit = if desk.is_measuring() { MEASURING } else { Duration::ZERO };
         desk.step(now(), opened.elapsed(), limit);
+        if !desk.is_able() {
+            return;
+        }
     }
 }
 

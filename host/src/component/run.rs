@@ -17,7 +17,7 @@ use sonde_spool::OpenError;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -74,6 +74,9 @@ pub enum ComponentError {
     /// Threads or signals.
     #[error("cannot begin: {0}")]
     System(#[from] std::io::Error),
+    /// A defect of ours.
+    #[error("the engine or the desk ended unexpectedly")]
+    Broken,
 }
 
 /// What a host with these settings would offer; needs no privilege.
@@ -157,7 +160,7 @@ fn report(offers: &Offers, catalogue: &Catalogue) {
 ///
 /// # Errors
 ///
-/// [`ComponentError`] where it cannot begin.
+/// [`ComponentError`] where it cannot begin, or go on.
 pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let (file, said) = configured(&settings)?;
     if said.supervisors.is_empty() && said.listen.is_none() {
@@ -194,16 +197,18 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     let mut desk = Desk::open(measuring, limits, &ledgers, now(), Box::new(on_end))?;
     let (reception, requests) = Reception::new();
     reception.tell(Request::Offer(Arc::clone(&offers)));
-    let worker = thread::Builder::new()
-        .name("desk".to_owned())
-        .spawn(move || reception::serve(&mut desk, &requests))?;
+    let (ending, ended) = oneshot::channel();
+    let worker = thread::Builder::new().name("desk".to_owned()).spawn(move || {
+        // Dropped at the end, in a panic too.
+        let _ending = ending;
+        reception::serve(&mut desk, &requests);
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let component = Component::new(&file, settings, said, catalogue, addresses, offers, reception)?;
-    let result = runtime.block_on(component.work(&ends));
+    let result = runtime.block_on(component.work(&ends, ended));
     drop(runtime);
-    if worker.join().is_err() {
-        tracing::error!("the desk ended unexpectedly");
-    }
+    // A panic was printed when it happened.
+    let _ = worker.join();
     result
 }
 
@@ -264,7 +269,12 @@ impl Component {
         })
     }
 
-    async fn work(mut self, ends: &HashMap<Arc<str>, Arc<Notify>>) -> Result<(), ComponentError> {
+    /// `ended` is closed when the desk's thread ends.
+    async fn work(
+        mut self,
+        ends: &HashMap<Arc<str>, Arc<Notify>>,
+        mut ended: oneshot::Receiver<()>,
+    ) -> Result<(), ComponentError> {
         let mut reload = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -296,14 +306,15 @@ impl Component {
             tasks.spawn(self.listen(listener, stop.subscribe()));
         }
         let mut look = tokio::time::interval(LOOK);
-        loop {
+        let result = loop {
             tokio::select! {
                 _ = look.tick() => self.look_at_addresses(),
                 _ = reload.recv() => self.reload(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = &mut ended => break Err(ComponentError::Broken),
             }
-        }
+        };
         tracing::info!("finishing");
         let over = self.reception.ask(Request::Stop);
         if timeout(FINISHING, over).await.is_err() {
@@ -314,7 +325,7 @@ impl Component {
             tracing::info!("results that were not brought stay in the spool");
         }
         tasks.shutdown().await;
-        Ok(())
+        result
     }
 
     fn listen(

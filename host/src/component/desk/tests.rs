@@ -6,6 +6,7 @@ use super::*;
 use crate::component::{
     Delivery, Offering, client,
     fixture::{offers, specification},
+    reception::{self, Reception},
 };
 
 mod restart;
@@ -21,6 +22,7 @@ struct Puppet {
     over: Vec<RunId>,
     peers: Vec<String>,
     fails: bool,
+    is_unable: bool,
 }
 
 impl Measurer for Puppet {
@@ -52,6 +54,10 @@ impl Measurer for Puppet {
             false => (run, Outcome::Measured { from: at, to: at, rows: rows() }),
         };
         over.into_iter().map(outcome).collect()
+    }
+
+    fn is_able(&self) -> bool {
+        !self.is_unable
     }
 }
 
@@ -495,4 +501,17 @@ fn stopping_interrupts_what_runs_and_ends_when_everything_is_on_disk() {
     world.step();
     assert!(world.desk.is_over());
     assert!(matches!(read(&world.restarted().fetch()[0].body), Message::Result(_)));
+}
+
+#[test]
+fn a_desk_whose_measurer_has_ended_works_no_more() {
+    let mut world = World::new(Options::default());
+    world.desk.measurer.is_unable = true;
+    let (_reception, requests) = Reception::new();
+    let (sender, over) = mpsc::channel();
+    std::thread::spawn(move || {
+        reception::serve(&mut world.desk, &requests);
+        sender.send(()).unwrap();
+    });
+    assert_eq!(over.recv_timeout(Duration::from_secs(60)), Ok(()));
 }

@@ -37,6 +37,17 @@ fn a_file_that_lost_its_certificates_opens_nothing() {
 }
 
 #[test]
+fn a_host_whose_desk_has_ended_ends_as_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (component, requests) = component(folder.path(), "[component]\n");
+    let (ending, ended) = oneshot::channel();
+    drop((ending, requests));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(component.work(&HashMap::new(), ended));
+    assert!(matches!(result, Err(ComponentError::Broken)), "{result:?}");
+}
+
+#[test]
 fn a_reload_tells_the_measurer_what_methods_may_do() {
     let folder = tempfile::tempdir().unwrap();
     let before = "[methods.ping]\npermit = ['ip_options']\n[component]\n";
