@@ -130,8 +130,10 @@ pub(crate) fn run(
     let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
     // Threads come after that.
     let mut printer = Printer::new(form, many, &offer, names.then(|| Names::new(names::look_up)));
-    if printer.is_live() {
-        host.tell_rows();
+    match (printer.is_live(), drawing.is_some()) {
+        (true, false) => host.only_tell_rows(),
+        (true, true) => host.tell_rows(),
+        (false, _) => {}
     }
     let mut prepared = Prepared::new(offer, parameters);
     let mut running = HashMap::new();
@@ -217,7 +219,8 @@ pub(crate) fn run(
                     tally.count(status, record.answered());
                     // What was interrupted is to be measured when it goes on: only then is there a result, so that none is
                     // there twice.
-                    let is_left = status == Status::Interrupted && journal.is_some();
+                    let is_left =
+                        interrupts > 0 && status == Status::Interrupted && journal.is_some();
                     if !is_left {
                         printer.ended(target.as_ref(), &record);
                     }

@@ -117,6 +117,7 @@ pub struct Host {
     told: u64,
     /// Whether rows are told as they come.
     tells_rows: bool,
+    keeps_rows: bool,
     /// So many measurements may begin before anybody has to ask the engine.
     room: u64,
 }
@@ -167,6 +168,7 @@ impl Host {
             identities: Identities::new(),
             told: 0,
             tells_rows: false,
+            keeps_rows: true,
             room: 0,
         })
     }
@@ -174,6 +176,13 @@ impl Host {
     /// Tells rows as they come, not only in the record at the end.
     pub fn tell_rows(&mut self) {
         self.tells_rows = true;
+    }
+
+    /// Tells rows as they come, and keeps none for the record but what says how many probes were answered: a measurement
+    /// may go on for ever.
+    pub fn only_tell_rows(&mut self) {
+        self.tells_rows = true;
+        self.keeps_rows = false;
     }
 
     /// Reads the lists of prefixes again, although they seem unchanged.
@@ -242,6 +251,7 @@ impl Host {
             client,
             packet_budget: method.packet_budget,
             permits: plan.offer.permits(&self.settings),
+            keeps_rows: self.keeps_rows,
         });
         Ok(run)
     }
@@ -387,7 +397,10 @@ impl Host {
                     let row = described.row_json(&values, wall_offset_ns);
                     notices.push(Notice::Row { run, table: described.name.clone(), row });
                 }
-                running.rows.push(table, octets, wall_offset_ns);
+                let counts = running.plan.answered.is_some_and(|(of, _)| of == table);
+                if self.keeps_rows || counts && running.rows.is_empty() {
+                    running.rows.push(table, octets, wall_offset_ns);
+                }
             }
             Output::Log { run, level, text } => notices.push(Notice::Log { run, level, text }),
             Output::Progress { .. } => {}

@@ -76,6 +76,11 @@ impl Rows {
         self.0.extend_from_slice(octets);
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The rows of one table, each with its wall time minus monotonic time.
     fn of(&self, table: usize) -> impl Iterator<Item = (&[u8], i64)> {
         let mut rest = self.0.as_slice();

@@ -109,10 +109,13 @@ impl<L: Link> Core<L> {
         self.state.fail(task, text);
     }
 
-    /// Counts what a row takes; false where the task has failed for it.
+    /// Counts what a row takes that is kept; false where the task has failed for it.
     fn count_row(&mut self, port: u32, task: TaskIndex, octets: usize) -> bool {
         let state = &mut self.state;
         let Some(entry) = state.tasks.get_mut(task) else { return false };
+        if !entry.output.keeps_rows {
+            return true;
+        }
         let (run, before) = (entry.run, entry.output.row_octets);
         entry.output.row_octets += octets;
         let own = entry.output.row_octets;

@@ -37,6 +37,8 @@ pub struct Start {
     pub packet_budget: Option<u64>,
     /// What the operator permits it beside what every method may send.
     pub permits: Permits,
+    /// Whether its rows are kept, and so bounded.
+    pub keeps_rows: bool,
 }
 
 /// Encoded parameters. Those of a campaign differ in one value, so the others are there once.

@@ -7,7 +7,7 @@ use sonde_plugin_api::abi::{Event, EventKind};
 use crate::{
     engine::{State, Timer},
     output::Start,
-    tasks::{Phase, Task, TaskIndex},
+    tasks::{OutputUsed, Phase, Task, TaskIndex},
     timers::Timers,
 };
 
@@ -60,7 +60,7 @@ impl<H> State<H> {
             timers: Timers::default(),
             put_off: 0,
             opening: 0,
-            output: Default::default(),
+            output: OutputUsed { keeps_rows: start.keeps_rows, ..Default::default() },
             refused: false,
             host_drops,
         });

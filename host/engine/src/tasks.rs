@@ -66,6 +66,7 @@ pub(crate) struct Task {
 /// What a measurement has put out, which is bounded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OutputUsed {
+    pub(crate) keeps_rows: bool,
     /// Rows, with what keeping each costs beside its values.
     pub(crate) row_octets: usize,
     pub(crate) log_lines: u32,

@@ -235,6 +235,19 @@ fn what_many_tasks_keep_together_is_bounded_and_free_again_when_they_end() {
 }
 
 #[test]
+fn rows_that_nobody_keeps_have_no_bound() {
+    let (mut bench, plugin, _) = slow();
+    bench.keeps_rows = false;
+    let task = bench.started(&plugin, 2);
+    let row = Action { task, len: 1 << 20, ..ROW };
+    for _ in 0..7 {
+        plugin.wants_all(many(row, 10), vec![0; 1 << 20]);
+        bench.turn();
+        assert_eq!(bench.outputs().len(), 10);
+    }
+}
+
+#[test]
 fn lines_without_end_are_cut_off_with_a_word_and_the_task_goes_on() {
     let (mut bench, plugin, _) = slow();
     let log = Action { kind: ActionKind::Log, code: 3, len: 4, ..Action::ZERO };

@@ -251,6 +251,7 @@ fn core_costs() {
                 packet_budget: None,
                 permits: Default::default(),
                 client: 0,
+                keeps_rows: true,
             };
             commands.send(Command::Start(start)).unwrap();
         }

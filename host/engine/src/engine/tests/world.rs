@@ -279,6 +279,8 @@ pub(super) struct Bench {
     ports: u32,
     /// What is permitted to runs that begin.
     pub(super) permits: Permits,
+    /// Whether the rows of runs that begin are kept.
+    pub(super) keeps_rows: bool,
     /// Number of the one that packets come in by.
     pub(super) interface: u8,
 }
@@ -301,7 +303,8 @@ impl Bench {
         let link = FakeLink { now: EPOCH, ..FakeLink::default() };
         let channels = (received, sent, Arc::default());
         let core = Core::new(link, config, 42, channels, -1);
-        Self { core, commands, outputs, ports: 0, permits: Permits::default(), interface: 0 }
+        let permits = Permits::default();
+        Self { core, commands, outputs, ports: 0, permits, keeps_rows: true, interface: 0 }
     }
 
     pub(super) fn plugin(&mut self) -> Plugin {
@@ -332,6 +335,7 @@ impl Bench {
             client: 0,
             packet_budget: budget,
             permits: self.permits,
+            keeps_rows: self.keeps_rows,
         };
         self.tell(Command::Start(start));
     }
