@@ -22,6 +22,9 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(matches: &ArgMatches, settings: Settings) -> Result<Exit, Stop> {
     if matches.get_flag("capabilities") {
         let offers = component::preview(&settings).map_err(Stop::usage)?;
+        for mistake in &offers.mistakes {
+            complain!("{mistake}");
+        }
         for problem in &offers.problems {
             complain!("{problem}");
         }

@@ -50,6 +50,14 @@ fn all_mistakes_are_told_at_once_those_about_the_plugin_too() {
     assert!(run.errors.contains(said), "{}", run.errors);
     let said = "host.toml:4: methods.ping.constraints.ttl: max is 999, accepted: ";
     assert!(run.errors.contains(said), "{}", run.errors);
+    let text = "[methods.ping]\n[component.overrides.ping.\"scamper.ping.tll\"]\nconstraint = '1'\n\
+                [component.overrides.pnig.\"scamper.ping.ttl\"]\nconstraint = '1'\n";
+    let run = with(&folder(text, ""), Command::new(sonde()), &["check"]);
+    assert_eq!(run.code, 2);
+    for said in ["2: component.overrides.ping.scamper.ping.tll: ", "4: component.overrides.pnig: "]
+    {
+        assert!(run.errors.contains(&format!("host.toml:{said}unknown key, ")), "{}", run.errors);
+    }
     // Those of the file by itself, of the plugin, and of the component.
     let text = "[policy]\nallow = ['gone.txt']\n[methods.ping.defaults]\nconut = 3\n[component]\n\
                 ip4addr = '::1'\n";

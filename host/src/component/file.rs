@@ -180,7 +180,10 @@ fn overrides(section: &mut Section<'_, '_>) -> BTreeMap<String, BTreeMap<String,
         for element in elements.names() {
             let mut one = elements.section(&element, &["constraint", "default"]);
             let constraint = one.any_text("constraint");
-            said.insert(element, Override { constraint, default: one.any_text("default") });
+            let default = one.any_text("default");
+            let place = elements.get(&element).map(|item| item.place.to_string());
+            let place = place.unwrap_or_default();
+            said.insert(element, Override { constraint, default, place });
         }
         all.insert(method, said);
     }

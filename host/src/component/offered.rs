@@ -1,7 +1,12 @@
 //! Capabilities: the plugins' views for each family in which the host has an address.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use sonde_config::{Mistake, unknown};
 use sonde_mplane::{
     Capability, Constraint, Envelope, Message, Registries, Specification, Value as Wire,
 };
@@ -36,8 +41,10 @@ pub struct Offered {
 pub struct Offers {
     /// In the order of the methods, then of their views, IPv4 first.
     pub offered: Vec<Arc<Offered>>,
-    /// Views that are left out, and overrides that mean nothing, a line each.
+    /// Views that are left out, a line each.
     pub problems: Vec<String>,
+    /// Overrides that mean nothing.
+    pub mistakes: Vec<Mistake>,
 }
 
 /// Addresses that capabilities are for.
@@ -90,12 +97,15 @@ impl Offers {
         registries: &Registries,
     ) -> Self {
         let mut offers = Self::default();
-        for name in offering.overrides.keys() {
+        for (name, said) in &offering.overrides {
             if catalogue.find(name).is_none() {
-                let known: Vec<String> =
-                    catalogue.offers().map(|offer| offer.method().name.clone()).collect();
-                let there = known.join(", ");
-                offers.problems.push(format!("there is no method {name}; there are: {there}"));
+                let known: Vec<Offer> = catalogue.offers().collect();
+                let known = known.iter().map(|offer| offer.method().name.as_str());
+                offers.mistakes.push(Mistake {
+                    place: said.values().next().map(|it| it.place.clone()).unwrap_or_default(),
+                    key: format!("component.overrides.{name}"),
+                    problem: unknown(name, known),
+                });
             }
         }
         for offer in catalogue.offers().filter(permits) {
@@ -113,22 +123,29 @@ impl Offers {
     ) {
         let none = BTreeMap::new();
         let overrides = offering.overrides.get(&offer.method().name).unwrap_or(&none);
-        for element in overrides.keys() {
-            let views = &offer.method().capabilities;
-            let is_offered = views.iter().any(|view| {
-                [Family::V4, Family::V6]
-                    .into_iter()
-                    .filter_map(|family| view.for_family(family))
-                    .any(|expanded| {
-                        expanded.parameters.iter().any(|it| names(element, &it.element))
-                    })
-            });
-            if !is_offered {
-                let method = &offer.method().name;
-                self.problems.push(format!("{method} offers no parameter {element} to override"));
+        let views = &offer.method().capabilities;
+        let both = |view: &View| [Family::V4, Family::V6].map(|family| view.for_family(family));
+        let known: BTreeSet<String> = views
+            .iter()
+            .flat_map(both)
+            .flatten()
+            .flat_map(|view| view.parameters.into_iter().map(|it| it.element))
+            .collect();
+        let before = self.mistakes.len();
+        for (element, said) in overrides {
+            if !known.iter().any(|it| names(element, it)) {
+                self.mistakes.push(Mistake {
+                    place: said.place.clone(),
+                    key: format!("component.overrides.{}.{element}", offer.method().name),
+                    problem: unknown(element, known.iter().map(String::as_str)),
+                });
             }
         }
-        for view in &offer.method().capabilities {
+        // What the operator meant to restrict would not be restricted.
+        if self.mistakes.len() > before {
+            return;
+        }
+        for view in views {
             for (family, address) in addresses.iter() {
                 let Some(for_family) = view.for_family(family) else { continue };
                 let offered = Offered::new(

@@ -112,6 +112,7 @@ pub fn check(settings: &Settings, catalogue: &Catalogue) -> (Vec<String>, Vec<St
         wrong.extend(unusable.map(|error| error.to_string()));
     }
     let offers = offers(&said, catalogue, settings, Addresses::of(&said.offering));
+    wrong.extend(offers.mistakes.iter().map(ToString::to_string));
     let labels: Vec<&str> = offers.offered.iter().map(|it| it.capability.head.label()).collect();
     let of_access = said.access.warnings(&labels).into_iter();
     let of_access = of_access.map(|warning| format!("{}: {warning}", file.display()));
@@ -149,7 +150,7 @@ fn report(offers: &Offers, catalogue: &Catalogue) {
         let method = &offer.method().name;
         tracing::warn!(method, "not offered: what the configuration says of it does not fit");
     }
-    let mistakes = catalogue.mistakes().iter().map(ToString::to_string);
+    let mistakes = catalogue.mistakes().iter().chain(&offers.mistakes).map(ToString::to_string);
     for problem in mistakes.chain(offers.problems.iter().cloned()) {
         tracing::warn!("{problem}");
     }

@@ -28,6 +28,8 @@ pub struct Override {
     pub constraint: Option<String>,
     /// Taken where a specification gives no value.
     pub default: Option<String>,
+    /// File and line where it stands.
+    pub place: String,
 }
 
 /// How much work is taken on.

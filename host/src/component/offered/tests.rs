@@ -55,13 +55,19 @@ fn a_method_that_is_not_permitted_is_not_offered() {
     assert_eq!((none.offered.len(), none.problems.len()), (0, 0));
     let overrides = BTreeMap::from([("nock".to_owned(), BTreeMap::new())]);
     let misspelt = offers(&Offering { overrides, ..Offering::default() });
-    assert_eq!(misspelt.problems, ["there is no method nock; there are: knock"]);
+    let text = "component.overrides.nock: unknown key, accepted: knock; did you mean knock?";
+    assert_eq!(
+        misspelt.mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [format!(": {text}")]
+    );
 }
 
 #[test]
 fn an_override_narrows_a_constraint_and_never_widens_it() {
-    let said =
-        |constraint: &str| Override { constraint: Some(constraint.to_owned()), default: None };
+    let said = |constraint: &str| Override {
+        constraint: Some(constraint.to_owned()),
+        ..Override::default()
+    };
     let narrow = offers(&overriding("scamper.ping.ttl", said("1 ... 30")));
     let parameter = narrow.offered[0].capability.parameter("scamper.ping.ttl").unwrap();
     assert_eq!(parameter.constraint.to_string(), "1 ... 30");
@@ -80,12 +86,16 @@ fn an_override_narrows_a_constraint_and_never_widens_it() {
         offers(&overriding("destination.{ip}", said("198.51.100.0 ... 198.51.100.99")));
     assert_eq!(labels(&destination), ["knock-average-ip4", "knock-detail-ip4"]);
     let unknown = offers(&overriding("scamper.ping.size", said("84")));
-    assert_eq!(unknown.problems, ["knock offers no parameter scamper.ping.size to override"]);
+    let [mistake] = &unknown.mistakes[..] else { panic!("{:?}", unknown.mistakes) };
+    assert_eq!(mistake.key, "component.overrides.knock.scamper.ping.size");
+    assert!(mistake.problem.starts_with("unknown key, accepted: "), "{mistake}");
+    assert_eq!(unknown.offered.len(), 0, "what was meant to be narrowed is not offered wide");
 }
 
 #[test]
 fn a_default_stands_in_for_a_missing_value_and_must_be_allowed() {
-    let said = |default: &str| Override { constraint: None, default: Some(default.to_owned()) };
+    let said =
+        |default: &str| Override { default: Some(default.to_owned()), ..Override::default() };
     let offers_of = |default: &str| offers(&overriding("destination.ip4", said(default)));
     let good = offers_of("198.51.100.1");
     let mut specification = crate::component::fixture::specification(
@@ -102,7 +112,7 @@ fn a_default_stands_in_for_a_missing_value_and_must_be_allowed() {
 #[test]
 fn a_reload_tells_what_is_new_and_what_is_gone() {
     let before = offers(&Offering::default());
-    let said = Override { constraint: Some("1 ... 30".to_owned()), default: None };
+    let said = Override { constraint: Some("1 ... 30".to_owned()), ..Override::default() };
     let after = offers(&overriding("scamper.ping.ttl", said));
     assert_eq!(after.added(&before).count(), 4);
     assert_eq!(before.added(&after).count(), 4);
