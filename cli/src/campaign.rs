@@ -89,7 +89,7 @@ pub(crate) fn run(
     let offer = catalogue
         .find(method)
         .ok_or_else(|| Stop::usage(format!("no method {method}; `sonde methods` lists them")))?;
-    check::fits(catalogue)?;
+    check::fits(catalogue, method)?;
     if let Some(reason) = offer.forbidden(&settings) {
         return Err(Stop { exit: Exit::Refused, text: reason });
     }

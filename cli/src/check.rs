@@ -61,14 +61,22 @@ pub(crate) fn survey(file: &Path) -> (Arc<Configuration>, Vec<Mistake>) {
     (Arc::new(configuration), mistakes)
 }
 
-/// Whether what the file says of methods fits the plugins that are installed.
+/// Whether what the file says of `method` fits its plugin; what does not fit others is told.
 ///
 /// # Errors
 ///
 /// As [`read`].
-pub(crate) fn fits(catalogue: &Catalogue) -> Result<(), Stop> {
-    let mistakes = catalogue.mistakes();
-    if mistakes.is_empty() { Ok(()) } else { Err(Stop::mistakes(mistakes)) }
+pub(crate) fn fits(catalogue: &Catalogue, method: &str) -> Result<(), Stop> {
+    let section = format!("methods.{method}.");
+    let is_own = |mistake: &Mistake| mistake.key.starts_with(&section);
+    let (own, others): (Vec<_>, Vec<_>) = catalogue.mistakes().iter().cloned().partition(is_own);
+    if !own.is_empty() {
+        return Err(Stop::mistakes(&own));
+    }
+    for mistake in others {
+        complain!("{mistake}");
+    }
+    Ok(())
 }
 
 /// The command; `mistakes` are those that the host's file has by itself.

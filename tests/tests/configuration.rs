@@ -81,6 +81,25 @@ fn a_method_that_is_not_enabled_is_refused_by_policy_with_the_reason() {
 }
 
 #[test]
+fn what_does_not_fit_a_method_keeps_no_other_from_measuring() {
+    let text = "[methods.ping]\nenabled = false\n[methods.ping.defaults]\nconut = 3\n\
+                [methods.gone]\n[methods.trace]\n";
+    let folder = folder(text, "");
+    let own = with(&folder, Command::new(sonde()), &["run", "ping", "::1"]);
+    assert_eq!(own.code, 2);
+    assert!(own.errors.contains("methods.ping.defaults.conut: unknown key"), "{}", own.errors);
+    // Stopped by its own parameter, behind all that is looked at before.
+    let other = with(&folder, Command::new(sonde()), &["run", "trace", "-m", "999", "::1"]);
+    assert!(
+        other.errors.contains("host.toml:4: methods.ping.defaults.conut: "),
+        "{}",
+        other.errors
+    );
+    assert!(other.errors.contains("host.toml:5: methods.gone: no plugin"), "{}", other.errors);
+    assert!(other.errors.contains("--maxttl"), "{}", other.errors);
+}
+
+#[test]
 fn a_value_outside_of_the_operators_constraint_is_refused() {
     let text = "[methods.ping]\npermit = [\"ip_options\"]\n[methods.ping.defaults]\ncount = 2\n\
                 [methods.ping.constraints]\ncount = { max = 3 }\n";
