@@ -433,6 +433,14 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
             let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };
             ProcessPort::spawn(spawn).map(|port| Box::new(port) as Box<dyn Port>)
         }),
+        // Anybody may run such a program, with a plugin of his own: it would have the sockets.
+        Isolation::Inline if sonde_engine::has_lent_rights() => {
+            let reason = format!(
+                "{name}: isolation is inline, accepted: process, since the rights are those of the \
+                 program's file and not the user's"
+            );
+            Box::new(move || Err(Lost { reason: reason.clone() }))
+        }
         Isolation::Inline => Box::new(move || {
             let lost = |error: &dyn std::fmt::Display| Lost { reason: format!("{name}: {error}") };
             // What was described, whatever the file is now; nothing is read and copied on the engine's thread.

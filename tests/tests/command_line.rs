@@ -142,6 +142,29 @@ fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_
 }
 
 #[test]
+#[ignore = "needs root: gives a file a capability"]
+fn a_plugin_does_not_get_the_sockets_of_a_program_that_anybody_may_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let program = folder.path().join("sonde");
+    std::fs::copy(sonde(), &program).unwrap();
+    std::fs::copy(sonde_tests::plugin("ping"), folder.path().join("libsonde_ping.so")).unwrap();
+    let grant = Command::new("setcap").arg("cap_net_raw+ep").arg(&program).status().unwrap();
+    assert!(grant.success());
+    let run = |isolation: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command.args(["run", "ping", "-c", "1", "--format", "text", "--isolation", isolation]);
+        Finished::of(command.arg("::1").env_remove("XDG_RUNTIME_DIR"))
+    };
+    assert_eq!(run("process").code, 0);
+    let inline = run("inline");
+    assert_eq!(inline.code, 5, "{}", inline.output);
+    assert!(inline.output.contains("isolation is inline, accepted: process"), "{}", inline.output);
+}
+
+#[test]
 #[ignore = "needs root: mounts"]
 fn private_copies_are_where_something_can_be_loaded_from_and_only_plugins_need_them() {
     let folder = tempfile::tempdir().unwrap();

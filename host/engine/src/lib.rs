@@ -42,3 +42,4 @@ pub use output::{
 };
 pub use policy::{ListError, Policy, Prefixes};
 pub use route::local_addresses;
+pub use sys::has_lent_rights;

@@ -21,6 +21,7 @@ mod wait;
 pub(crate) use fd::read_clock;
 pub(crate) use guard::Guard;
 pub(crate) use nudge::Nudge;
+pub use process::has_lent_rights;
 pub(crate) use process::{forbid_new_privileges, most_descriptors, random, set_timer_slack};
 pub(crate) use ring::{Received, StampSource};
 pub(crate) use send::{Departure, Egress, Full};

@@ -14,6 +14,12 @@ pub(crate) fn forbid_new_privileges() -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1u64, 0u64, 0u64, 0u64) }).map(|_| ())
 }
 
+/// Whether the process has rights that its user has not, from the program's file: capabilities, or set-user-id.
+pub fn has_lent_rights() -> bool {
+    // SAFETY: takes an integer only.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// How late the kernel may wake this thread to save wake-ups; 50 µs unless set.
 pub(crate) fn set_timer_slack(nanoseconds: u32) {
     // Zero would mean the default. A kernel without it wakes us a little later.
