@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_config::{Form, Mistake, Peers, Section, registries};
+use sonde_config::{Form, Mistake, Peers, Program, Section, registries};
 use sonde_mplane::Registries;
 use sonde_mplane_http::{Timeouts, TlsFiles};
 
@@ -62,7 +62,7 @@ impl Settings {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let (form, table) = sonde_config::read(file, variables, &mut mistakes);
+        let (form, table) = sonde_config::read(file, Program::Client, variables, &mut mistakes);
         let mut top = Section::top(file, &table, form.folder(file), &mut mistakes);
         let settings = match form {
             Form::Toml => toml(&mut top),

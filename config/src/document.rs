@@ -20,7 +20,7 @@ use crate::{Form, Mistake};
 /// Octets of a configuration file.
 const MAX_OCTETS: u64 = 1 << 20;
 /// Variables that begin so and have two underscores together are entries.
-const VARIABLE: &str = "SONDE_";
+pub(crate) const VARIABLE: &str = "SONDE_";
 /// Characters of a value that an error repeats.
 const SHOWN: usize = 64;
 

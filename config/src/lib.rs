@@ -71,12 +71,13 @@ impl Form {
     }
 }
 
-/// Reads a file, and the variables of the environment that overlay it.
+/// Reads a file of a program, and the variables of the environment that overlay it, but for those of other programs.
 ///
 /// A name that ends with `.toml` is TOML. Any other is INI if it has a section that only the RI's files have, or
 /// if it is not TOML and says `workflow`, as all of the RI's do.
 pub fn read(
     file: &Path,
+    program: Program,
     variables: impl Iterator<Item = (String, String)>,
     mistakes: &mut Vec<Mistake>,
 ) -> (Form, Table) {
@@ -87,7 +88,12 @@ pub fn read(
         Form::Toml => document::parse(&text, &origin, true, mistakes),
         Form::Ini => ini::parse(&text, &origin, mistakes),
     };
-    document::overlay(&mut table, form, variables, mistakes);
+    // The RI's programs have sections in common.
+    let is_meant = |(name, _): &(String, String)| {
+        let section = name.strip_prefix(document::VARIABLE).and_then(|path| path.split_once("__"));
+        form == Form::Ini || section.is_none_or(|(section, _)| program.may_have(section))
+    };
+    document::overlay(&mut table, form, variables.filter(is_meant), mistakes);
     (form, table)
 }
 

@@ -119,7 +119,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Mistake, read};
+    use crate::{Mistake, Program, read};
 
     /// Peers of a file with this name and text, and the mistakes.
     fn said(name: &str, text: &str) -> (Peers, Vec<String>) {
@@ -130,7 +130,7 @@ mod tests {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
         let mut mistakes = Vec::new();
-        let (form, table) = read(&file, std::iter::empty(), &mut mistakes);
+        let (form, table) = read(&file, Program::Host, std::iter::empty(), &mut mistakes);
         let mut top = Section::top(&file, &table, folder.path(), &mut mistakes);
         let peers = Peers::read(form, &mut top, &["org.*.Components.*".to_owned()]);
         let clean = |mistake: &Mistake| {
@@ -192,7 +192,11 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join(name);
             std::fs::write(&file, text).unwrap();
-            assert_eq!(read(&file, std::iter::empty(), &mut Vec::new()).0, expected, "{text}");
+            assert_eq!(
+                read(&file, Program::Host, std::iter::empty(), &mut Vec::new()).0,
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -201,15 +205,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for file in [folder.path(), Path::new("/dev/zero")] {
             let mut mistakes = Vec::new();
-            read(file, std::iter::empty(), &mut mistakes);
+            read(file, Program::Host, std::iter::empty(), &mut mistakes);
             let expected = format!("{}: is not a regular file", file.display());
             assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
         }
         let long = folder.path().join("long.toml");
         std::fs::write(&long, "#".repeat((1 << 20) + 1)).unwrap();
         let mut mistakes = Vec::new();
-        read(&long, std::iter::empty(), &mut mistakes);
+        read(&long, Program::Host, std::iter::empty(), &mut mistakes);
         assert_eq!(mistakes[0].problem, "1048577 octets, accepted: at most 1048576");
+    }
+
+    #[test]
+    fn a_variable_for_another_program_is_none_of_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "").unwrap();
+        let names =
+            ["SONDE_CLIENT__URL", "SONDE_LISTEN__HOSTS", "SONDE_TLS__KEY", "SONDE_LIMIT__X"];
+        let variables = names.map(|name| (name.to_owned(), "a".to_owned())).into_iter();
+        for (program, expected) in [
+            (Program::Host, &["limit", "tls"][..]),
+            (Program::Supervisor, &["limit", "listen", "tls"]),
+            (Program::Client, &["client", "limit", "tls"]),
+        ] {
+            let (_, table) = read(&file, program, variables.clone(), &mut Vec::new());
+            assert_eq!(table.keys().collect::<Vec<_>>(), expected, "{program:?}");
+        }
     }
 
     #[test]
@@ -222,7 +244,7 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let variable = ("SONDE_CLIENT__PORT".to_owned(), "8888".to_owned());
             let mut mistakes = Vec::new();
-            let (_, table) = read(&file, std::iter::once(variable), &mut mistakes);
+            let (_, table) = read(&file, Program::Client, std::iter::once(variable), &mut mistakes);
             let mut top = Section::top(&file, &table, folder.path(), &mut mistakes);
             assert_eq!(top.section("client", &[]).whole("port", 1..=65_535), Some(8888));
         }

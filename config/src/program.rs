@@ -26,8 +26,16 @@ impl Program {
     /// By the sections of a file; the host where they do not tell.
     #[must_use]
     pub fn of(file: &Path) -> Self {
-        let (form, table) = read(file, std::iter::empty(), &mut Vec::new());
+        let (form, table) = read(file, Self::Host, std::iter::empty(), &mut Vec::new());
         Self::by_sections(form, &table)
+    }
+
+    /// Whether an entry of this section may be for it: none of another program alone is.
+    pub(crate) fn may_have(self, section: &str) -> bool {
+        let is_of_others = |(program, sections): &(Self, &[&str])| {
+            *program != self && sections.contains(&section.to_ascii_lowercase().as_str())
+        };
+        !OURS.iter().any(is_of_others)
     }
 
     fn by_sections(form: Form, table: &Table) -> Self {

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sonde_config::{Form, Mistake, Place, Table};
+use sonde_config::{Form, Mistake, Place, Program, Table};
 use sonde_engine::{Limits, Rate, Stamps};
 use sonde_plugin_api::descriptor::Need;
 
@@ -82,7 +82,8 @@ impl Configuration {
     ) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let variables: Vec<(String, String)> = variables.collect();
-        let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
+        let (form, table) =
+            sonde_config::read(file, Program::Host, variables.iter().cloned(), &mut mistakes);
         let enables_all = form == Form::Ini;
         let has_component = table.contains_key("component");
         let table = if enables_all { seed(&table, &mut mistakes) } else { table };

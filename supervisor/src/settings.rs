@@ -9,7 +9,8 @@ use std::{
 };
 
 use sonde_config::{
-    Form, INI_SUPERVISOR_KEYS, Mistake, Peers, Section, ini_supervisor, registries, supervisors,
+    Form, INI_SUPERVISOR_KEYS, Mistake, Peers, Program, Section, ini_supervisor, registries,
+    supervisors,
 };
 use sonde_mplane::{Registries, Unknown};
 use sonde_mplane_http::{ComponentPaths, Limits, SupervisorAddress};
@@ -58,7 +59,7 @@ impl Settings {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let (form, table) = sonde_config::read(file, variables, &mut mistakes);
+        let (form, table) = sonde_config::read(file, Program::Supervisor, variables, &mut mistakes);
         let mut top = Section::top(file, &table, form.folder(file), &mut mistakes);
         let mut settings = match form {
             Form::Toml => toml(file, &mut top),

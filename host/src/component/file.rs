@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_config::{Form, Mistake, Peers, Place, Section, Table, registries, supervisors};
+use sonde_config::{Form, Mistake, Peers, Place, Program, Section, Table, registries, supervisors};
 use sonde_mplane::Registries;
 use sonde_mplane_http::{Access, SupervisorAddress, TlsFiles};
 use sonde_spool::Options;
@@ -116,7 +116,8 @@ impl ComponentFile {
     /// As [`ComponentFile::read`], with what can be used beside the mistakes.
     pub(super) fn survey(file: &Path, variables: &[(String, String)]) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
-        let (form, table) = sonde_config::read(file, variables.iter().cloned(), &mut mistakes);
+        let (form, table) =
+            sonde_config::read(file, Program::Host, variables.iter().cloned(), &mut mistakes);
         let read = match form {
             Form::Toml => toml(file, &table, &mut mistakes),
             Form::Ini => seed::read(file, &table, &mut mistakes),
