@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Exception, Message, Registries, Specification, Time};
+use sonde_mplane::{Capability, Exception, Message, Registries, Specification, Time};
 use ulid::Ulid;
 
 use crate::{
@@ -234,9 +234,7 @@ impl Relay {
         }
         let offer = choose(&specification)?;
         let number = self.next_number;
-        let mut forwarded = specification.clone();
-        let label = offer.capability.head.label();
-        forwarded.head.label = Some(format!("{label}-{number}"));
+        let mut forwarded = as_host_knows_it(&specification, &offer.capability, number);
         forwarded.head.token = Some(Ulid::new().to_string());
         forwarded.head.link = Some(result_link.to_owned());
         let host_specification = Message::from(forwarded.clone()).to_json();
@@ -504,6 +502,23 @@ fn unknown_job(token: &str) -> Answer {
     let token = (!token.is_empty()).then(|| token.to_owned());
     let exception = Exception { token, message: UNKNOWN_JOB.to_owned() };
     Answer::Message(Box::new(exception.into()))
+}
+
+/// The host's own capability with the client's scope and values. Nothing else that a client writes is a host's business:
+/// verbs may mean something to it, and RI components end over metadata that they do not know.
+fn as_host_knows_it(
+    specification: &Specification,
+    capability: &Capability,
+    number: u64,
+) -> Specification {
+    let label = format!("{}-{number}", capability.head.label());
+    let mut forwarded = capability.specification(&label, specification.when.clone());
+    for field in &mut forwarded.parameters {
+        if let Some(value) = specification.value(field.element.name()) {
+            field.value = value.clone();
+        }
+    }
+    forwarded
 }
 
 /// Under the client's label and token. Results inside an envelope keep their tokens.

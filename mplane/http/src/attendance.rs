@@ -298,7 +298,8 @@ impl<R: Registrant> Attendance<R> {
                 }
             };
             match message {
-                Message::Specification(specification) if specification.head.is_callback() => {
+                // Not by its verb, which those who send work through a supervisor may choose.
+                Message::Specification(specification) if specification.head.label() == CALLBACK => {
                     idle = Some(idle_time(&specification, (self.clock)()));
                 }
                 Message::Specification(specification) => {

@@ -205,3 +205,24 @@ async fn a_receipt_that_could_not_be_given_is_given_before_there_is_more_work() 
     world.stop().await;
     assert_eq!(given, tokens);
 }
+
+#[tokio::test]
+async fn work_is_no_callback_whatever_its_verb() {
+    let offered = capability("ping", "destination.ip4");
+    let mut work = specification(&offered, "t1");
+    work.head.verb = "callback".to_owned();
+    work.when = "now".parse().unwrap();
+    let offering = Offering { offered: vec![offered], ..<_>::default() };
+    let mut world = World::with(offering, vec![work.into()], 0).await;
+    let mut polls = 0;
+    let receipt = loop {
+        match world.next().await {
+            Heard::Delivery(receipt) => break Some(*receipt),
+            Heard::Poll if polls == 1 => break None,
+            Heard::Poll => polls += 1,
+            Heard::Registration(_) => {}
+        }
+    };
+    world.stop().await;
+    assert_eq!(receipt.map(|it| it.kind()), Some(Kind::Receipt));
+}

@@ -1,4 +1,4 @@
-use sonde_mplane::{Envelope, Kind, When};
+use sonde_mplane::{Envelope, Field, Kind, Value, When};
 
 use super::*;
 use crate::{
@@ -25,9 +25,12 @@ impl Scene {
     }
 
     fn take_on(&mut self, client: &str, token: &str) -> Answer {
+        self.take_on_specification(client, wanted("192.0.2.1", token))
+    }
+
+    fn take_on_specification(&mut self, client: &str, specification: Specification) -> Answer {
         let roster = &self.roster;
         let choose = |it: &Specification| roster.choose(it, at(1), |_| true);
-        let specification = wanted("192.0.2.1", token);
         let taken = self.relay.take_on(client, specification, LINK, at(1), choose);
         let (answer, changes) = taken.unwrap();
         self.store(changes);
@@ -112,6 +115,21 @@ fn a_result_comes_back_under_the_label_and_token_of_the_client() {
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), "outcome 0");
     scene.relay.settle(&redeemed);
     assert_eq!(text(&scene.relay.redeem(CLIENT, "mine")), UNKNOWN_JOB);
+}
+
+#[test]
+fn a_host_gets_nothing_of_what_a_client_writes_but_scope_and_values() {
+    let mut scene = Scene::new();
+    let mut strange = wanted("192.0.2.1", "mine");
+    strange.head.verb = sonde_mplane::CALLBACK.to_owned();
+    let element = strange.parameters[0].element.clone();
+    strange.head.metadata = vec![Field { element, value: Value::Missing }];
+    scene.take_on_specification(CLIENT, strange);
+    let polled = scene.poll();
+    let forwarded = specification(&polled[0]);
+    assert_eq!((&*forwarded.head.verb, &forwarded.head.metadata), ("measure", &Vec::new()));
+    let wanted = wanted("192.0.2.1", "mine");
+    assert_eq!((&forwarded.when, &forwarded.parameters), (&wanted.when, &wanted.parameters));
 }
 
 #[test]
