@@ -435,6 +435,10 @@ impl Job {
         let message: Message = match outcome {
             Outcome::Measured { from, to, rows } => {
                 let mut measured = self.specification.result(When::measured(from, to), rows);
+                // Rows are in the capability's order, and a specification may have another one.
+                if let Some(offered) = &self.offered {
+                    measured.head.results.clone_from(&offered.capability.head.results);
+                }
                 measured.head.token = Some(id.token.to_string());
                 measured.into()
             }

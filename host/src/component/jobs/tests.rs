@@ -125,6 +125,25 @@ fn a_specification_gets_a_receipt_and_one_result_with_its_token() {
 }
 
 #[test]
+fn columns_of_a_result_are_named_as_its_rows_are_whatever_the_order_of_the_specification() {
+    let mut world = World::new(Limits::default());
+    let mut reversed = world.make("knock-average-ip4", "now + 3s / 1s", "t1");
+    reversed.head.results.reverse();
+    assert!(matches!(world.specify(&reversed), Answer::Accepted(_)));
+    world.pass(0);
+    world.measured(0);
+    let ends = world.ends();
+    let Message::Result(result) = &ends[0].message else { panic!() };
+    let cells = result.cells(&result.rows[0]);
+    let cells: Vec<_> = cells.map(|(element, value)| (element.name(), value)).collect();
+    let expected = [
+        ("delay.twoway.icmp.us.min", &Wire::Natural(412)),
+        ("delay.twoway.icmp.count", &Wire::Natural(3)),
+    ];
+    assert_eq!(cells, expected);
+}
+
+#[test]
 fn what_the_capability_does_not_allow_is_refused_with_parameter_value_and_constraint() {
     let mut world = World::new(Limits::default());
     let refused = |world: &mut World, name: &str, value: &str| {
