@@ -102,6 +102,8 @@ pub struct Desk<M> {
     /// Given when their ledger is on disk.
     receipts: Vec<(Arc<str>, Reply<String>, String)>,
     waiters: HashMap<JobId, Vec<oneshot::Sender<String>>>,
+    /// Whose end their peer was told, and not only what there was so far.
+    told_ends: HashSet<JobId>,
     changed: HashSet<Arc<str>>,
     /// Called with the name of a supervisor for which there is an end.
     on_end: Box<dyn Fn(&str) + Send>,
@@ -135,6 +137,7 @@ impl<M: Measurer> Desk<M> {
             complained: None,
             receipts: Vec::new(),
             waiters: HashMap::new(),
+            told_ends: HashSet::new(),
             changed: HashSet::new(),
             on_end,
             stopping: false,
@@ -205,7 +208,7 @@ impl<M: Measurer> Desk<M> {
                 self.jobs.interrupt(now, &job, &mut orders);
                 self.obey(now, orders);
                 let is_noted = self.note_interrupt(now, &job);
-                match self.told(&job, state, false) {
+                match self.told(&job, state) {
                     Some(text) if is_noted => self.receipts.push((job.peer, reply, text)),
                     Some(text) => reply(text),
                     None => {}
@@ -215,8 +218,15 @@ impl<M: Measurer> Desk<M> {
                 // In answer to this alone: a supervisor takes whatever it is brought for the end.
                 let so_far = self.jobs.so_far(&job, now).map(|message| message.to_json());
                 let state = self.jobs.state(&job);
-                if let Some(text) = so_far.or_else(|| self.told(&job, state, true)) {
+                if let Some(text) = so_far.or_else(|| self.told(&job, state)) {
                     reply(text);
+                }
+            }
+            Request::Redeemed { job } => {
+                // An envelope is confirmed in the same way where more is to come.
+                if self.told_ends.contains(&job) {
+                    self.discard(&job);
+                    self.jobs.forget(&job);
                 }
             }
             Request::Await { job, reply } => {
@@ -391,9 +401,8 @@ impl<M: Measurer> Desk<M> {
             || self.ledger(&job.peer).is_some_and(|ledger| ledger.has_end(job))
     }
 
-    /// What is said about a job; `forget` where an end is told for the last time. Nothing to a supervisor that has the
-    /// end already.
-    fn told(&mut self, job: &JobId, state: State, forget: bool) -> Option<String> {
+    /// What is said about a job. Nothing to a supervisor that has the end already.
+    fn told(&mut self, job: &JobId, state: State) -> Option<String> {
         let unknown = || {
             let token = Some(job.token.to_string());
             Message::Exception(Exception { token, message: "Unknown job".to_owned() }).to_json()
@@ -413,12 +422,16 @@ impl<M: Measurer> Desk<M> {
                 false => Some(unknown()),
             };
         };
-        // A failed one may be asked for again.
-        if forget && !is_exception(&delivery.body) {
-            ledger.discard(job);
-            self.jobs.forget(job);
-        }
+        self.told_ends.insert(job.clone());
         Some(delivery.body)
+    }
+
+    /// Nobody will ask a client's end again.
+    fn discard(&mut self, job: &JobId) {
+        self.told_ends.remove(job);
+        if let Some(ledger) = self.ledger(&job.peer) {
+            ledger.discard(job);
+        }
     }
 
     fn obey(&mut self, now: Time, orders: Vec<Order>) {
@@ -453,10 +466,8 @@ impl<M: Measurer> Desk<M> {
     /// has redeemed goes when its token is forgotten; a supervisor is brought its ends however long that takes.
     fn forget(&mut self) {
         for job in self.jobs.take_forgotten() {
-            if is_client(&job.peer)
-                && let Some(ledger) = self.ledger(&job.peer)
-            {
-                ledger.discard(&job);
+            if is_client(&job.peer) {
+                self.discard(&job);
             }
         }
     }
@@ -580,14 +591,6 @@ fn read(unfinished: Unfinished, registries: &Registries) -> Result<Left, Box<End
             Err(Box::new(End { job, link: None, message: Exception { token, message }.into() }))
         }
     }
-}
-
-/// Whether an end is an exception; a long one is none.
-fn is_exception(body: &str) -> bool {
-    /// Longer than any reason that is given.
-    const LONGEST: usize = 1 << 16;
-    let json = || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(body);
-    body.len() <= LONGEST && json().is_ok_and(|json| json.contains_key("exception"))
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl ClientPort for Listener {
         self.read(&token, answer)
     }
 
+    async fn redeemed(&self, peer: &Peer, token: &str) -> Result<(), Unavailable> {
+        self.reception.tell(Request::Redeemed { job: job(peer, token) });
+        Ok(())
+    }
+
     async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
         let token = interrupt.head.token.unwrap_or_default();
         let job = job(peer, &token);

@@ -31,12 +31,17 @@ pub enum Request {
         /// Gets the receipt, the end, or an exception; dropped where a supervisor has the end already.
         reply: Reply<String>,
     },
-    /// Is there an end? It is forgotten once it was told, unless it is an exception.
+    /// Is there an end?
     Redeem {
         /// Which job.
         job: JobId,
         /// Gets the end, the results so far, the receipt, or an exception.
         reply: Reply<String>,
+    },
+    /// The client has what it was told: an end is forgotten.
+    Redeemed {
+        /// Which job.
+        job: JobId,
     },
     /// Tell the end of a job when there is one; it stays redeemable.
     Await {
