@@ -7,6 +7,7 @@
 //! what has changed. What is offered and measured is decided by the [`Registrant`].
 
 mod registered;
+mod registration;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -29,8 +30,6 @@ pub use self::registered::{read_registered, write_registered};
 
 /// Ends that are fetched at a time.
 const PORTION: usize = 100;
-/// Capabilities in one request: a supervisor below others may have many thousands, and a message holds 100,000 keys.
-const TOGETHER: usize = 200;
 /// From one registration of everything to the next without need.
 const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 /// Longest idle time that a supervisor can ask for.
@@ -325,91 +324,6 @@ impl<R: Registrant> Attendance<R> {
         Ok(idle)
     }
 
-    /// Registers what the supervisor may use and does not know, and takes back what it knows and is gone.
-    async fn register(&self, change: u64, standing: &mut Standing) -> Result<(), ClientError> {
-        let (supervisor, url) = (&self.supervisor.name, &self.supervisor.registration);
-        let identity = self.client.identify(url).await?;
-        let capabilities = self.registrant.capabilities(&identity);
-        let tokens: HashSet<String> = capabilities.iter().map(Capability::token).collect();
-        // Everything, if it was not for a while.
-        let at = standing.registration.as_ref().filter(|it| !it.is_due()).map(|it| it.at);
-        let gone = standing.known.iter().filter(|(token, _)| !tokens.contains(*token));
-        // Offered again before it is taken back: an RI supervisor of the branch `sdk` ends over a withdrawal of what it
-        // does not know, and it forgets, or was told in vain.
-        let gone: Vec<[Message; 2]> =
-            gone.map(|(_, old)| [old.clone().into(), old.withdrawal()]).collect();
-        let withdrawn = gone.len();
-        let is_new = |it: &&Capability| at.is_none() || standing.known.get(&it.token()) != Some(it);
-        let mut messages: Vec<Message> =
-            capabilities.iter().filter(is_new).cloned().map(Message::from).collect();
-        if at.is_none() {
-            messages.extend(self.callback(&capabilities).map(Message::from));
-        }
-        // From here on it may know them, even if we never hear of it.
-        let all = capabilities.iter().map(|it| (it.token(), it.clone()));
-        if tokens.iter().any(|token| !standing.known.contains_key(token)) {
-            standing.known.extend(all.clone());
-            let known = standing.known.values().cloned().collect();
-            self.registrant.note_registered(supervisor, known);
-        }
-        let octets = |pair: &[Message; 2]| 2 * pair[0].to_json().len();
-        for portion in portions(gone, TOGETHER / 2, octets) {
-            self.withdraw(portion.concat()).await?;
-        }
-        let is_told = withdrawn > 0 || !messages.is_empty();
-        // The callback comes last.
-        for portion in portions(messages, TOGETHER, |message| message.to_json().len()) {
-            let outcomes = self.client.register(url, portion.clone()).await?;
-            for label in portion.iter().filter_map(Message::label) {
-                match outcomes.get(label) {
-                    Some(Outcome::Refused { reason }) => {
-                        let supervisor = &**supervisor;
-                        tracing::warn!(
-                            supervisor,
-                            label,
-                            reason,
-                            "a capability was not registered"
-                        );
-                        standing.refused.insert(label.to_owned());
-                    }
-                    Some(Outcome::Registered) => drop(standing.refused.remove(label)),
-                    None => {}
-                }
-            }
-        }
-        if is_told {
-            let (supervisor, count) = (&**supervisor, capabilities.len());
-            tracing::info!(supervisor, count, withdrawn, "registered");
-        }
-        standing.known = all.collect();
-        if withdrawn > 0 {
-            self.registrant.note_registered(supervisor, capabilities.clone());
-        }
-        let labels = capabilities.iter().map(|it| it.head.label().to_owned());
-        let labels = labels.filter(|label| !standing.refused.contains(label)).collect();
-        let at = at.unwrap_or_else(Instant::now);
-        standing.registration = Some(Registration { change, labels: Arc::new(labels), at });
-        Ok(())
-    }
-
-    /// Takes capabilities back. A supervisor that knows nothing of them any more may refuse.
-    async fn withdraw(&self, gone: Vec<Message>) -> Result<(), ClientError> {
-        match self.client.register(&self.supervisor.registration, gone).await {
-            Err(error) if is_final(&error, PATIENCE) => {
-                tracing::warn!(supervisor = &*self.supervisor.name, %error, "not withdrawn");
-                Ok(())
-            }
-            other => other.map(drop),
-        }
-    }
-
-    /// The capability by which a supervisor says when to poll next; the last one, as of the RI.
-    fn callback(&self, capabilities: &[Capability]) -> Option<Capability> {
-        let uri = capabilities.first().map_or("", |capability| capability.registry.as_str());
-        let built = Capability::build(CALLBACK, "now ... future").registry(uri);
-        built.finish(&self.registries.get()).ok()
-    }
-
     async fn specify(
         &self,
         specification: Specification,
@@ -484,24 +398,6 @@ impl<R: Registrant> Attendance<R> {
     }
 }
 
-/// In their order, up to `most` together and no more octets than a message may have in keys alone.
-fn portions<T>(all: Vec<T>, most: usize, octets_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    const MOST_OCTETS: usize = 1 << 20;
-    let (mut portions, mut octets) = (Vec::<Vec<T>>::new(), 0);
-    for one in all {
-        let own = octets_of(&one);
-        octets += own;
-        match portions.last_mut() {
-            Some(last) if last.len() < most && octets <= MOST_OCTETS => last.push(one),
-            _ => {
-                octets = own;
-                portions.push(vec![one]);
-            }
-        }
-    }
-    portions
-}
-
 /// Whether it makes no sense to say it again.
 fn is_final(error: &ClientError, failures: u32) -> bool {
     match error {
@@ -546,15 +442,6 @@ mod tests {
             let specification = capability.specification(CALLBACK, when.parse().unwrap());
             assert_eq!(idle_time(&specification, now), Duration::from_secs(seconds), "{when}");
         }
-    }
-
-    #[test]
-    fn a_portion_is_bounded_in_number_and_octets() {
-        let many = portions(vec![1; 500], 200, |_| 1);
-        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 100]);
-        let long = portions(vec![600_000, 400_000, 400_000, 9_000_000, 1], 200, |octets| *octets);
-        assert_eq!(long, [vec![600_000, 400_000], vec![400_000], vec![9_000_000], vec![1]]);
-        assert!(portions(Vec::<u8>::new(), 200, |_| 1).is_empty());
     }
 
     #[test]

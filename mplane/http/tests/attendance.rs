@@ -42,6 +42,10 @@ struct Supervisor {
 impl ComponentPort for Supervisor {
     async fn register(&self, _: &Peer, messages: Vec<Message>) -> Result<Outcomes, Refusal> {
         let labels = messages.iter().filter_map(Message::label);
+        // As an RI supervisor that does not know an element.
+        if labels.clone().any(|label| label.starts_with("strange")) {
+            return Err(Refusal::Invalid("an element is unknown".to_owned()));
+        }
         let outcomes = labels.map(|label| (label.to_owned(), Outcome::Registered)).collect();
         self.heard.send(Heard::Registration(messages)).unwrap();
         Ok(Outcomes(outcomes))
@@ -225,4 +229,17 @@ async fn work_is_no_callback_whatever_its_verb() {
     };
     world.stop().await;
     assert_eq!(receipt.map(|it| it.kind()), Some(Kind::Receipt));
+}
+
+#[tokio::test]
+async fn a_capability_that_a_supervisor_cannot_read_costs_no_other() {
+    let labels = ["first", "strange-1", "second", "third", "strange-2", "strange-3", "fourth"];
+    let offered = labels.map(|label| capability(label, "destination.ip4"));
+    let mut world = World::new(Offering { offered: offered.to_vec(), ..<_>::default() }).await;
+    let mut registered = Vec::new();
+    while let Heard::Registration(messages) = world.next().await {
+        registered.extend(messages.iter().map(|it| it.label().unwrap().to_owned()));
+    }
+    world.stop().await;
+    assert_eq!(registered, ["first", "second", "third", "fourth", "callback"]);
 }

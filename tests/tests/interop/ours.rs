@@ -118,7 +118,12 @@ impl Place {
 
     /// Their supervisor.
     pub(crate) fn ri_supervisor(&self) -> Ri {
-        let registry = ri_registry();
+        self.ri_supervisor_of(&registry())
+    }
+
+    /// Their supervisor, with a registry of its own.
+    pub(crate) fn ri_supervisor_of(&self, registry: &Path) -> Ri {
+        let registry = ri_registry(registry);
         let (clients, components) = (self.clients, self.components);
         let configuration = format!(
             "[client]\n{registry}workflow = component-initiated\nlisten-port = {components}\n\
@@ -157,7 +162,7 @@ impl Place {
         let configuration = format!(
             "[module_test]\nmodule = services\naddress = 127.0.0.1\n\
              [component]\n{}{workflow}",
-            ri_registry()
+            ri_registry(&registry())
         );
         Ri::start(self.path(), "component", "ri-component", &configuration)
     }
@@ -171,7 +176,7 @@ impl Place {
     pub(crate) fn ri_client_named(&self, name: &str) -> Ri {
         let configuration = format!(
             "[client]\n{}default-url = {}/\n{}",
-            ri_registry(),
+            ri_registry(&registry()),
             self.url(self.clients),
             self.ri_tls(name, "nobody")
         );
@@ -184,7 +189,7 @@ impl Place {
             "[client]\n{}workflow = component-initiated\nlisten-port = {}\n\
              listen-spec-link = {}/register/result\nregistration-path = register/capability\n\
              specification-path = show/specification\nresult-path = register/result\n{}",
-            ri_registry(),
+            ri_registry(&registry()),
             self.components,
             self.url(self.components),
             self.ri_tls("supervisor-1", "nobody")
@@ -278,8 +283,7 @@ impl Place {
 }
 
 /// Keys of each section that names a registry.
-fn ri_registry() -> String {
-    let file = registry();
+fn ri_registry(file: &Path) -> String {
     let uri = "http://ict-mplane.eu/registry/core";
     format!("registry_preload = {}\nregistry_uri = {uri}\n", file.display())
 }

@@ -1,10 +1,14 @@
 //! Our host, their supervisor, their client.
 
+use std::fs;
+
+use serde_json::Value;
+
 use crate::{
     LONG, PINGS, REPEATED, THREE, assert_average,
     ours::{Place, Transport},
     ping,
-    ri::Ri,
+    ri::{Ri, registry},
 };
 
 /// A supervisor of the RI drops parameters that are 0, `False` or empty on the way, unless the capability allows
@@ -148,4 +152,22 @@ fn their_supervisor_forgets_what_our_host_withdraws() {
     let token = client.invoke("ping-average-ip4", THREE, &ping("127.0.0.1"));
     let end = client.end_of(&token);
     assert!(end["message"].as_str().unwrap().contains("no capability for token or label"), "{end}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn their_supervisor_with_a_registry_of_its_own_offers_what_that_has_the_elements_of() {
+    let place = Place::new(Transport::Plain);
+    let mut known: Value = serde_json::from_slice(&fs::read(registry()).unwrap()).unwrap();
+    let elements = known["elements"].as_array_mut().unwrap();
+    elements.retain(|element| !element["name"].as_str().unwrap().starts_with("sonde."));
+    let file = place.path().join("registry.json");
+    fs::write(&file, known.to_string()).unwrap();
+    let _supervisor = place.ri_supervisor_of(&file);
+    let _host = place.registering_host(NOTHING_ELSE);
+    let mut client = place.ri_client();
+    client.capabilities(&PINGS);
+    assert!(!client.listed().iter().any(|label| label == "ping-full-ip4"));
+    let token = client.invoke("ping-average-ip4", THREE, &ping("127.0.0.1"));
+    assert_average(&client.end_of(&token), "3");
 }

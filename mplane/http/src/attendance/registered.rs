@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use sonde_mplane::{Capability, Envelope, Message, Registries};
 
-use super::TOGETHER;
+use super::registration::TOGETHER;
 
 /// Ends an envelope: what is in it is indented.
 const END: &str = "\n}\n";
