@@ -401,9 +401,8 @@ impl<R: Registrant> Attendance<R> {
 /// Whether it makes no sense to say it again.
 fn is_final(error: &ClientError, failures: u32) -> bool {
     match error {
-        // Time-out, not registered, too many requests: these pass.
-        ClientError::Status { status: 404 | 408 | 428 | 429, .. } => false,
-        ClientError::Status { status: 400..=499, .. } => true,
+        // About what is in the message. The others pass: who may register is put right by an operator, a path by who runs a proxy.
+        ClientError::Status { status: 400 | 413 | 415 | 422, .. } => true,
         ClientError::Status { status: 500, .. } => failures >= PATIENCE,
         _ => false,
     }
@@ -460,8 +459,9 @@ mod tests {
             reason: String::new(),
         };
         assert!(is_final(&status(400), 1));
-        assert!(!is_final(&status(428), 99));
-        assert!(!is_final(&status(503), 99));
+        for passes in [401, 403, 404, 405, 407, 428, 429, 503] {
+            assert!(!is_final(&status(passes), 99), "{passes}");
+        }
         assert!(!is_final(&status(500), 9));
         assert!(is_final(&status(500), 10));
     }
