@@ -144,6 +144,20 @@ impl Value {
         }
     }
 
+    /// As a reader takes it who knows nothing but its text: a boolean as a number is 1 or 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Value::parse`], where the text is no value of that primitive.
+    pub fn readable(&self, primitive: Primitive) -> Result<Self, ValueError> {
+        match (self, primitive) {
+            (Self::Boolean(value), Primitive::Natural | Primitive::Real) => {
+                Ok(Self::Natural(i128::from(*value)))
+            }
+            _ => Self::parse(&self.to_string(), primitive).map(|_| self.clone()),
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_missing(&self) -> bool {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sonde_mplane::{Capability, Exception, Message, Registries, Specification, Time};
+use sonde_mplane::{Capability, Exception, Message, Registries, Specification, Time, ValueError};
 use ulid::Ulid;
 
 use crate::{
@@ -60,6 +60,14 @@ pub enum NotTaken {
     /// Nobody can do it.
     #[error(transparent)]
     NoHost(#[from] NoHost),
+    /// Its host could not read it.
+    #[error("{name}: {error}")]
+    Value {
+        /// Of the parameter.
+        name: String,
+        /// What is wrong.
+        error: ValueError,
+    },
     /// It would fill more than one poll.
     #[error("the specification has {octets} octets, accepted: at most {PORTION_OCTETS}")]
     TooLong {
@@ -217,7 +225,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// [`NotTaken`] where `choose` finds nobody, it is too long, or too many are open.
+    /// [`NotTaken`] where `choose` finds nobody, a value is none of its type, it is too long, or too many are open.
     pub fn take_on<'a>(
         &mut self,
         client: &str,
@@ -234,7 +242,7 @@ impl Relay {
         }
         let offer = choose(&specification)?;
         let number = self.next_number;
-        let mut forwarded = as_host_knows_it(&specification, &offer.capability, number);
+        let mut forwarded = as_host_knows_it(&specification, &offer.capability, number)?;
         forwarded.head.token = Some(Ulid::new().to_string());
         forwarded.head.link = Some(result_link.to_owned());
         let host_specification = Message::from(forwarded.clone()).to_json();
@@ -505,20 +513,23 @@ fn unknown_job(token: &str) -> Answer {
 }
 
 /// The host's own capability with the client's scope and values. Nothing else that a client writes is a host's business:
-/// verbs may mean something to it, and RI components end over metadata that they do not know.
+/// verbs may mean something to it, and RI components end over metadata that they do not know, or values of another type.
 fn as_host_knows_it(
     specification: &Specification,
     capability: &Capability,
     number: u64,
-) -> Specification {
+) -> Result<Specification, NotTaken> {
     let label = format!("{}-{number}", capability.head.label());
     let mut forwarded = capability.specification(&label, specification.when.clone());
     for field in &mut forwarded.parameters {
-        if let Some(value) = specification.value(field.element.name()) {
-            field.value = value.clone();
+        let name = field.element.name();
+        if let Some(value) = specification.value(name) {
+            let readable = value.readable(field.element.primitive());
+            field.value =
+                readable.map_err(|error| NotTaken::Value { name: name.to_owned(), error })?;
         }
     }
-    forwarded
+    Ok(forwarded)
 }
 
 /// Under the client's label and token. Results inside an envelope keep their tokens.

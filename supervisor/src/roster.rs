@@ -27,6 +27,8 @@ struct Host {
     heard: Option<Time>,
     /// It understands callback control.
     has_callback: bool,
+    /// A missing value stands for its default there. RI components end over one.
+    has_defaults: bool,
 }
 
 /// All hosts and what they offer.
@@ -71,6 +73,14 @@ pub enum NoHost {
         /// What does not fit.
         mismatch: Mismatch,
     },
+    /// Somebody does, but knows no defaults.
+    #[error("{name} is missing, and the host has no default for it (capability {label})")]
+    NoDefault {
+        /// Of the nearest capability.
+        label: String,
+        /// Of the parameter.
+        name: String,
+    },
 }
 
 impl Roster {
@@ -94,6 +104,8 @@ impl Roster {
         known.heard = Some(now);
         if capability.head.is_callback() {
             known.has_callback = true;
+            // That of the RI has another token, or none.
+            known.has_defaults = capability.head.token == Some(capability.computed_token());
             return Outcome::Registered;
         }
         if let Some(reason) = self.refusal(&capability) {
@@ -212,6 +224,10 @@ impl Roster {
         self.hosts.get(host).is_some_and(|host| host.has_callback)
     }
 
+    fn has_defaults(&self, host: &str) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.has_defaults)
+    }
+
     /// When a host was heard of last.
     #[must_use]
     pub fn heard(&self, host: &str) -> Option<Time> {
@@ -290,7 +306,12 @@ impl Roster {
     ) -> Result<&Offer, NoHost> {
         let schema = specification.schema_hash();
         let label = specification.head.label();
-        let fits = |offer: &&Offer| specification.fits(&offer.capability, now) && may(offer);
+        let missing = specification.parameters.iter().find(|field| field.value.is_missing());
+        let fits = |offer: &&Offer| {
+            specification.fits(&offer.capability, now)
+                && (missing.is_none() || self.has_defaults(&offer.host))
+                && may(offer)
+        };
         let named = labels_of(label).flat_map(|label| self.offers.of_label(label));
         let named = named.filter(|offer| offer.schema == schema);
         if let Some(offer) = named.filter(|it| self.is_present(&it.host, now)).find(fits) {
@@ -310,12 +331,15 @@ impl Roster {
         let Some(nearest) = self.alike(&schema, now).find(|offer| may(offer)) else {
             return Err(NoHost::Unknown { label: label.to_owned() });
         };
+        let label = nearest.published.head.label().to_owned();
         match specification.fulfils(&nearest.capability, Strictness::Constraints, now) {
-            Ok(()) => Ok(nearest),
-            Err(mismatch) => {
-                let label = nearest.published.head.label().to_owned();
-                Err(NoHost::Mismatch { label, mismatch })
-            }
+            Err(mismatch) => Err(NoHost::Mismatch { label, mismatch }),
+            Ok(()) => match missing {
+                Some(field) => {
+                    Err(NoHost::NoDefault { label, name: field.element.name().to_owned() })
+                }
+                None => Ok(nearest),
+            },
         }
     }
 }

@@ -133,6 +133,32 @@ fn a_host_gets_nothing_of_what_a_client_writes_but_scope_and_values() {
 }
 
 #[test]
+fn a_host_gets_only_values_of_their_type() {
+    let built = Capability::build("ping", "now ... future / 1s");
+    let built = built.parameter("scamper.ping.ttl", "*").parameter("scamper.ping.rr", "*");
+    let capability = built.result("delay.twoway.icmp.us.min").finish(&registries()).unwrap();
+    let mut scene = Scene::new();
+    scene.roster.offer(HOST, capability.clone(), at(0));
+    let mut wanted = capability.specification("ping-0", "now + 3s / 1s".parse().unwrap());
+    let mut values = |ttl: Value, rr: Value| {
+        for field in &mut wanted.parameters {
+            let is_ttl = field.element.name() == "scamper.ping.ttl";
+            field.value = if is_ttl { ttl.clone() } else { rr.clone() };
+        }
+        let choose = |it: &Specification| scene.roster.choose(it, at(1), |_| true);
+        scene.relay.take_on(CLIENT, wanted.clone(), LINK, at(1), choose).map(drop)
+    };
+    let refused = values(Value::from(1_u64), Value::from(5_u64)).unwrap_err().to_string();
+    assert_eq!(refused, "scamper.ping.rr: \"5\" is no boolean, accepted: True, False, 1, 0");
+    assert!(values(Value::from(f64::NAN), Value::from(true)).is_err());
+    values(Value::from(true), Value::from(1_u64)).unwrap();
+    let polled = scene.poll();
+    let parameters = specification(&polled[0]).parameters.iter();
+    let texts: Vec<String> = parameters.map(|it| it.value.to_string()).collect();
+    assert_eq!(texts, ["1", "1"]);
+}
+
+#[test]
 fn the_same_token_again_is_answered_alike_and_done_once() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");

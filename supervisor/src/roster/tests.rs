@@ -101,6 +101,25 @@ fn callback_control_is_noted_and_never_offered() {
 }
 
 #[test]
+fn a_value_may_be_missing_only_where_the_host_has_defaults() {
+    let mut wanted = wanted("192.0.2.1", "t");
+    wanted.set("destination.ip4", "*").unwrap();
+    let callback = Capability::build("callback", "now ... future").finish(&registries()).unwrap();
+    for (token, expected) in [
+        (None, "destination.ip4 is missing, and the host has no default for it"),
+        (Some("comp-cb0.7".to_owned()), "destination.ip4 is missing"),
+        (callback.head.token.clone(), ONE),
+    ] {
+        let mut roster = roster_of(&[(ONE, "192.0.2.1")]);
+        let mut callback = callback.clone();
+        callback.head.token = token;
+        roster.offer(ONE, callback, at(0));
+        let said = chosen(&roster, &wanted).unwrap_or_else(|refusal| refusal);
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
+#[test]
 fn who_may_not_use_a_capability_does_not_learn_of_it() {
     let roster = roster_of(&[(ONE, "192.0.2.1")]);
     let refused = roster.choose(&wanted("192.0.2.9", "t"), at(1), |_| false).unwrap_err();
