@@ -70,6 +70,13 @@ impl Time {
         Self::from_unix_us(self.0.saturating_add(step))
     }
 
+    /// Earlier by `duration`, at least [`Time::MIN`].
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let step = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self::from_unix_us(self.0.saturating_sub(step))
+    }
+
     /// Without the part below a second.
     pub(crate) fn whole_second(self) -> Self {
         Self(self.0.div_euclid(1_000_000) * 1_000_000)

@@ -36,6 +36,8 @@ const MOST_VALUES_OF_ONE: usize = MAX_VALUES / 64 * 63;
 const MEMORY: usize = 100_000;
 /// How far the end of a repeated measurement that runs lies ahead at least; clocks of clients may differ by it.
 const AHEAD: Duration = Duration::from_secs(60);
+/// How far the end of a repeated measurement that is over lies behind at least: more than clocks differ that are set by NTP.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// Who asked, and the token of what they asked for.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -487,7 +489,8 @@ impl Job {
         let planned = when.end_time(self.accepted).filter(|_| !self.interrupted);
         let end = if is_last {
             // The RI's relay waits for ever where the end lies in its future.
-            planned.map_or(now, |end| end.min(now))
+            let past = now.minus(BEHIND);
+            planned.map_or(past, |end| end.min(past))
         } else {
             // The RI's client asks no more where it does not.
             let ahead = now.plus(AHEAD);
