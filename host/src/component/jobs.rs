@@ -16,6 +16,7 @@ use sonde_mplane::{
 use sonde_plugin_api::schema::Value;
 
 mod restart;
+mod turns;
 
 use super::{
     offered::Offered,
@@ -24,6 +25,7 @@ use super::{
 };
 
 pub(crate) use self::restart::Left;
+use self::turns::{Turns, has_share};
 
 /// Octets of the results of one repeated specification that are kept. In their envelope they are indented, and that
 /// has to be a message.
@@ -145,7 +147,7 @@ pub(crate) struct Jobs {
     limits: Limits,
     open: HashMap<JobId, Job>,
     timetable: BTreeSet<(Time, JobId)>,
-    ready: VecDeque<(JobId, Sampling)>,
+    ready: Turns,
     measurements: HashMap<u64, JobId>,
     next_measurement: u64,
     /// Since the desk was opened, at the last [`Jobs::tick`]: wall clocks are set, by decades where a host has no battery.
@@ -205,10 +207,16 @@ impl Jobs {
         if let Some(first) = schedule.clone().take_due(schedule.next().unwrap_or(now)) {
             values(&offered, specification, first)?;
         }
-        if self.open.len() >= self.limits.specifications {
-            let (open, most) = (self.open.len(), self.limits.specifications);
+        let (open, most) = (self.open.len(), self.limits.specifications);
+        let own = self.open.keys().filter(|other| other.peer == id.peer).count();
+        if open >= most {
             return Err(format!(
                 "busy: {open} specifications wait or run, accepted: at most {most}; try again later"
+            ));
+        }
+        if !has_share(&id.peer, own, open, most) {
+            return Err(format!(
+                "busy: {own} specifications of yours wait or run, and others need room; try again later"
             ));
         }
         let next = schedule.next();
@@ -238,7 +246,7 @@ impl Jobs {
         job.interrupted = true;
         if job.queued > 0 {
             job.queued = 0;
-            self.ready.retain(|(queued, _)| queued != id);
+            self.ready.remove(id);
         }
         orders.extend(
             job.running.iter().map(|measurement| Order::Interrupt { measurement: *measurement }),
@@ -304,16 +312,16 @@ impl Jobs {
             self.timetable.extend(job.schedule.next().map(|next| (next, id.clone())));
             let Some(sampling) = sampling else { continue };
             // A repetition that still waits for a free place when the next one is due is missed, and not made up for.
-            let waits = |(queued, _): &&mut (JobId, Sampling)| *queued == id;
             if job.queued == 0 {
                 job.queued += 1;
-                self.ready.push_back((id, sampling));
-            } else if let Some((_, before)) = self.ready.iter_mut().find(waits) {
+                self.ready.push(id, sampling);
+            } else if let Some(before) = self.ready.find(&id) {
                 *before = sampling;
             }
         }
-        while self.measurements.len() < self.limits.measurements {
-            let Some((id, sampling)) = self.ready.pop_front() else { break };
+        while let Some((id, sampling)) =
+            self.ready.next(self.measurements.values(), self.limits.measurements)
+        {
             self.start(now, id, sampling, orders);
         }
         let memory = self.limits.memory;

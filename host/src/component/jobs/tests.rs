@@ -35,10 +35,16 @@ impl World {
     }
 
     fn accept(&mut self, when: &str, token: &str) -> JobId {
+        self.accept_of("top", when, token).unwrap()
+    }
+
+    fn accept_of(&mut self, peer: &str, when: &str, token: &str) -> Result<JobId, String> {
         let specification = self.make("knock-average-ip4", when, token);
-        let answer = self.specify(&specification);
-        assert!(matches!(answer, Answer::Accepted(_)), "{answer:?}");
-        JobId::new("top", token)
+        match self.jobs.specify(self.now, peer, &specification, &self.offered) {
+            Answer::Accepted(_) => Ok(JobId::new(peer, token)),
+            Answer::Refused(exception) => Err(exception.message),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn refusal(&mut self, specification: &Specification) -> String {
@@ -404,6 +410,32 @@ fn an_interrupted_repetition_gives_what_there_is() {
         "2026-05-01 12:00:00.000000 ... 2026-05-01 12:00:14.000000 / 10s",
         "also past where a clock is behind"
     );
+}
+
+#[test]
+fn no_client_takes_the_room_of_others() {
+    let limits = Limits { specifications: 8, measurements: 4, ..Limits::default() };
+    let mut world = World::new(limits);
+    let greedy = "client:org.example.Greedy";
+    let endless = "now ... future / 1s";
+    let accepted = |world: &mut World, peer: &str| {
+        let mut all = (0..9).map(|number| world.accept_of(peer, endless, &number.to_string()));
+        all.position(|accepted| accepted.is_err())
+    };
+    assert_eq!(accepted(&mut world, greedy), Some(6));
+    let refusal = world.accept_of(greedy, endless, "more").unwrap_err();
+    assert!(refusal.starts_with("busy: 6 specifications of yours wait or run"), "{refusal}");
+    world.tick();
+    assert_eq!(world.started().len(), 3, "one place is left");
+    world.accept("now + 3s / 1s", "t1");
+    world.accept_of("client:org.example.Other", endless, "t1").unwrap();
+    world.tick();
+    assert_eq!(world.started(), [3]);
+    world.measured(3);
+    world.tick();
+    assert_eq!(world.started(), [4]);
+    let of = |peer: &str| world.jobs.measurements.values().filter(|id| *id.peer == *peer).count();
+    assert_eq!((of(greedy), of("client:org.example.Other") + of("top")), (3, 1));
 }
 
 #[test]
