@@ -6,7 +6,7 @@ use sonde_config::Mistake;
 use sonde_mplane::Time;
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, Limits, Router, ServerTls, Shared,
-    Timeouts, TlsError, TlsFiles, client_port, component_port, serve,
+    Timeouts, TlsError, TlsFiles, client_port, component_port, raise_descriptors, serve,
 };
 use tokio::{
     net::TcpListener,
@@ -95,6 +95,8 @@ struct Supervisor {
     clock: fn() -> Time,
     /// Towards supervisors above.
     client: Arc<Client>,
+    /// That the process may have.
+    descriptors: usize,
 }
 
 impl Supervisor {
@@ -103,6 +105,7 @@ impl Supervisor {
         variables: fn() -> Vec<(String, String)>,
         clock: fn() -> Time,
     ) -> Result<Self, RunError> {
+        let descriptors = raise_descriptors();
         for line in &settings.ignored {
             tracing::warn!("{line}");
         }
@@ -119,7 +122,17 @@ impl Supervisor {
         let client = settings.peers.tls.clone().map(ClientTls::load).transpose()?;
         let client = Arc::new(Client::new(client, Arc::clone(&registries), Timeouts::default())?);
         let service = Arc::new(service);
-        Ok(Self { settings, variables, service, tls, access, registries, clock, client })
+        Ok(Self {
+            settings,
+            variables,
+            service,
+            tls,
+            access,
+            registries,
+            clock,
+            client,
+            descriptors,
+        })
     }
 
     async fn work(mut self, on_listening: impl FnOnce(Listening)) -> Result<(), RunError> {
@@ -137,11 +150,11 @@ impl Supervisor {
             Arc::clone(&self.registries),
             self.settings.paths.clone(),
         );
-        // Hosts poll, so what one client may ask for is no measure for them.
-        let of_hosts = Limits::default();
+        let each = self.descriptors / 2;
+        let Settings { limits, of_hosts, .. } = &self.settings;
         let served = [
-            tokio::spawn(self.serve(clients, clients_router, self.settings.limits, &stop)),
-            tokio::spawn(self.serve(hosts, hosts_router, of_hosts, &stop)),
+            tokio::spawn(self.serve(clients, clients_router, limits.within(each), &stop)),
+            tokio::spawn(self.serve(hosts, hosts_router, of_hosts.within(each), &stop)),
         ];
         let mut above = self.register_above(&stop);
         on_listening(listening);
@@ -237,6 +250,7 @@ impl Supervisor {
             || said.store != self.settings.store
             || said.policy != self.settings.policy
             || said.limits != self.settings.limits
+            || said.of_hosts != self.settings.of_hosts
             || said.above != self.settings.above
             || said.peers.tls != self.settings.peers.tls
         {

@@ -38,8 +38,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Supervisors to register with.
     pub above: Vec<SupervisorAddress>,
-    /// What one peer may take.
+    /// What one client may take.
     pub limits: Limits,
+    /// What one host may take: it polls, so what a client may ask for is no measure for it.
+    pub of_hosts: Limits,
     /// Certificates and roles.
     pub peers: Peers,
     /// Names and types of elements.
@@ -108,6 +110,8 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         "expiry_s",
         "unknown",
         "polls_per_second",
+        "connections",
+        "connections_per_address",
         "result_link",
         "registration_path",
         "specification_path",
@@ -129,10 +133,11 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
             .unwrap_or(usual.polls_per_second),
         above: Vec::new(),
     };
-
-    let mut section =
-        top.section("clients", &["requests_per_second", "request_burst", "connections"]);
     let usual = Limits::default();
+    let of_hosts = connections(&mut section, usual);
+
+    let known = ["requests_per_second", "request_burst", "connections", "connections_per_address"];
+    let mut section = top.section("clients", &known);
     let number = |value: Option<u64>, usual: u32| {
         value.and_then(|value| u32::try_from(value).ok()).unwrap_or(usual)
     };
@@ -142,11 +147,7 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
             usual.requests_per_second,
         ),
         request_burst: number(section.whole("request_burst", 1..=1_000_000), usual.request_burst),
-        connections: section
-            .whole("connections", 1..=1_000_000)
-            .and_then(|number| usize::try_from(number).ok())
-            .unwrap_or(usual.connections),
-        ..usual
+        ..connections(&mut section, usual)
     };
     Settings {
         file: file.to_path_buf(),
@@ -157,6 +158,7 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         policy,
         above: supervisors(top),
         limits,
+        of_hosts,
         peers: Peers::read(Form::Toml, top, &register),
         registries: registries(top, "registries").with_unknown(Unknown::AsText),
         ignored: Vec::new(),
@@ -216,9 +218,23 @@ fn ini(file: &Path, top: &mut Section<'_, '_>) -> Settings {
         policy: Policy { result_link: link.unwrap_or_default(), ..Policy::default() },
         above,
         limits: Limits::default(),
+        of_hosts: Limits::default(),
         peers,
         registries,
         ignored,
+    }
+}
+
+/// How many connections a port has.
+fn connections(section: &mut Section<'_, '_>, usual: Limits) -> Limits {
+    let mut number = |key: &str, usual: usize| {
+        let said = section.whole(key, 1..=1_000_000);
+        said.and_then(|number| usize::try_from(number).ok()).unwrap_or(usual)
+    };
+    Limits {
+        connections: number("connections", usual.connections),
+        connections_per_peer: number("connections_per_address", usual.connections_per_peer),
+        ..usual
     }
 }
 

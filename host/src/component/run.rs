@@ -11,7 +11,7 @@ use std::{
 use sonde_mplane::{Capability, Registries};
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError,
-    TlsFiles, client_port, serve,
+    TlsFiles, client_port, raise_descriptors, serve,
 };
 use sonde_spool::OpenError;
 use tokio::{
@@ -179,6 +179,7 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     for warning in said.ignored.iter().cloned().chain(of_peers) {
         tracing::warn!("{warning}");
     }
+    raise_descriptors();
     // Privileges go before any other thread is there.
     let host = Host::open(settings.clone())?;
     let ends: Arc<HashMap<Arc<str>, Arc<Notify>>> = Arc::new(
@@ -341,7 +342,8 @@ impl Component {
             immediate: self.said.immediate,
         };
         let router = client_port(Arc::new(handler), Arc::clone(&self.registries));
-        let limits = sonde_mplane_http::Limits::default();
+        // Ports that measurements hold take the other half.
+        let limits = sonde_mplane_http::Limits::default().within(raise_descriptors() / 2);
         let (tls, access) = (self.server_tls.clone(), Arc::clone(&self.access));
         async move {
             let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };

@@ -15,6 +15,7 @@ mod client;
 mod client_port;
 mod component_port;
 mod confirmed;
+mod descriptors;
 mod discovery;
 mod identity;
 mod impatient;
@@ -34,6 +35,7 @@ pub use self::attendance::{
 pub use self::client::{Client, ClientError, Polled, Timeouts, usable};
 pub use self::client_port::{ClientPort, Unavailable, client_port};
 pub use self::component_port::{ComponentPaths, ComponentPort, Refusal, Work, component_port};
+pub use self::descriptors::raise_descriptors;
 pub use self::identity::{Identity, IdentityError};
 pub use self::limits::Limits;
 pub use self::serve::{Peer, Shared, serve};

@@ -150,8 +150,8 @@ fn every_mistake_is_found_at_once_with_line_key_value_and_hint() {
              not there",
             "supervisor.toml:4: store.keep_hours: is 0, accepted: a whole number from 1 to 87840",
             "supervisor.toml:7: hosts.expirys: unknown key, accepted: register, expiry_s, unknown, \
-             polls_per_second, result_link, registration_path, specification_path, result_path; did \
-             you mean expiry_s?",
+             polls_per_second, connections, connections_per_address, result_link, \
+             registration_path, specification_path, result_path; did you mean expiry_s?",
             "supervisor.toml:8: hosts.registration_path: is \"/a?b\", accepted: a path, as \
              /register/result",
             "supervisor.toml:6: hosts.unknown: is \"maybe\", accepted: idle, register",
@@ -159,6 +159,16 @@ fn every_mistake_is_found_at_once_with_line_key_value_and_hint() {
              to 1000000",
         ]
     );
+}
+
+#[test]
+fn connections_of_hosts_and_of_clients_have_limits_of_their_own() {
+    let text = "[listen]\n[store]\nfile = 'x.db'\n\
+                [hosts]\nconnections = 9000\nconnections_per_address = 8000\n\
+                [clients]\nconnections_per_address = 7\n";
+    let settings = read("supervisor.toml", text, &[]).unwrap();
+    let of = |limits: Limits| (limits.connections, limits.connections_per_peer);
+    assert_eq!((of(settings.of_hosts), of(settings.limits)), ((9000, 8000), (4096, 7)));
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn the_sample_is_read_and_says_what_the_defaults_are() {
     assert_eq!(sample.clients, plain.clients);
     assert_eq!(sample.hosts, plain.hosts);
     assert_eq!(sample.paths, plain.paths);
-    assert_eq!(sample.limits, plain.limits);
+    assert_eq!((sample.limits, sample.of_hosts), (plain.limits, plain.of_hosts));
     assert_eq!(sample.policy.expiry, plain.policy.expiry);
     assert_eq!(sample.policy.retention, plain.policy.retention);
     assert_eq!(sample.policy.unknown_must_register, plain.policy.unknown_must_register);
