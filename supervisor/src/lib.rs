@@ -1,6 +1,7 @@
 //! The mPlane supervisor: hosts register with it, clients ask it, results wait in its store.
 
 pub mod above;
+pub mod clock;
 #[cfg(test)]
 mod fixtures;
 pub mod relay;

@@ -14,6 +14,7 @@ use ulid::Ulid;
 
 use crate::{
     above::is_above,
+    clock::Step,
     roster::{NoHost, Offer},
     store::{Change, Progress, StoredJob},
 };
@@ -321,6 +322,14 @@ impl Relay {
         }
         specifications.append(&mut interrupts);
         specifications
+    }
+
+    /// After the clock was set.
+    pub fn put_right(&mut self, step: Step) {
+        for job in self.jobs.values_mut() {
+            job.told = job.told.map(|told| step.of(told));
+            job.ended = job.ended.map(|ended| step.of(ended));
+        }
     }
 
     /// Sees to it that hosts are told again of jobs that are overdue.

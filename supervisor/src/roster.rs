@@ -21,6 +21,7 @@ use sonde_mplane::{
 
 pub use self::offers::Offer;
 use self::offers::Offers;
+use crate::clock::Step;
 
 #[derive(Debug, Default)]
 struct Host {
@@ -215,6 +216,13 @@ impl Roster {
                 true
             }
             None => false,
+        }
+    }
+
+    /// After the clock was set.
+    pub fn put_right(&mut self, step: Step) {
+        for host in self.hosts.values_mut() {
+            host.heard = host.heard.map(|heard| step.of(heard));
         }
     }
 

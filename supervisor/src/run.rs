@@ -13,7 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
@@ -158,7 +158,8 @@ impl Supervisor {
         ];
         let mut above = self.register_above(&stop);
         on_listening(listening);
-        let mut sweep = interval(SWEEP);
+        // Not at once: a machine without a clock of its own sets it soon after its start.
+        let mut sweep = interval_at(Instant::now() + SWEEP, SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     above,
+    clock::Clock,
     relay::{Answer, NotTaken, Relay},
     roster::{Offer, Roster},
     store::{Change, Store, StoreError, StoredCapability, Writer},
@@ -74,6 +75,7 @@ pub enum OpenError {
 struct State {
     roster: Roster,
     relay: Relay,
+    clock: Clock,
     /// For the pages, and when it was made; none after a change.
     list: Option<(Time, Arc<Vec<Capability>>)>,
 }
@@ -92,7 +94,6 @@ pub struct Service {
     writer: Writer,
     policy: Policy,
     registries: Arc<Shared<Registries>>,
-    clock: fn() -> Time,
     /// By client that is a supervisor above: told where it has to be brought something.
     ends: HashMap<String, Arc<Notify>>,
 }
@@ -131,19 +132,33 @@ impl Service {
         }
         let relay = Relay::restore(stored.jobs, stored.next_number, &known);
         let writer = Writer::start(store)?;
-        let state = Arc::new(Mutex::new(State { roster, relay, list: None }));
+        let state =
+            Arc::new(Mutex::new(State { roster, relay, clock: Clock::new(clock), list: None }));
         let above = policy.above.iter().map(|name| (above::client(name), Arc::default()));
         let ends = above.collect();
-        Ok(Self { state, writer, policy, registries, clock, ends })
+        Ok(Self { state, writer, policy, registries, ends })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
+    /// The state as it is now.
+    fn present(&self) -> (MutexGuard<'_, State>, Time) {
+        let mut state = self.state();
+        let (now, step) = state.clock.look();
+        if let Some(step) = step {
+            tracing::warn!(%now, "the clock was set");
+            state.roster.put_right(step);
+            state.relay.put_right(step);
+            state.list = None;
+        }
+        (state, now)
+    }
+
     /// Hosts with the time since they were heard of, and their unfinished jobs.
     pub fn hosts(&self) -> Vec<(String, Option<Duration>, usize)> {
-        let (state, now) = (self.state(), (self.clock)());
+        let (state, now) = self.present();
         let hosts = state.roster.hosts().map(|(host, heard)| {
             let silent = heard.map(|heard| now.since(heard));
             (host.to_owned(), silent, state.relay.unfinished_of(host))
@@ -163,9 +178,9 @@ impl Service {
     /// Where the store does not take it.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let changes = {
-            let (relay, now) = (&mut self.state().relay, (self.clock)());
-            relay.remind(now);
-            relay.sweep(now, self.policy.retention)
+            let (mut state, now) = self.present();
+            state.relay.remind(now);
+            state.relay.sweep(now, self.policy.retention)
         };
         let count = changes.len();
         self.commit(changes).await?;
@@ -177,10 +192,10 @@ impl Service {
 
     /// What a supervisor of this identity may be offered: nothing that came from itself.
     pub(crate) fn offered_to(&self, supervisor: &Identity) -> Vec<Capability> {
-        let state = self.state();
+        let (state, now) = self.present();
         // Without certificates all have the same identity.
         let is_known = *supervisor != Identity::unauthenticated();
-        let offers = state.roster.offers((self.clock)());
+        let offers = state.roster.offers(now);
         let offers = offers.filter(|it| !(is_known && it.host == supervisor.as_str()));
         offers.map(|offer| offer.published.clone()).collect()
     }
@@ -259,7 +274,7 @@ impl Service {
     ) -> Result<Answer, NotTaken> {
         let token = specification.token();
         let (answer, changes) = {
-            let (mut state, now) = (self.state(), (self.clock)());
+            let (mut state, now) = self.present();
             let State { roster, relay, .. } = &mut *state;
             let choose = |wanted: &Specification| roster.choose(wanted, now, may);
             relay.take_on(client, specification, &self.policy.result_link, now, choose)?
@@ -361,7 +376,7 @@ impl ComponentPort for Service {
         let host = peer.identity.as_str();
         let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
         {
-            let (mut state, now) = (self.state(), (self.clock)());
+            let (mut state, now) = self.present();
             state.list = None;
             for message in messages {
                 let label = message.label().unwrap_or_default().to_owned();
@@ -402,7 +417,7 @@ impl ComponentPort for Service {
 
     async fn poll(&self, peer: &Peer) -> Work {
         let host = peer.identity.as_str();
-        let (mut state, now) = (self.state(), (self.clock)());
+        let (mut state, now) = self.present();
         if !state.roster.hear(host, now) && self.policy.unknown_must_register {
             return Work::Register;
         }
@@ -414,7 +429,7 @@ impl ComponentPort for Service {
     async fn deliver(&self, peer: &Peer, message: Message) -> Result<(), Refusal> {
         let host = peer.identity.as_str();
         let changes = {
-            let (mut state, now) = (self.state(), (self.clock)());
+            let (mut state, now) = self.present();
             state.roster.hear(host, now);
             state.relay.deliver(host, message, now)
         };
@@ -429,7 +444,7 @@ impl ComponentPort for Service {
 
 impl ClientPort for Service {
     fn capabilities(&self) -> Arc<Vec<Capability>> {
-        let (mut state, now) = (self.state(), (self.clock)());
+        let (mut state, now) = self.present();
         if let Some((made, list)) = &state.list
             && now.since(*made) < LIST_AGE
         {
@@ -442,7 +457,8 @@ impl ClientPort for Service {
     }
 
     fn of_schema(&self, schema: &str) -> Vec<Capability> {
-        self.state().roster.of_schema(schema, (self.clock)())
+        let (state, now) = self.present();
+        state.roster.of_schema(schema, now)
     }
 
     fn owns(&self, peer: &Peer, token: &str) -> bool {

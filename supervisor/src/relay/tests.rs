@@ -270,6 +270,25 @@ fn an_outcome_is_kept_for_as_long_after_the_end_however_long_it_took() {
 }
 
 #[test]
+fn a_clock_that_is_set_makes_no_outcome_old_and_no_host_wait() {
+    let mut scene = Scene::new();
+    for token in ["ended", "told"] {
+        scene.take_on(CLIENT, token);
+    }
+    let polled = scene.poll();
+    scene.deliver(measured(specification(&polled[0])));
+    let (hour, uptime) = (Duration::from_secs(3600), Duration::from_secs(10));
+    let step = Step::between((at(9), uptime), (at(99_999), uptime)).unwrap();
+    scene.relay.put_right(step);
+    assert_eq!(scene.relay.sweep(at(99_999), hour), []);
+    let step = Step::between((at(99_999), uptime), (at(9), uptime)).unwrap();
+    scene.relay.put_right(step);
+    assert_eq!(scene.relay.poll(HOST, at(9 + 29)), []);
+    assert_eq!(scene.relay.poll(HOST, at(9 + 30)), polled[1..]);
+    assert_eq!(scene.relay.sweep(at(9 + 3601), hour), [Change::Redeemed { number: 0 }]);
+}
+
+#[test]
 fn an_envelope_of_repeated_results_is_the_outcome_and_one_without_a_token_is_unpacked() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "repeated");

@@ -101,6 +101,17 @@ fn callback_control_is_noted_and_never_offered() {
 }
 
 #[test]
+fn a_clock_that_is_set_hides_no_host_and_keeps_none_that_has_gone() {
+    let uptime = Duration::from_secs(10);
+    let mut roster = roster_of(&[(ONE, "192.0.2.1")]);
+    roster.put_right(Step::between((at(5), uptime), (at(99_999), uptime)).unwrap());
+    assert!(roster.is_present(ONE, at(99_999)));
+    roster.put_right(Step::between((at(99_999), uptime), (at(5), uptime)).unwrap());
+    assert!(roster.is_present(ONE, at(5 + 60)));
+    assert!(!roster.is_present(ONE, at(5 + 61)));
+}
+
+#[test]
 fn a_value_may_be_missing_only_where_the_host_has_defaults() {
     let mut wanted = wanted("192.0.2.1", "t");
     wanted.set("destination.ip4", "*").unwrap();
