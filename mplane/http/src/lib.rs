@@ -15,6 +15,7 @@ mod client;
 mod client_port;
 mod component_port;
 mod confirmed;
+mod counted;
 mod descriptors;
 mod discovery;
 mod identity;

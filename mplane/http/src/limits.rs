@@ -17,7 +17,7 @@ const MAX_COUNTED: usize = 10_000;
 pub struct Limits {
     /// Octets of a request's body.
     pub body_octets: usize,
-    /// Octets of all bodies that are being read; of one address a quarter of that.
+    /// Octets of all bodies that are being read, and of long answers until they are; of one address a quarter of that.
     pub bodies_octets: usize,
     /// Until the TLS handshake is done.
     pub handshake: Duration,

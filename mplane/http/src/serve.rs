@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::access::Access;
+use crate::counted::counted;
 use crate::identity::Identity;
 use crate::impatient::Impatient;
 use crate::limits::{Limits, Peers, on_the_line};
@@ -220,7 +221,7 @@ impl Port {
         let mut router = self.router;
         let reply = tower_call(&mut router, request);
         match timeout(limits.body + limits.reply, reply).await {
-            Ok(response) => response,
+            Ok(response) => counted(response, &self.peers, address.ip(), &self.limits),
             Err(_) => pages::problem(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
         }
     }

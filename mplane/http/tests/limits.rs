@@ -151,6 +151,26 @@ async fn who_asks_and_does_not_read_keeps_no_connection() {
 }
 
 #[tokio::test]
+async fn long_answers_that_are_not_read_take_no_more_memory_than_they_may() {
+    let limits = Limits { bodies_octets: 160 << 20, ..Limits::default() };
+    let page = Capability::build("long", "now ... future").finish(&Registries::built_in());
+    let mut page = page.unwrap();
+    // More than the buffers of both ends hold.
+    page.head.label = Some("x".repeat(32 << 20));
+    let port = Served::clients(&Supervisor::offering(vec![page]), limits).await;
+    let ask = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut unread = send(&port, ask).await;
+    let mut octets = [0; 12];
+    unread.read_exact(&mut octets).await.unwrap();
+    assert_eq!(&octets, b"HTTP/1.1 200");
+    let refused = rest(send(&port, ask).await).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{} octets", refused.len());
+    drop(unread);
+    let answered = async { while rest(send(&port, ask).await).await.len() < 32 << 20 {} };
+    tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_peer_has_no_more_requests_than_it_may() {
     let limits = Limits { requests_per_second: 1, request_burst: 3, ..Limits::default() };
     let port = Served::clients(&Supervisor::offering(Vec::new()), limits).await;
