@@ -289,7 +289,7 @@ impl<R: Registrant> Attendance<R> {
         for message in messages {
             let message = match message {
                 Ok(message) => message,
-                Err(Unreadable { token, error }) => {
+                Err(Unreadable { token, error, .. }) => {
                     let supervisor = &*self.supervisor.name;
                     tracing::warn!(supervisor, token, %error, "a message cannot be read");
                     answers.extend(token.map(|token| exception(Some(&token), error.to_string())));

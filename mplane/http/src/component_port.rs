@@ -7,9 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use sonde_mplane::{Envelope, Kind, Message, Outcomes, Registries};
+use sonde_mplane::{
+    Envelope, Kind, Message, MessageError, Outcome, Outcomes, Registries, Unreadable,
+};
 
 use crate::client_port::nothing;
+use crate::limits::Held;
 use crate::serve::{Peer, Shared};
 use crate::{body, pages};
 
@@ -134,30 +137,63 @@ async fn component_request<H: ComponentPort>(
     if poll {
         return port.poll(&peer).await;
     }
-    let message = match port.read(request).await {
-        Ok(message) => message,
+    let octets = match read(request).await {
+        Ok(octets) => octets,
         Err(response) => return *response,
     };
-    if register { port.register(&peer, message).await } else { port.deliver(&peer, message).await }
+    if register {
+        port.register(&peer, &octets.0).await
+    } else {
+        port.deliver(&peer, &octets.0).await
+    }
+}
+
+async fn read(request: Request) -> Result<(Vec<u8>, Option<Held>), Box<Response>> {
+    if !body::is_mplane(request.headers()) {
+        return Err(Box::new(pages::problem(StatusCode::BAD_REQUEST, "Invalid format")));
+    }
+    body::read(request).await
+}
+
+/// The messages of a registration, and what becomes of those that cannot be read: a component of the RI ends where all are
+/// refused for one.
+fn registration(
+    octets: &[u8],
+    registries: &Registries,
+) -> Result<(Vec<Message>, Outcomes), MessageError> {
+    let error = match Message::from_json(octets, registries) {
+        Ok(Message::Envelope(Envelope { contents, .. })) => return Ok((contents, <_>::default())),
+        Ok(other) => return Ok((vec![other], <_>::default())),
+        Err(error) => error,
+    };
+    let contents = Envelope::contents_from_json(octets, registries).map_err(|_| error)?;
+    let (mut messages, mut outcomes) = (Vec::new(), Outcomes::default());
+    for message in contents {
+        match message {
+            Ok(message) => messages.push(message),
+            Err(Unreadable { label, error, .. }) => {
+                let refused = Outcome::Refused { reason: error.to_string() };
+                outcomes.0.push((label.unwrap_or_default(), refused));
+            }
+        }
+    }
+    Ok((messages, outcomes))
 }
 
 impl<H: ComponentPort> Port<H> {
-    async fn read(&self, request: Request) -> Result<Message, Box<Response>> {
-        if !body::is_mplane(request.headers()) {
-            return Err(Box::new(pages::problem(StatusCode::BAD_REQUEST, "Invalid format")));
-        }
-        let (octets, _held) = body::read(request).await?;
-        Message::from_json(&octets, &self.registries.get())
-            .map_err(|error| Box::new(pages::problem(StatusCode::BAD_REQUEST, &error.to_string())))
-    }
-
-    async fn register(&self, peer: &Peer, message: Message) -> Response {
-        let messages = match message {
-            Message::Envelope(Envelope { contents, .. }) => contents,
-            other => vec![other],
+    async fn register(&self, peer: &Peer, octets: &[u8]) -> Response {
+        let (messages, unread) = match registration(octets, &self.registries.get()) {
+            Ok(read) => read,
+            Err(error) => return pages::problem(StatusCode::BAD_REQUEST, &error.to_string()),
         };
+        for (label, outcome) in &unread.0 {
+            tracing::warn!(peer = %peer.identity, label, ?outcome, "a capability cannot be read");
+        }
         match self.handler.register(peer, messages).await {
-            Ok(outcomes) => body::mplane(outcomes.to_json()),
+            Ok(mut outcomes) => {
+                outcomes.0.extend(unread.0);
+                body::mplane(outcomes.to_json())
+            }
             Err(refusal) => refused(&refusal),
         }
     }
@@ -171,7 +207,11 @@ impl<H: ComponentPort> Port<H> {
         }
     }
 
-    async fn deliver(&self, peer: &Peer, message: Message) -> Response {
+    async fn deliver(&self, peer: &Peer, octets: &[u8]) -> Response {
+        let message = match Message::from_json(octets, &self.registries.get()) {
+            Ok(message) => message,
+            Err(error) => return pages::problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
         let kind = message.kind();
         if !matches!(kind, Kind::Receipt | Kind::Result | Kind::Exception | Kind::Envelope) {
             let text = format!("{kind} is no receipt, result, exception or envelope of results");

@@ -62,7 +62,7 @@ impl Client {
         };
         let readable = contents.into_iter().filter_map(|message| match message {
             Ok(message) => capability(message),
-            Err(Unreadable { token, error }) => {
+            Err(Unreadable { token, error, .. }) => {
                 tracing::warn!(%url, token, %error, "left out");
                 None
             }

@@ -21,7 +21,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Served, Supervisor, capability, client, specification};
-use sonde_mplane::{Capability, Message, Outcome, Reference, Registries};
+use sonde_mplane::{Capability, Envelope, Message, Outcome, Outcomes, Reference, Registries};
 use sonde_mplane_http::{
     ClientError, Identity, Limits, NO_SERVICE, Polled, UNEXPECTED_TYPE, UNKNOWN_JOB,
 };
@@ -195,6 +195,28 @@ async fn a_registration_is_answered_with_the_outcome_of_each_label() {
     assert_eq!((status(&typed), body(&typed)), (400, "Invalid format\n"));
     let page = exchange(port.address, &get("/")).await;
     assert!(media_type(&page) == "text/html" && page.contains("/show/specification"), "{page}");
+}
+
+#[tokio::test]
+async fn a_capability_that_cannot_be_read_costs_a_component_no_other() {
+    let supervisor = Supervisor::offering(Vec::new());
+    let port = Served::components(&supervisor).await;
+    let labels = ["first", "strange", "last"];
+    let contents = labels.map(|label| capability(label, "source.port").into()).to_vec();
+    let envelope = Message::Envelope(Envelope { contents, ..Envelope::default() }).to_json();
+    let at = envelope.find("\"strange\"").unwrap();
+    let (before, behind) = envelope.split_at(at);
+    let envelope = before.to_owned() + &behind.replacen("source.port", "source.harbour", 1);
+    let request = post("/register/capability", sonde_mplane::MEDIA_TYPE, &envelope);
+    let reply = exchange(port.address, &request).await;
+    assert_eq!(status(&reply), 200, "{reply}");
+    let outcomes = Outcomes::from_json(body(&reply).as_bytes()).unwrap();
+    assert_eq!(["first", "last"].map(|it| outcomes.get(it)), [Some(&Outcome::Registered); 2]);
+    let refused = outcomes.get("strange");
+    assert!(
+        matches!(refused, Some(Outcome::Refused { reason }) if reason.contains("source.harbour")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

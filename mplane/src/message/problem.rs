@@ -17,11 +17,15 @@ pub struct MessageError {
     pub problem: Problem,
 }
 
-/// A message of an envelope that is not acceptable.
+/// A message that is not acceptable, by itself or in an envelope.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unreadable {
+    /// What it would be.
+    pub kind: Option<Kind>,
     /// By which its sender knows it.
     pub token: Option<String>,
+    /// By which others know it.
+    pub label: Option<String>,
     /// What is wrong with it.
     pub error: MessageError,
 }

@@ -70,10 +70,17 @@ impl Envelope {
         }
         reader.version()?;
         let read = |(json, message): (&Json, Result<Message, MessageError>)| {
-            let token = || json.get("token").and_then(Json::as_str).map(str::to_owned);
-            message.map_err(|error| Unreadable { token: token(), error })
+            message.map_err(|error| Unreadable::new(json, error))
         };
         Ok(reader.contents()?.map(read).collect())
+    }
+}
+
+impl Unreadable {
+    fn new(json: &Json, error: MessageError) -> Self {
+        let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
+        let kind = json.as_object().and_then(|object| kind(object).ok());
+        Self { kind, token: text("token"), label: text("label"), error }
     }
 }
 
