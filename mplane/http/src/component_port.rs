@@ -14,7 +14,7 @@ use sonde_mplane::{
 use crate::client_port::nothing;
 use crate::limits::Held;
 use crate::serve::{Peer, Shared};
-use crate::{body, pages};
+use crate::{body, exception, pages};
 
 /// Who takes registrations: a supervisor, or a client that listens.
 pub trait ComponentPort: Send + Sync + 'static {
@@ -210,7 +210,21 @@ impl<H: ComponentPort> Port<H> {
     async fn deliver(&self, peer: &Peer, octets: &[u8]) -> Response {
         let message = match Message::from_json(octets, &self.registries.get()) {
             Ok(message) => message,
-            Err(error) => return pages::problem(StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => {
+                let text = error.to_string();
+                // Who waits for it should not wait for ever, and a component of the RI does not say it again.
+                match Unreadable::of(octets, error) {
+                    Some(Unreadable {
+                        kind: Some(Kind::Result | Kind::Envelope),
+                        token: Some(token),
+                        ..
+                    }) => {
+                        tracing::warn!(peer = %peer.identity, token, text, "a result cannot be read");
+                        exception(Some(&token), format!("the result cannot be read: {text}"))
+                    }
+                    _ => return pages::problem(StatusCode::BAD_REQUEST, &text),
+                }
+            }
         };
         let kind = message.kind();
         if !matches!(kind, Kind::Receipt | Kind::Result | Kind::Exception | Kind::Envelope) {

@@ -21,7 +21,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{Served, Supervisor, capability, client, specification};
-use sonde_mplane::{Capability, Envelope, Message, Outcome, Outcomes, Reference, Registries};
+use sonde_mplane::{
+    Capability, Envelope, MEDIA_TYPE, Message, Outcome, Outcomes, Reference, Registries, Time,
+    Value, When,
+};
 use sonde_mplane_http::{
     ClientError, Identity, Limits, NO_SERVICE, Polled, UNEXPECTED_TYPE, UNKNOWN_JOB,
 };
@@ -207,7 +210,7 @@ async fn a_capability_that_cannot_be_read_costs_a_component_no_other() {
     let at = envelope.find("\"strange\"").unwrap();
     let (before, behind) = envelope.split_at(at);
     let envelope = before.to_owned() + &behind.replacen("source.port", "source.harbour", 1);
-    let request = post("/register/capability", sonde_mplane::MEDIA_TYPE, &envelope);
+    let request = post("/register/capability", MEDIA_TYPE, &envelope);
     let reply = exchange(port.address, &request).await;
     assert_eq!(status(&reply), 200, "{reply}");
     let outcomes = Outcomes::from_json(body(&reply).as_bytes()).unwrap();
@@ -275,6 +278,29 @@ async fn results_are_taken_whole_or_left_with_the_component() {
 }
 
 #[tokio::test]
+async fn a_result_that_cannot_be_read_ends_its_job_and_says_why() {
+    let supervisor = Supervisor::offering(Vec::new());
+    let port = Served::components(&supervisor).await;
+    let asked = specification(&capability("ping", "destination.ip4"), "t1");
+    let time = |text: &str| text.parse::<Time>().unwrap();
+    let when = When::measured(time("2026-01-02 10:00"), time("2026-01-02 10:01"));
+    let result = Message::from(asked.result(when, vec![vec![Value::from(412_u64)]])).to_json();
+    let mut said = Vec::new();
+    for (from, to) in [("\"412\"", "\"many\""), ("\"t1\"", "1"), ("{", "x")] {
+        let wrong = post("/register/result", MEDIA_TYPE, &result.replacen(from, to, 1));
+        said.push(status(&exchange(port.address, &wrong).await));
+    }
+    let receipt = asked.receipt().to_json().replace("198.51.100.7", "nowhere");
+    let receipt = post("/register/result", MEDIA_TYPE, &receipt);
+    said.push(status(&exchange(port.address, &receipt).await));
+    assert_eq!(said, [200, 400, 400, 400]);
+    let delivered = supervisor.delivered.lock().unwrap();
+    let [(_, Message::Exception(exception))] = &delivered[..] else { panic!("{delivered:?}") };
+    assert_eq!(exception.token.as_deref(), Some("t1"));
+    assert!(exception.message.contains("many"), "{}", exception.message);
+}
+
+#[tokio::test]
 async fn the_client_takes_nothing_but_messages_and_never_sends_in_the_clear_by_mistake() {
     let supervisor = Supervisor::offering(Vec::new());
     let port = Served::clients(&supervisor, Limits::default()).await;
@@ -305,7 +331,7 @@ async fn a_result_that_its_client_does_not_read_is_not_redeemed() {
     let mut port = Served::clients(&supervisor, Limits::default()).await;
     let redeem = |token: &str| {
         let redemption = Message::Redemption(Reference::to_token("measure", token));
-        post("/", sonde_mplane::MEDIA_TYPE, &redemption.to_json())
+        post("/", MEDIA_TYPE, &redemption.to_json())
     };
     let mut unread = TcpStream::connect(port.address).await.unwrap();
     unread.write_all(redeem("unread").as_bytes()).await.unwrap();

@@ -82,6 +82,12 @@ impl Unreadable {
         let kind = json.as_object().and_then(|object| kind(object).ok());
         Self { kind, token: text("token"), label: text("label"), error }
     }
+
+    /// What can be said of a message that could not be read for this reason; nothing where it is no JSON.
+    #[must_use]
+    pub fn of(octets: &[u8], error: MessageError) -> Option<Self> {
+        json::parse(octets).ok().map(|json| Self::new(&json, error))
+    }
 }
 
 /// Keys of a message that are read.
