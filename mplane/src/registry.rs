@@ -96,6 +96,8 @@ pub enum Unknown {
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
     loaded: Vec<Arc<Registry>>,
+    /// The last of them is ours, or in its place.
+    has_built_in: bool,
     base: String,
     unknown: Unknown,
 }
@@ -246,7 +248,8 @@ impl Registries {
                 Registry::from_json(BUILT_IN.as_bytes()).expect("the tests read registry.json"),
             )
         });
-        Self { loaded: vec![Arc::clone(ours)], base: ours.uri.clone(), unknown: Unknown::Refuse }
+        let loaded = vec![Arc::clone(ours)];
+        Self { loaded, has_built_in: true, base: ours.uri.clone(), unknown: Unknown::Refuse }
     }
 
     /// None at all.
@@ -262,8 +265,8 @@ impl Registries {
         self
     }
 
-    /// Adds a registry with what it includes; one with the same URI is replaced. The first one is the
-    /// base, which `""` names.
+    /// Adds a registry with what it includes, behind the others and before the built-in one: its elements count before ours.
+    /// One with the same URI is replaced. The first one is the base, which `""` names.
     ///
     /// # Errors
     ///
@@ -290,9 +293,11 @@ impl Registries {
         if self.loaded.is_empty() {
             self.base.clone_from(&whole.uri);
         }
+        let whole = Arc::new(whole);
+        let behind = self.loaded.len() - usize::from(self.has_built_in);
         match self.loaded.iter_mut().find(|other| other.uri == whole.uri) {
-            Some(other) => *other = Arc::new(whole),
-            None => self.loaded.push(Arc::new(whole)),
+            Some(other) => *other = whole,
+            None => self.loaded.insert(behind, whole),
         }
         Ok(())
     }
@@ -304,7 +309,7 @@ impl Registries {
         self.loaded.iter().find(|registry| registry.uri == uri).map(AsRef::as_ref)
     }
 
-    /// Of all that are loaded, in the order of loading.
+    /// Of all that are loaded, in the order of loading, the built-in one last.
     pub fn uris(&self) -> impl Iterator<Item = &str> {
         self.loaded.iter().map(|registry| registry.uri.as_str())
     }

@@ -8,9 +8,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 use sonde_mplane::{
-    Capability, Constraint, Envelope, JsonError, MAX_KEYS, MAX_NAME_OCTETS, MAX_OCTETS, MAX_VALUES,
-    Message, MessageError, Moment, Primitive, Problem, Registries, Registry, RegistryError,
-    Strictness, Time, Unknown, Value, When,
+    CORE_URI, Capability, Constraint, Envelope, JsonError, MAX_KEYS, MAX_NAME_OCTETS, MAX_OCTETS,
+    MAX_VALUES, Message, MessageError, Moment, Primitive, Problem, Registries, Registry,
+    RegistryError, Strictness, Time, Unknown, Value, When,
 };
 
 fn refuse(octets: &[u8]) -> MessageError {
@@ -244,7 +244,7 @@ fn what_is_within_a_range_of_an_unknown_element_is_not_judged() {
 fn a_registry_replaces_what_it_includes_and_what_stands_before() {
     let file = json!({
         "registry-format": "mplane-0", "registry-revision": 3, "registry-uri": "http://example.net/r",
-        "includes": [sonde_mplane::CORE_URI],
+        "includes": [CORE_URI],
         "elements": [
             "COMMENT: twice",
             { "name": "duration.ms", "prim": "natural" },
@@ -262,8 +262,24 @@ fn a_registry_replaces_what_it_includes_and_what_stands_before() {
     assert_eq!(theirs.element("up").unwrap().primitive(), Primitive::Boolean);
     assert_eq!(theirs.description("up"), "Whether it runs");
     assert_eq!(theirs.element("rtt.us").unwrap().primitive(), Primitive::Natural);
-    // The order of loading decides, not the URI of a message.
-    assert_eq!(registries.element("duration.ms").unwrap().primitive(), Primitive::Natural);
+    // As the RI, which preloads an operator's; the URI of a message decides nothing.
+    assert_eq!(registries.element("duration.ms").unwrap().primitive(), Primitive::Time);
+}
+
+#[test]
+fn what_an_operator_says_of_an_element_counts_before_the_built_in_registry() {
+    let registry = |uri: &str, primitive: &str| {
+        let text = format!(
+            r#"{{"registry-format": "mplane-0", "registry-revision": 0, "registry-uri": "{uri}",
+                "includes": ["{CORE_URI}"], "elements": [{{"name": "duration.ms", "prim": "{primitive}"}}]}}"#
+        );
+        Registry::from_json(text.as_bytes()).unwrap()
+    };
+    let mut registries = Registries::built_in();
+    registries.load(&registry("http://example.net/a", "real")).unwrap();
+    registries.load(&registry("http://example.net/b", "string")).unwrap();
+    assert_eq!(registries.element("duration.ms").unwrap().primitive(), Primitive::Real);
+    assert_eq!(registries.registry("").unwrap().uri(), CORE_URI);
 }
 
 #[test]
