@@ -50,6 +50,8 @@ struct Job {
     progress: Progress,
     /// When the host was told of it last.
     told: Option<Time>,
+    /// The host was told of it, or may have been by an earlier process.
+    may_be_known: bool,
     is_interrupted: bool,
     since: Time,
     ended: Option<Time>,
@@ -148,6 +150,12 @@ impl Job {
         }
     }
 
+    /// That nothing comes of it.
+    fn failed(&self, number: u64, why: &str, now: Time) -> Change {
+        let outcome = Message::from(self.specification.exception(why)).to_json();
+        Change::Ended { number, outcome, at_ms: ms(now) }
+    }
+
     fn is_due(&self, now: Time) -> bool {
         self.is_overdue(now) || self.told.is_none_or(|told| now.since(told) >= AGAIN)
     }
@@ -182,6 +190,7 @@ impl Relay {
                 octets: weight(&stored.specification, &stored.host_specification),
                 progress: stored.progress,
                 told: None,
+                may_be_known: true,
                 is_interrupted: stored.is_interrupted,
                 since: of_ms(stored.since_ms),
                 ended: stored.ended_ms.map(of_ms),
@@ -284,6 +293,7 @@ impl Relay {
             octets,
             progress: Progress::Waiting,
             told: None,
+            may_be_known: false,
             is_interrupted: false,
             since: now,
             ended: None,
@@ -314,6 +324,7 @@ impl Relay {
             }
             octets += job.octets;
             job.told = Some(now);
+            job.may_be_known = true;
             if job.progress == Progress::Accepted && job.is_interrupted {
                 interrupts.push(job.forwarded.reference().interrupt());
             } else {
@@ -374,16 +385,21 @@ impl Relay {
         }
     }
 
-    /// A client wants a job to end.
+    /// A client wants a job to end. One that its host never heard of ends at once.
     #[must_use]
-    pub fn interrupt(&self, client: &str, token: &str) -> (Answer, Vec<Change>) {
+    pub fn interrupt(&self, client: &str, token: &str, now: Time) -> (Answer, Vec<Change>) {
         let Some(&number) = self.by_client.get(&(client.to_owned(), token.to_owned())) else {
             return (unknown_job(token), Vec::new());
         };
-        let is_new = |job: &Job| job.progress != Progress::Ended && !job.is_interrupted;
-        let is_new = self.jobs.get(&number).is_some_and(is_new);
-        let changes = is_new.then_some(Change::Interrupted { number });
-        (self.answer(number), changes.into_iter().collect())
+        let is_new = |job: &&Job| job.progress != Progress::Ended && !job.is_interrupted;
+        match self.jobs.get(&number).filter(is_new) {
+            Some(job) if !job.may_be_known => {
+                let why = "interrupted before its host was told";
+                (Answer::Outcome { number }, vec![job.failed(number, why, now)])
+            }
+            Some(_) => (self.answer(number), vec![Change::Interrupted { number }]),
+            None => (self.answer(number), Vec::new()),
+        }
     }
 
     /// Whether a client has a job of this token.
@@ -483,14 +499,28 @@ impl Relay {
         vec![Change::Redeemed { number }]
     }
 
-    /// Outcomes that nobody asked for in `most` after the end are let go; they stay in the archive.
+    /// Outcomes that nobody asked for in `most` after the end are let go; they stay in the archive. Jobs that should have
+    /// ended, and whose host was not `heard` of, each for as long, end.
     #[must_use]
-    pub fn sweep(&self, now: Time, most: Duration) -> Vec<Change> {
-        let is_old = |job: &Job| {
-            job.progress == Progress::Ended && now.since(job.ended.unwrap_or(job.since)) > most
+    pub fn sweep(
+        &self,
+        now: Time,
+        most: Duration,
+        heard: impl Fn(&str) -> Option<Time>,
+    ) -> Vec<Change> {
+        let is_long_ago = |time: Time| now.since(time) > most;
+        let changed = |(number, job): (&u64, &Job)| match job.progress {
+            Progress::Ended => is_long_ago(job.ended.unwrap_or(job.since))
+                .then_some(Change::Redeemed { number: *number }),
+            Progress::Waiting | Progress::Accepted => {
+                let end = job.forwarded.when.end_time(job.since);
+                let end = end.or(job.is_interrupted.then_some(job.since));
+                let is_lost =
+                    end.is_some_and(is_long_ago) && heard(&job.host).is_none_or(is_long_ago);
+                is_lost.then(|| job.failed(*number, "nothing was heard of its host since", now))
+            }
         };
-        let old = self.jobs.iter().filter(|(_, job)| is_old(job));
-        old.map(|(number, _)| Change::Redeemed { number: *number }).collect()
+        self.jobs.iter().filter_map(changed).collect()
     }
 
     fn answer(&self, number: u64) -> Answer {

@@ -179,10 +179,12 @@ impl Service {
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let changes = {
             let (mut state, now) = self.present();
-            state.relay.remind(now);
-            state.relay.sweep(now, self.policy.retention)
+            let State { roster, relay, .. } = &mut *state;
+            relay.remind(now);
+            relay.sweep(now, self.policy.retention, |host| roster.heard(host))
         };
-        let count = changes.len();
+        let is_old = |change: &&Change| matches!(change, Change::Redeemed { .. });
+        let count = changes.iter().filter(is_old).count();
         self.commit(changes).await?;
         if count > 0 {
             tracing::warn!(count, "outcomes that nobody asked for in time were let go");
@@ -227,7 +229,10 @@ impl Service {
     }
 
     pub(crate) async fn interrupt_from_above(&self, client: &str, token: &str) -> Option<Message> {
-        let (answer, changes) = self.state().relay.interrupt(client, token);
+        let (answer, changes) = {
+            let (state, now) = self.present();
+            state.relay.interrupt(client, token, now)
+        };
         if let Err(error) = self.commit(changes).await {
             tracing::error!(%error, "an interrupt of a supervisor is left out");
             return None;
@@ -498,7 +503,10 @@ impl ClientPort for Service {
 
     async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
         let token = interrupt.head.token.unwrap_or_default();
-        let (answer, changes) = self.state().relay.interrupt(peer.identity.as_str(), &token);
+        let (answer, changes) = {
+            let (state, now) = self.present();
+            state.relay.interrupt(peer.identity.as_str(), &token, now)
+        };
         match self.commit(changes).await {
             Ok(()) => self.message_of(answer).await,
             Err(error) => Err(not_now(&error)),

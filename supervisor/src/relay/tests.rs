@@ -46,9 +46,14 @@ impl Scene {
     }
 
     fn interrupt(&mut self) -> Answer {
-        let (answer, changes) = self.relay.interrupt(CLIENT, "mine");
+        let (answer, changes) = self.relay.interrupt(CLIENT, "mine", at(3));
         self.store(changes);
         answer
+    }
+
+    /// With a host that is there.
+    fn sweep(&self, now: Time) -> Vec<Change> {
+        self.relay.sweep(now, Duration::from_secs(3600), |_| Some(now))
     }
 
     fn store(&mut self, changes: Vec<Change>) {
@@ -187,7 +192,7 @@ fn nobody_gets_what_another_client_asked_for_nor_ends_it() {
     scene.take_on(CLIENT, "mine");
     let other = "org.mplane.Clients.Two";
     assert_eq!(text(&scene.relay.redeem(other, "mine")), UNKNOWN_JOB);
-    let (answer, changes) = scene.relay.interrupt(other, "mine");
+    let (answer, changes) = scene.relay.interrupt(other, "mine", at(3));
     assert_eq!((text(&answer).as_str(), changes), (UNKNOWN_JOB, Vec::new()));
     assert_eq!(text(&scene.take_on(other, "mine")), "receipt");
     assert_eq!(scene.poll().len(), 2);
@@ -225,6 +230,38 @@ fn an_interrupt_waits_for_the_receipt_of_the_host() {
 }
 
 #[test]
+fn an_interrupt_ends_what_its_host_never_heard_of() {
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    assert_eq!(text(&scene.interrupt()), "outcome 0");
+    assert_eq!(scene.poll(), []);
+    let outcomes = scene.outcomes();
+    let [Message::Exception(exception)] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert_eq!(exception.token.as_deref(), Some("mine"));
+    // An earlier process may have told the host.
+    let Some(Change::Started(job)) = scene.changes.first() else { panic!("not started") };
+    scene.relay = Relay::restore(vec![(**job).clone()], 1, &registries());
+    assert_eq!(text(&scene.interrupt()), "receipt");
+}
+
+#[test]
+fn a_job_whose_host_never_comes_back_ends_when_outcomes_are_let_go() {
+    let hour = Duration::from_secs(3600);
+    let mut scene = Scene::new();
+    scene.take_on(CLIENT, "mine");
+    // Its scope ends with second 4.
+    let swept = |scene: &Scene, now, heard| scene.relay.sweep(at(now), hour, |_| Some(at(heard)));
+    assert_eq!(swept(&scene, 3604, 0), []);
+    assert_eq!(swept(&scene, 3605, 5), [], "it may come back");
+    let ended = swept(&scene, 3605, 4);
+    scene.store(ended);
+    let outcomes = scene.outcomes();
+    assert!(
+        matches!(&outcomes[..], [Message::Exception(it)] if it.token.as_deref() == Some("mine"))
+    );
+}
+
+#[test]
 fn what_is_not_stored_does_not_count_and_may_be_said_again() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");
@@ -236,9 +273,9 @@ fn what_is_not_stored_does_not_count_and_may_be_said_again() {
     }
     scene.relay.settle(&accepted);
     assert_eq!(scene.relay.deliver(HOST, forwarded.receipt(), at(3)), []);
-    let (_, interrupted) = scene.relay.interrupt(CLIENT, "mine");
+    let (_, interrupted) = scene.relay.interrupt(CLIENT, "mine", at(3));
     assert_eq!(scene.poll(), []);
-    assert_eq!(scene.relay.interrupt(CLIENT, "mine").1, interrupted);
+    assert_eq!(scene.relay.interrupt(CLIENT, "mine", at(3)).1, interrupted);
     scene.relay.settle(&interrupted);
     assert_eq!(scene.poll()[0].kind(), Kind::Interrupt);
     assert_eq!(scene.relay.deliver(HOST, measured(forwarded), at(9)).len(), 1);
@@ -253,20 +290,19 @@ fn an_outcome_is_kept_for_as_long_after_the_end_however_long_it_took() {
     let mut scene = Scene::new();
     scene.take_on(CLIENT, "mine");
     let polled = scene.poll();
-    let hour = Duration::from_secs(3600);
-    assert_eq!(scene.relay.sweep(at(9999), hour), [], "not ended");
+    assert_eq!(scene.sweep(at(9999)), [], "not ended");
     let ended = scene.relay.deliver(HOST, measured(specification(&polled[0])), at(9999));
     scene.relay.settle(&ended);
     let swept = [Change::Redeemed { number: 0 }];
-    assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
-    assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
+    assert_eq!(scene.sweep(at(9999 + 3600)), []);
+    assert_eq!(scene.sweep(at(9999 + 3601)), swept);
     // As it is known after a restart.
     let Some(Change::Ended { at_ms, .. }) = ended.first() else { panic!("{ended:?}") };
     let Some(Change::Started(job)) = scene.changes.first() else { panic!("not started") };
     let stored = StoredJob { progress: Progress::Ended, ended_ms: Some(*at_ms), ..(**job).clone() };
     scene.relay = Relay::restore(vec![stored], 1, &registries());
-    assert_eq!(scene.relay.sweep(at(9999 + 3600), hour), []);
-    assert_eq!(scene.relay.sweep(at(9999 + 3601), hour), swept);
+    assert_eq!(scene.sweep(at(9999 + 3600)), []);
+    assert_eq!(scene.sweep(at(9999 + 3601)), swept);
 }
 
 #[test]
@@ -277,15 +313,15 @@ fn a_clock_that_is_set_makes_no_outcome_old_and_no_host_wait() {
     }
     let polled = scene.poll();
     scene.deliver(measured(specification(&polled[0])));
-    let (hour, uptime) = (Duration::from_secs(3600), Duration::from_secs(10));
+    let uptime = Duration::from_secs(10);
     let step = Step::between((at(9), uptime), (at(99_999), uptime)).unwrap();
     scene.relay.put_right(step);
-    assert_eq!(scene.relay.sweep(at(99_999), hour), []);
+    assert_eq!(scene.sweep(at(99_999)), []);
     let step = Step::between((at(99_999), uptime), (at(9), uptime)).unwrap();
     scene.relay.put_right(step);
     assert_eq!(scene.relay.poll(HOST, at(9 + 29)), []);
     assert_eq!(scene.relay.poll(HOST, at(9 + 30)), polled[1..]);
-    assert_eq!(scene.relay.sweep(at(9 + 3601), hour), [Change::Redeemed { number: 0 }]);
+    assert_eq!(scene.sweep(at(9 + 3601)), [Change::Redeemed { number: 0 }]);
 }
 
 #[test]
