@@ -218,8 +218,11 @@ impl<M: Measurer> Desk<M> {
                 // In answer to this alone: a supervisor takes whatever it is brought for the end.
                 let so_far = self.jobs.so_far(&job, now).map(|message| message.to_json());
                 let state = self.jobs.state(&job);
-                if let Some(text) = so_far.or_else(|| self.told(&job, state)) {
-                    reply(text);
+                let is_open = matches!(state, State::Open(_));
+                match so_far.or_else(|| self.told(&job, state)) {
+                    Some(text) if is_open => self.promise(job.peer, reply, text),
+                    Some(text) => reply(text),
+                    None => {}
                 }
             }
             Request::Redeemed { job } => {
@@ -334,7 +337,7 @@ impl<M: Measurer> Desk<M> {
         };
         match answer {
             Answer::Refused(exception) => reply(Message::Exception(exception).to_json()),
-            Answer::Known(receipt) => reply(receipt.to_json()),
+            Answer::Known(receipt) => self.promise(peer, reply, receipt.to_json()),
             Answer::Ended(job) => {
                 // Supervisors are told the end by its delivery; a client may ask as often as it likes.
                 let end = self.ledger(&job.peer).and_then(|ledger| ledger.of(&job));
@@ -369,6 +372,14 @@ impl<M: Measurer> Desk<M> {
                     }
                 }
             }
+        }
+    }
+
+    /// Says something about a job that is open: when it is on disk, which may not be so yet.
+    fn promise(&mut self, peer: Arc<str>, reply: Reply<String>, text: String) {
+        match self.changed.contains(&peer) {
+            true => self.receipts.push((peer, reply, text)),
+            false => reply(text),
         }
     }
 

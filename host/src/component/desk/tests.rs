@@ -207,6 +207,20 @@ fn a_receipt_is_given_when_the_specification_is_on_disk_and_not_before() {
 }
 
 #[test]
+fn a_receipt_that_waits_for_the_disk_is_not_given_to_who_asks_again() {
+    let mut world = World::new(ROOMY);
+    let peer = client("org.example.Somebody");
+    world.specify(&peer, "t1");
+    let job = JobId::new(&peer, "t1");
+    let again = [world.specify(&peer, "t1"), world.ask(|reply| Request::Redeem { job, reply })];
+    assert!(again.iter().all(|receipt| receipt.try_recv().is_err()));
+    world.step();
+    for receipt in again {
+        assert!(matches!(read(&receipt.try_recv().unwrap()), Message::Receipt(_)));
+    }
+}
+
+#[test]
 fn an_end_is_delivered_until_it_is_acknowledged_also_by_the_next_process() {
     let mut world = World::new(ROOMY);
     for token in ["t1", "t2", "t3"] {
