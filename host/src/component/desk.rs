@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -19,15 +18,12 @@ use tokio::sync::oneshot;
 
 use super::{
     jobs::{Answer, End, JobId, Jobs, Left, Order, Outcome, State},
-    ledger::{Ledger, Unfinished},
+    ledger::{CLIENTS, Ledger, Unfinished, ledger_of, others},
     offered::{Offered, Offers},
     request::{Reply, Request, is_client},
     settings::Limits,
 };
 use crate::{Configuration, RunId};
-
-/// Peers that are clients share one ledger.
-const CLIENTS: &str = "clients";
 
 /// Who measures: the host, or a test.
 pub trait Measurer {
@@ -69,17 +65,6 @@ pub struct Ledgers<'a> {
     pub supervisors: &'a [Arc<str>],
     /// Of the elements in what was noted.
     pub registries: &'a Registries,
-}
-
-/// Folders of supervisors that are not among these.
-fn others(folder: &Path, supervisors: &[Arc<str>]) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_other = |entry: &fs::DirEntry| {
-        let name = entry.file_name();
-        let is_known = name == CLIENTS || supervisors.iter().any(|known| *name == **known);
-        !is_known && entry.file_type().is_ok_and(|kind| kind.is_dir())
-    };
-    entries.filter(is_other).map(|entry| entry.path()).collect()
 }
 
 /// From one word about a disk that takes nothing to the next.
@@ -341,8 +326,15 @@ impl<M: Measurer> Desk<M> {
             Answer::Ended(job) => {
                 // Supervisors are told the end by its delivery; a client may ask as often as it likes.
                 let end = self.ledger(&job.peer).and_then(|ledger| ledger.of(&job));
-                let receipt = specification.receipt().to_json();
-                reply(end.map_or(receipt, |delivery| delivery.body));
+                reply(match end {
+                    Some(delivery) => delivery.body,
+                    // An RI one asks so for an absolute scope that it has the end of, and would wait for ever.
+                    None if !is_client(&job.peer) && !self.has_end(&job) => refused(
+                        "measured before, and its result was delivered; ask for another scope"
+                            .to_owned(),
+                    ),
+                    None => specification.receipt().to_json(),
+                });
             }
             Answer::Accepted(receipt) => {
                 let stopping = self.stopping;
@@ -580,11 +572,6 @@ impl<M: Measurer> Desk<M> {
     fn ledger(&mut self, peer: &str) -> Option<&mut Ledger> {
         self.ledgers.get_mut(ledger_of(peer))
     }
-}
-
-/// The name of the ledger in which a peer's promises are.
-fn ledger_of(peer: &str) -> &str {
-    if is_client(peer) { CLIENTS } else { peer }
 }
 
 /// A job as it was noted, or its end where the note cannot be used.

@@ -9,13 +9,14 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use sonde_mplane::{Exception, Message, Time};
 use sonde_spool::{AppendError, CommitError, OpenError, Options, ReadError, Recovery, Spool};
 
-use super::jobs::JobId;
+use super::{jobs::JobId, request::is_client};
 
 /// Behind so many octets no further end is fetched with the others: hosts may have little memory.
 const PORTION_OCTETS: usize = 4 << 20;
@@ -334,6 +335,25 @@ impl Ledger {
         let (job, body) = (JobId::new(&note.peer, &note.token), body.to_owned());
         Some(Delivery { sequence, job, link: note.link, body })
     }
+}
+
+/// Peers that are clients share one ledger.
+pub(super) const CLIENTS: &str = "clients";
+
+/// The name of the ledger in which a peer's promises are.
+pub(super) fn ledger_of(peer: &str) -> &str {
+    if is_client(peer) { CLIENTS } else { peer }
+}
+
+/// Folders of supervisors that are not among these.
+pub(super) fn others(folder: &Path, supervisors: &[Arc<str>]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_other = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let is_known = name == CLIENTS || supervisors.iter().any(|known| *name == **known);
+        !is_known && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    entries.filter(is_other).map(|entry| entry.path()).collect()
 }
 
 fn identity(folder: &Path) -> Option<(u64, u64)> {

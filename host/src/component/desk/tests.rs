@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::mpsc};
+use std::{fs, path::PathBuf, sync::mpsc};
 
 use sonde_mplane::{Registries, Value as Wire};
 
@@ -267,6 +267,20 @@ fn a_token_that_has_ended_is_not_measured_again_by_the_next_process() {
     assert!(matches!(read(&again.try_recv().unwrap()), Message::Result(_)));
     world.step();
     assert!(world.desk.measurer.running.is_empty());
+}
+
+#[test]
+fn who_asks_again_for_what_was_delivered_waits_for_nothing() {
+    let mut world = World::new(ROOMY);
+    world.specify("top", "t1");
+    world.step();
+    world.finish();
+    let sequence = world.fetch()[0].sequence;
+    world.delivered(sequence);
+    let again = world.specify("top", "t1").try_recv().unwrap();
+    assert!(message_of(&again).starts_with("measured before"), "{again}");
+    world.step();
+    assert_eq!(world.desk.measurer.next, 1);
 }
 
 #[test]
