@@ -125,6 +125,7 @@ impl Sampling {
             (Some(end), None) => Some(end.since(start)),
             (None, None) => Some(Duration::ZERO),
         };
+        let length = length.filter(|length| *length < When::INFINITE);
         let period = when.period.filter(|period| !period.is_zero());
         let samples = match (length, period) {
             (None, _) => None,
@@ -195,6 +196,7 @@ mod tests {
             ("now / 2s", Some(1), Some(2)),
             ("now + 30s", Some(1), None),
             ("now ... future / 1s", None, Some(1)),
+            ("now + inf / 1s", None, Some(1)),
             ("past ... 2026-05-01 12:00:20 / 2s", Some(10), Some(2)),
             ("2026-05-01 11:00:00 ... 2026-05-01 12:00:20 / 2s", Some(10), Some(2)),
         ] {

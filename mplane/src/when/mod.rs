@@ -112,6 +112,9 @@ pub enum WhenError {
 }
 
 impl When {
+    /// The duration that `inf` means: 100000 days.
+    pub const INFINITE: Duration = Duration::from_secs(100_000 * 86_400);
+
     /// From a start that has no end and no duration.
     #[must_use]
     pub fn at(start: Moment) -> Self {

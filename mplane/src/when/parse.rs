@@ -9,8 +9,6 @@ use std::time::Duration;
 use super::{Cron, Inner, Repeat, When, WhenError};
 use crate::time::Moment;
 
-/// What `inf` means: 100000 days.
-const INFINITE: Duration = Duration::from_secs(100_000 * 86_400);
 const LONGEST: u64 = 999_999_999 * 86_400 + 86_399;
 
 impl FromStr for When {
@@ -122,7 +120,7 @@ impl Context<'_> {
 
     fn duration(&self, text: &str) -> Result<Duration, WhenError> {
         if text == "inf" {
-            return Ok(INFINITE);
+            return Ok(When::INFINITE);
         }
         let mut rest = text;
         let mut seconds = 0_u64;
