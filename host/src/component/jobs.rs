@@ -4,6 +4,7 @@
 //! comes back as [`Order`]s. Whoever runs it measures, keeps the ends, and delivers them.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
@@ -537,7 +538,12 @@ fn choose(
     let mut refusal: Option<Mismatch> = None;
     let mut candidates: Vec<&Arc<Offered>> =
         offered.iter().filter(|offered| offered.capability.schema_hash() == schema).collect();
-    candidates.sort_by_key(|offered| !label.starts_with(offered.capability.head.label()));
+    // Clients of the RI add a number to the label; of two that it begins with the longer one is meant.
+    let meant = |offered: &Offered| {
+        let own = offered.capability.head.label();
+        if label.starts_with(own) { own.len() } else { 0 }
+    };
+    candidates.sort_by_key(|offered| Reverse(meant(offered)));
     for offered in candidates {
         match specification.fulfils(&offered.capability, Strictness::Constraints, now) {
             Ok(()) => return Ok(Arc::clone(offered)),

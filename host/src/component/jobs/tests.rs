@@ -439,6 +439,26 @@ fn no_client_takes_the_room_of_others() {
 }
 
 #[test]
+fn of_two_labels_that_a_specification_begins_with_the_longer_one_is_meant() {
+    let world = World::new(Limits::default());
+    let mut made = world.make("knock-average-ip4", "now + 3s / 1s", "t1");
+    let of_label = |it: &&Arc<Offered>| it.capability.head.label() == "knock-average-ip4";
+    let plain = world.offered.iter().find(of_label).unwrap();
+    let mut fine = Offered::clone(plain);
+    fine.capability.head.label = Some("knock-average-ip4-fine".to_owned());
+    let offered = [Arc::clone(plain), Arc::new(fine)];
+    for (label, meant) in [
+        ("knock-average-ip4-3", "knock-average-ip4"),
+        ("knock-average-ip4-fine-3", "knock-average-ip4-fine"),
+        ("of my own", "knock-average-ip4"),
+    ] {
+        made.head.label = Some(label.to_owned());
+        let chosen = choose(&made, &offered, world.now).unwrap();
+        assert_eq!(chosen.capability.head.label(), meant);
+    }
+}
+
+#[test]
 fn repetitions_that_find_no_place_do_not_pile_up() {
     let mut world = World::new(Limits { measurements: 1, ..Limits::default() });
     world.accept("now ... future / 1s", "always");
