@@ -81,8 +81,11 @@ pub fn run(
     on_listening: impl FnOnce(Listening),
 ) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let supervisor = Supervisor::open(settings, variables, clock)?;
-    runtime.block_on(supervisor.work(on_listening))
+    let clients = runtime.block_on(listen(settings.clients))?;
+    let hosts = runtime.block_on(listen(settings.hosts))?;
+    let listening = Listening { clients: clients.local_addr()?, hosts: hosts.local_addr()? };
+    let supervisor = Supervisor::open(settings, variables, clock, listening)?;
+    runtime.block_on(supervisor.work(clients, hosts, on_listening))
 }
 
 struct Supervisor {
@@ -97,6 +100,7 @@ struct Supervisor {
     client: Arc<Client>,
     /// That the process may have.
     descriptors: usize,
+    listening: Listening,
 }
 
 impl Supervisor {
@@ -104,6 +108,7 @@ impl Supervisor {
         settings: Settings,
         variables: fn() -> Vec<(String, String)>,
         clock: fn() -> Time,
+        listening: Listening,
     ) -> Result<Self, RunError> {
         let descriptors = raise_descriptors();
         for line in &settings.ignored {
@@ -116,7 +121,8 @@ impl Supervisor {
         let tls = settings.peers.tls.clone().map(ServerTls::load).transpose()?;
         let registries = Shared::new(settings.registries.clone());
         let store = Sqlite::open(&settings.store)?;
-        let (policy, known) = (settings.policy.clone(), Arc::clone(&registries));
+        let policy = settings.policy_at(listening.hosts.port());
+        let known = Arc::clone(&registries);
         let service = Service::open(Box::new(store), policy, known, clock)?;
         let access = Shared::new(settings.peers.access.clone());
         let client = settings.peers.tls.clone().map(ClientTls::load).transpose()?;
@@ -132,16 +138,20 @@ impl Supervisor {
             clock,
             client,
             descriptors,
+            listening,
         })
     }
 
-    async fn work(mut self, on_listening: impl FnOnce(Listening)) -> Result<(), RunError> {
+    async fn work(
+        mut self,
+        clients: TcpListener,
+        hosts: TcpListener,
+        on_listening: impl FnOnce(Listening),
+    ) -> Result<(), RunError> {
         let mut reload = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let clients = listen(self.settings.clients).await?;
-        let hosts = listen(self.settings.hosts).await?;
-        let listening = Listening { clients: clients.local_addr()?, hosts: hosts.local_addr()? };
+        let listening = self.listening;
         tracing::info!(clients = %listening.clients, hosts = %listening.hosts, "listening");
         let stop = watch::Sender::new(false);
         let clients_router = client_port(Arc::clone(&self.service), Arc::clone(&self.registries));

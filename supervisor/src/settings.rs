@@ -34,7 +34,7 @@ pub struct Settings {
     pub paths: ComponentPaths,
     /// File of the database.
     pub store: PathBuf,
-    /// What it does with hosts and results.
+    /// What it does with hosts and results; with a link for results where the file says one.
     pub policy: Policy,
     /// Supervisors to register with.
     pub above: Vec<SupervisorAddress>,
@@ -68,14 +68,21 @@ impl Settings {
             Form::Ini => ini(file, &mut top),
         };
         settings.policy.above = settings.above.iter().map(|it| Arc::clone(&it.name)).collect();
-        if settings.policy.result_link.is_empty() {
-            settings.policy.result_link = settings.usual_link();
-        }
         if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
     }
 
-    /// Where results go, if nothing is said: the address that is listened on, or this machine's name.
-    fn usual_link(&self) -> String {
+    /// The policy of a supervisor whose hosts connect to this port, which the kernel may have chosen: where nothing is said of
+    /// it, results go to the address that is listened on, or this machine's name.
+    #[must_use]
+    pub fn policy_at(&self, port: u16) -> Policy {
+        let mut policy = self.policy.clone();
+        if policy.result_link.is_empty() {
+            policy.result_link = self.usual_link(port);
+        }
+        policy
+    }
+
+    fn usual_link(&self, port: u16) -> String {
         let scheme = if self.peers.tls.is_some() { "https" } else { "http" };
         let host = match self.hosts.ip() {
             ip if ip.is_unspecified() => {
@@ -84,7 +91,7 @@ impl Settings {
             IpAddr::V6(ip) => format!("[{ip}]"),
             IpAddr::V4(ip) => ip.to_string(),
         };
-        format!("{scheme}://{host}:{}{}", self.hosts.port(), self.paths.result)
+        format!("{scheme}://{host}:{port}{}", self.paths.result)
     }
 }
 

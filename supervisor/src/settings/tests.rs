@@ -126,12 +126,12 @@ fn what_is_not_said_has_its_default_and_paths_begin_at_the_file() {
     let settings = read("supervisor.toml", "[store]\nfile = 'x.db'\n", &[]).unwrap();
     assert!(settings.store.ends_with("x.db") && settings.store.is_absolute());
     assert_eq!(settings.clients.to_string(), "[::]:1228");
-    assert!(settings.policy.result_link.starts_with("http://"));
-    assert!(settings.policy.result_link.ends_with(":8888/register/result"));
+    let link = settings.policy_at(8888).result_link;
+    assert!(link.starts_with("http://") && link.ends_with(":8888/register/result"), "{link}");
     let text = "[store]\nfile = 'x.db'\n[listen]\nhosts = '[::1]:0'\n[hosts]\nexpiry_s = 0\n";
     let settings = read("supervisor.toml", text, &[]).unwrap();
     assert_eq!(settings.policy.expiry, None);
-    assert_eq!(settings.policy.result_link, "http://[::1]:0/register/result");
+    assert_eq!(settings.policy_at(4711).result_link, "http://[::1]:4711/register/result");
 }
 
 #[test]
