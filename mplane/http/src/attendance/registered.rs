@@ -2,7 +2,7 @@
 //!
 //! Capabilities in envelopes, one behind the other: a message holds some thousands, a supervisor may have more.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, io::Write, path::Path};
 
 use sonde_mplane::{Capability, Envelope, Message, Registries};
 
@@ -44,11 +44,20 @@ pub fn write_registered(file: &Path, capabilities: Vec<Capability>) {
         text += &Message::Envelope(envelope).to_json();
         text.push('\n');
     }
-    let fresh = file.with_extension("new");
-    let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, file));
-    if let Err(error) = written {
+    if let Err(error) = replace(file, &text) {
         tracing::warn!(file = %file.display(), %error, "cannot be written");
     }
+}
+
+/// In one step, also where the power is cut.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let fresh = file.with_extension("new");
+    let mut written = fs::File::create(&fresh)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    fs::rename(&fresh, file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn as_capability(message: Message) -> Option<Capability> {
