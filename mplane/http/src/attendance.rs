@@ -169,6 +169,8 @@ struct Standing {
     /// Counts how often in a row it did not know who had just registered.
     unknown: BackOff,
     failing: Failing,
+    /// When ends have to wait for a poll.
+    due: Option<Instant>,
 }
 
 impl Standing {
@@ -239,7 +241,7 @@ impl<R: Registrant> Attendance<R> {
         }
         standing.failing.again = None;
         if self.answer(&mut standing.answers).await.is_ok() {
-            self.bring(&mut standing.failing).await;
+            self.bring(&mut standing.failing, None).await;
         }
     }
 
@@ -253,9 +255,11 @@ impl<R: Registrant> Attendance<R> {
                 () = sleep_until(end) => return,
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { return },
                 Ok(()) = self.changes.changed() => return,
-                () = self.ends.notified(), if reached => self.bring(&mut standing.failing).await,
+                () = self.ends.notified(), if reached => {
+                    self.bring(&mut standing.failing, Some(end)).await;
+                }
                 () = sleep_until(again.unwrap_or(end)), if reached && again.is_some() => {
-                    self.bring(&mut standing.failing).await;
+                    self.bring(&mut standing.failing, Some(end)).await;
                 }
             }
         }
@@ -272,7 +276,8 @@ impl<R: Registrant> Attendance<R> {
         let labels = standing.registration.as_ref().map(|it| Arc::clone(&it.labels));
         let labels = labels.unwrap_or_default();
         self.answer(&mut standing.answers).await?;
-        self.bring(&mut standing.failing).await;
+        let due = standing.due.unwrap_or_else(|| Instant::now() + self.supervisor.poll);
+        self.bring(&mut standing.failing, Some(due)).await;
         let messages = match self.client.poll(&self.supervisor.specification).await? {
             Polled::Messages(messages) => messages,
             Polled::Register => {
@@ -320,8 +325,13 @@ impl<R: Registrant> Attendance<R> {
         // An end is brought anyway, and may be long.
         answers.retain(|it| matches!(it, Message::Receipt(_) | Message::Exception(_)));
         self.answer(answers).await?;
-        self.bring(&mut standing.failing).await;
-        Ok(idle)
+        // Some forget who is silent for 10 s, and one end alone may take half of that.
+        let due = Instant::now() + idle.unwrap_or(self.supervisor.poll) / 2;
+        standing.due = Some(due);
+        match self.bring(&mut standing.failing, Some(due)).await {
+            true => Ok(Some(Duration::ZERO)),
+            false => Ok(idle),
+        }
     }
 
     async fn specify(
@@ -348,20 +358,26 @@ impl<R: Registrant> Attendance<R> {
 
     /// Brings every end that waits, oldest first. One that is not taken holds up those behind it, but no work: whether
     /// the supervisor is there at all is told by the next poll, for one end alone may be too long for the line.
-    async fn bring(&self, failing: &mut Failing) {
+    ///
+    /// True where some still wait at `until`.
+    async fn bring(&self, failing: &mut Failing, until: Option<Instant>) -> bool {
         while !failing.is_resting() {
             failing.again = None;
             let ends = self.registrant.ends(&self.supervisor.name, PORTION).await;
             if ends.is_empty() {
-                return;
+                return false;
             }
             for end in ends {
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return true;
+                }
                 self.bring_one(end, failing).await;
                 if failing.is_resting() {
                     break;
                 }
             }
         }
+        false
     }
 
     async fn bring_one(&self, end: End, failing: &mut Failing) {

@@ -16,7 +16,7 @@ use common::{Served, capability, specification};
 use sonde_mplane::{Capability, Kind, Message, Outcome, Outcomes, Registries, Specification, Time};
 use sonde_mplane_http::{
     Access, Attendance, ComponentPaths, ComponentPort, End, Identity, Limits, Peer, Refusal,
-    Registrant, Shared, SupervisorAddress, Work, component_port,
+    Registrant, Shared, SupervisorAddress, Work, component_port, exception,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -72,6 +72,8 @@ struct Offering {
     offered: Vec<Capability>,
     /// What the supervisor may know from an earlier process.
     registered: Vec<Capability>,
+    /// There is always one more.
+    has_ends: bool,
 }
 
 impl Registrant for Offering {
@@ -93,7 +95,9 @@ impl Registrant for Offering {
     }
 
     async fn ends(&self, _: &Arc<str>, _: usize) -> Vec<End> {
-        Vec::new()
+        let exception = exception(Some("t1"), "no route").to_json();
+        let end = End { sequence: 1, token: "t1".to_owned(), body: exception };
+        if self.has_ends { vec![end] } else { Vec::new() }
     }
 
     fn delivered(&self, _: &Arc<str>, _: u64) {}
@@ -174,7 +178,7 @@ async fn many_capabilities_are_registered_in_portions_and_the_callback_is_the_la
 async fn nothing_is_taken_back_that_a_supervisor_may_not_know() {
     let (registered, offered) =
         (vec![capability("old", "destination.ip4")], vec![capability("new", "source.port")]);
-    let mut world = World::new(Offering { offered, registered }).await;
+    let mut world = World::new(Offering { offered, registered, ..<_>::default() }).await;
     let mut seen = Vec::new();
     while let Heard::Registration(messages) = world.next().await {
         let of = |it: &Message| (it.kind(), it.label().unwrap().to_owned());
@@ -242,4 +246,20 @@ async fn a_capability_that_a_supervisor_cannot_read_costs_no_other() {
     }
     world.stop().await;
     assert_eq!(registered, ["first", "second", "third", "fourth", "callback"]);
+}
+
+#[tokio::test]
+async fn ends_without_an_end_keep_nobody_from_polling() {
+    let mut world = World::new(Offering { has_ends: true, ..<_>::default() }).await;
+    let (mut polls, mut ends) = (0, 0);
+    while polls < 3 {
+        match world.next().await {
+            Heard::Poll => polls += 1,
+            Heard::Delivery(_) => ends += 1,
+            Heard::Registration(_) => {}
+        }
+    }
+    world.attends.abort();
+    // After 5000 requests the supervisor wants a rest.
+    assert!((1..4000).contains(&ends), "{ends}");
 }
