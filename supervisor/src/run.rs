@@ -6,7 +6,7 @@ use sonde_config::Mistake;
 use sonde_mplane::Time;
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, Limits, Router, ServerTls, Shared,
-    Timeouts, TlsError, TlsFiles, client_port, component_port, raise_descriptors, serve,
+    Timeouts, TlsError, TlsFiles, client_port, component_port, most_descriptors, serve,
 };
 use tokio::{
     net::TcpListener,
@@ -110,7 +110,7 @@ impl Supervisor {
         clock: fn() -> Time,
         listening: Listening,
     ) -> Result<Self, RunError> {
-        let descriptors = raise_descriptors();
+        let descriptors = most_descriptors();
         for line in &settings.ignored {
             tracing::warn!("{line}");
         }

@@ -11,7 +11,7 @@ use std::{
 use sonde_mplane::{Capability, Registries};
 use sonde_mplane_http::{
     Access, Attendance, Client, ClientError, ClientTls, ServerTls, Shared, Timeouts, TlsError,
-    TlsFiles, client_port, raise_descriptors, serve,
+    TlsFiles, client_port, most_descriptors, serve,
 };
 use sonde_spool::OpenError;
 use tokio::{
@@ -179,7 +179,6 @@ pub fn run(settings: Settings) -> Result<(), ComponentError> {
     for warning in said.ignored.iter().cloned().chain(of_peers) {
         tracing::warn!("{warning}");
     }
-    raise_descriptors();
     // Privileges go before any other thread is there.
     let host = Host::open(settings.clone())?;
     let ends: Arc<HashMap<Arc<str>, Arc<Notify>>> = Arc::new(
@@ -343,7 +342,7 @@ impl Component {
         };
         let router = client_port(Arc::new(handler), Arc::clone(&self.registries));
         // Ports that measurements hold take the other half.
-        let limits = sonde_mplane_http::Limits::default().within(raise_descriptors() / 2);
+        let limits = sonde_mplane_http::Limits::default().within(most_descriptors() / 2);
         let (tls, access) = (self.server_tls.clone(), Arc::clone(&self.access));
         async move {
             let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };

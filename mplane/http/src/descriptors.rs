@@ -1,21 +1,16 @@
 //! How many connections a process can have open at all.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::limits::Limits;
 
 /// What is kept for files and everything else that is no connection of the port.
 const RESERVED: usize = 128;
 
-/// Lets the process have as many descriptors as it may; how many those are. The usual limit of 1024 is for programs that know
-/// no other way than `select`.
-pub fn raise_descriptors() -> usize {
-    let before = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
-    let limit = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => before.maximum,
-        Err(_) => before.current,
-    };
+/// How many descriptors the process may have.
+#[must_use]
+pub fn most_descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
@@ -35,16 +30,6 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_process_may_have_as_many_descriptors_as_anybody_lets_it() {
-        let most = getrlimit(Resource::Nofile).maximum;
-        let low = Rlimit { current: Some(64), maximum: most };
-        setrlimit(Resource::Nofile, low).unwrap();
-        let raised = raise_descriptors();
-        assert_eq!(getrlimit(Resource::Nofile).current, most);
-        assert_eq!(raised, most.map_or(usize::MAX, |most| most as usize));
-    }
 
     #[test]
     fn connections_leave_descriptors_for_the_rest() {

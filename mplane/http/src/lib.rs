@@ -36,7 +36,7 @@ pub use self::attendance::{
 pub use self::client::{Client, ClientError, Polled, Timeouts, usable};
 pub use self::client_port::{ClientPort, Unavailable, client_port};
 pub use self::component_port::{ComponentPaths, ComponentPort, Refusal, Work, component_port};
-pub use self::descriptors::raise_descriptors;
+pub use self::descriptors::most_descriptors;
 pub use self::identity::{Identity, IdentityError};
 pub use self::limits::Limits;
 pub use self::serve::{Peer, Shared, serve};
