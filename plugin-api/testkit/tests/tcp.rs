@@ -1,4 +1,5 @@
 //! `sonde_plugin_api::tcp` through a network that loses, doubles and reorders.
+#![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
 use std::{cell::Cell, rc::Rc};
 
@@ -140,6 +141,20 @@ fn a_peer_that_stops_acknowledging_is_given_up_and_reset() {
     assert!(!row.is_acknowledged && !row.is_closed && row.is_reset, "{run}");
 }
 
+/// A segment back to where `packet` came from.
+fn back(packet: &[u8], segment: TcpSegment<'_>) -> Vec<u8> {
+    let header = IpHeader::parse(packet).unwrap();
+    let view = TcpView::new(header.transport(packet));
+    let transport = Transport::Tcp(TcpSegment {
+        source_port: view.destination_port().unwrap(),
+        destination_port: view.source_port().unwrap(),
+        ..segment
+    });
+    let ip = Ip::plain(header.destination, header.source);
+    let packet = Packet { ip, transport, payload: Payload::Octets(&[]), checksum: None };
+    packet.to_vec().unwrap()
+}
+
 /// Answers a SYN as who guesses its ports would, and then as the server does.
 struct Forged(PageServer);
 
@@ -160,18 +175,13 @@ impl Host for Forged {
                 extensions: &[],
             };
             net.send(error.to_vec().unwrap());
-            let transport = Transport::Tcp(TcpSegment {
-                source_port: view.destination_port().unwrap(),
-                destination_port: view.source_port().unwrap(),
+            let wrong = TcpSegment {
                 sequence: 99,
                 acknowledgement: 99,
                 flags: flags::SYN | flags::ACK,
                 ..TcpSegment::default()
-            });
-            let ip = Ip::plain(header.destination, header.source);
-            let payload = Payload::Octets(&[]);
-            let packet = Packet { ip, transport, payload, checksum: None };
-            net.send(packet.to_vec().unwrap());
+            };
+            net.send(back(packet, wrong));
         }
         self.0.receive(packet, now, net);
     }
@@ -201,19 +211,14 @@ impl Host for OutOfDate {
         let header = IpHeader::parse(packet).unwrap();
         let view = TcpView::new(header.transport(packet));
         let mut answer = |bits: u8, acknowledgement: u32, window: u16, after_ms: u64| {
-            let transport = Transport::Tcp(TcpSegment {
-                source_port: view.destination_port().unwrap(),
-                destination_port: view.source_port().unwrap(),
+            let segment = TcpSegment {
                 sequence: if bits & flags::SYN == 0 { 100 } else { 99 },
                 acknowledgement,
                 flags: bits,
                 window,
                 ..TcpSegment::default()
-            });
-            let ip = Ip::plain(header.destination, header.source);
-            let payload = Payload::Octets(&[]);
-            let packet = Packet { ip, transport, payload, checksum: None };
-            net.send_after(Duration::from_millis(after_ms), packet.to_vec().unwrap());
+            };
+            net.send_after(Duration::from_millis(after_ms), back(packet, segment));
         };
         let (sequence, octets) = (view.sequence().unwrap(), view.payload().len());
         if view.flags() == Some(flags::SYN) {
