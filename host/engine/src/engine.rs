@@ -539,7 +539,7 @@ impl<L: Link> Core<L> {
             until = until.min(*again);
         }
         let is_behind = state.ports.iter().any(|port| !port.behind.is_empty());
-        if !state.opening.is_empty() || is_behind {
+        if !state.opening.is_empty() || is_behind || self.link.is_reading() {
             until = until.min(now + QUANTUM_NS);
         }
         self.others.clear();

@@ -75,6 +75,8 @@ pub(crate) trait Link {
     fn wait(&mut self, others: &[RawFd], limit: Duration);
     /// Does nothing for a while, whatever happens.
     fn rest(&mut self, time: Duration);
+    /// Whether [`Link::poll`] is due soon, although nothing wakes us for it.
+    fn is_reading(&self) -> bool;
     /// Packets lost by the kernel for want of room, and times that the wall clock was set.
     fn losses(&mut self) -> (u64, u64);
 }
@@ -224,6 +226,10 @@ impl Link for Kernel {
 
     fn rest(&mut self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn is_reading(&self) -> bool {
+        self.router.is_reading()
     }
 
     fn losses(&mut self) -> (u64, u64) {

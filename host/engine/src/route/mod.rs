@@ -182,6 +182,11 @@ impl Router {
         changed
     }
 
+    /// Whether tables are being read, for which [`Router::poll`] is due soon.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// The way for a packet. Never waits; asks the kernel at most twice.
     pub(crate) fn lookup(&mut self, now: u64, query: &Query) -> Lookup {
         let six = query.destination.is_ipv6();

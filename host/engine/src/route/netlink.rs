@@ -153,7 +153,7 @@ impl Netlink {
     }
 
     /// Takes a bite of the tables that are wanted.
-    pub(super) fn dump(&mut self, mut sink: impl FnMut(RouteNetlinkMessage)) -> Progress {
+    pub(super) fn dump(&mut self, mut sink: impl FnMut(Message)) -> Progress {
         let Some(sequence) = self.dumping else {
             let Some(request) = self.wanted.pop() else { return Progress::Complete };
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -175,11 +175,12 @@ impl Netlink {
                 continue;
             }
             match payload {
-                Some(NetlinkPayload::InnerMessage(message)) => sink(message),
+                Some(NetlinkPayload::InnerMessage(message)) => sink(Message::Known(message)),
                 Some(NetlinkPayload::Done(done)) => end = Some(done.code.saturating_neg()),
                 Some(NetlinkPayload::Error(error)) => {
                     end = Some(error.raw_code().saturating_neg());
                 }
+                None => sink(Message::Unknown(header.message_type)),
                 _ => {}
             }
         }

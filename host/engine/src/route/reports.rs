@@ -43,6 +43,9 @@ const USUAL_TABLES: [u8; 3] = [libc::RT_TABLE_LOCAL, libc::RT_TABLE_MAIN, libc::
 
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP` of the kernel's header.
 const NEXT_HOP_MESSAGES: [u16; 2] = [104, 105];
+/// What makes pieces.
+const ROUTE_MESSAGES: [u16; 4] =
+    [libc::RTM_NEWROUTE, libc::RTM_DELROUTE, libc::RTM_NEWRULE, libc::RTM_DELRULE];
 
 /// What the kernel's tables say, but for neighbours.
 #[derive(Debug)]
@@ -100,9 +103,14 @@ impl Router {
     pub(super) fn take_bite(&mut self, now: u64) -> bool {
         let Some(reading) = &mut self.reading else { return false };
         let progress = self.netlink.dump(|message| match message {
-            RouteNetlinkMessage::NewNeighbour(neighbour) => reading.neighbours.push(neighbour),
-            message => {
+            Message::Known(RouteNetlinkMessage::NewNeighbour(neighbour)) => {
+                reading.neighbours.push(neighbour);
+            }
+            Message::Known(message) => {
                 reading.tables.take(&message);
+            }
+            Message::Unknown(kind) => {
+                reading.tables.miss(kind);
             }
         });
         match (progress, self.reading.take()) {
@@ -155,7 +163,7 @@ impl Router {
                 }
                 Effect::All => all = true,
             },
-            Message::Unknown(kind) => all |= NEXT_HOP_MESSAGES.contains(&kind),
+            Message::Unknown(kind) => all |= self.tables.miss(kind) == Effect::All,
         });
         if read_all {
             self.read_all(now);
@@ -222,6 +230,21 @@ impl Tables {
             _ => false,
         };
         if changed { Effect::All } else { Effect::None }
+    }
+
+    /// A message that the library cannot read. Where it may be about a piece that we do not know, every destination is asked
+    /// for until the tables are read again.
+    fn miss(&mut self, kind: u16) -> Effect {
+        if ROUTE_MESSAGES.contains(&kind) {
+            self.rules = [1, 1];
+        } else if !NEXT_HOP_MESSAGES.contains(&kind) {
+            tracing::warn!(
+                kind,
+                "a message about devices, addresses or neighbours is of no known form"
+            );
+            return Effect::None;
+        }
+        Effect::All
     }
 
     /// A route that is there, is new, or is gone: its prefix is a piece in each case.
@@ -314,4 +337,21 @@ fn is_usual(rule: &RuleMessage) -> bool {
         && header.action == RuleAction::ToTable
         && USUAL_TABLES.contains(&header.table)
         && rule.attributes.iter().all(harmless)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_cannot_be_read_makes_every_destination_be_asked_for() {
+        for (kind, effect, rules) in [
+            (libc::RTM_NEWROUTE, Effect::All, [1, 1]),
+            (NEXT_HOP_MESSAGES[0], Effect::All, [0, 0]),
+            (libc::RTM_NEWLINK, Effect::None, [0, 0]),
+        ] {
+            let mut tables = Tables::new();
+            assert_eq!((tables.miss(kind), tables.rules), (effect, rules), "{kind}");
+        }
+    }
 }

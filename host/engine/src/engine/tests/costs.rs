@@ -125,6 +125,10 @@ impl Link for Mirror {
 
     fn rest(&mut self, _time: Duration) {}
 
+    fn is_reading(&self) -> bool {
+        false
+    }
+
     fn losses(&mut self) -> (u64, u64) {
         (0, 0)
     }

@@ -253,6 +253,15 @@ fn the_engine_does_not_sleep_on_actions_that_no_descriptor_announces() {
 }
 
 #[test]
+fn nobody_sleeps_long_while_tables_are_being_read() {
+    let (mut bench, _plugin) = running(0);
+    bench.turn();
+    assert!(bench.core.idle_for() > std::time::Duration::from_millis(100));
+    bench.core.link.is_reading = true;
+    assert!(bench.core.idle_for() <= std::time::Duration::from_millis(1));
+}
+
+#[test]
 fn packets_lost_by_this_host_are_told_by_the_measurements_that_ran() {
     let (mut bench, plugin) = running(1);
     bench.core.link.drops = 7;

@@ -64,6 +64,7 @@ pub(super) struct FakeLink {
     pub(super) interfaces: Vec<Box<str>>,
     /// Packets that it had no room for.
     pub(super) drops: u64,
+    pub(super) is_reading: bool,
     next_port: u16,
 }
 
@@ -152,6 +153,10 @@ impl Link for FakeLink {
 
     fn rest(&mut self, time: Duration) {
         self.now += time.as_nanos() as u64;
+    }
+
+    fn is_reading(&self) -> bool {
+        self.is_reading
     }
 
     fn losses(&mut self) -> (u64, u64) {
