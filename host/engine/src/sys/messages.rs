@@ -37,9 +37,9 @@ pub(super) struct Item {
     pub(super) tag: u64,
     /// The caller wants the kernel's stamp of its departure.
     pub(super) precise: bool,
-    begin: usize,
-    end: usize,
-    control_octets: usize,
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    pub(super) control_octets: usize,
 }
 
 /// Where to; which one it is follows from the family inside.

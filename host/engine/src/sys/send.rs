@@ -208,7 +208,7 @@ impl Lane {
                 let failed = if errno == libc::EAGAIN { count - done } else { 1 };
                 for at in done..done + failed {
                     let item = self.batch.item(at);
-                    self.stamps.failed(&self.fd, item, errno);
+                    self.stamps.failed(&self.fd, item, errno, begin);
                     sink(item.tag, Err(errno));
                 }
                 done += failed;

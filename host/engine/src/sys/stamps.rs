@@ -51,6 +51,8 @@ pub(super) struct Stamps {
     outstanding: Box<[Outstanding]>,
     /// When the last packet left that wants a stamp.
     asked: Option<u64>,
+    /// Until then stamps may be of packets from before the kernel's count was reset, with the numbers of later ones.
+    unclear_until: u64,
     buffers: Box<Buffers>,
 }
 
@@ -78,7 +80,8 @@ impl Stamps {
         // SAFETY: integers and pointers only, for which zero is a value.
         let buffers: Box<Buffers> = Box::new(unsafe { std::mem::zeroed() });
         let outstanding = vec![Outstanding::default(); OUTSTANDING].into_boxed_slice();
-        Ok(Self { ours: kernel_takes_numbers(), next: 0, outstanding, asked: None, buffers })
+        let ours = kernel_takes_numbers();
+        Ok(Self { ours, next: 0, outstanding, asked: None, unclear_until: 0, buffers })
     }
 
     /// Numbers those packets of the batch that want a stamp, where the kernel takes our numbers.
@@ -99,7 +102,8 @@ impl Stamps {
     pub(super) fn sent(&mut self, item: Item, begin: u64) {
         if item.precise {
             let number = self.next;
-            let entry = Outstanding { wanted: true, number, tag: item.tag, begin };
+            let wanted = begin >= self.unclear_until;
+            let entry = Outstanding { wanted, number, tag: item.tag, begin };
             self.outstanding[number as usize % OUTSTANDING] = entry;
             self.next = number.wrapping_add(1);
             self.asked = Some(begin);
@@ -112,8 +116,8 @@ impl Stamps {
         self.asked.is_some()
     }
 
-    /// The packet did not leave.
-    pub(super) fn failed(&mut self, fd: &OwnedFd, item: Item, errno: c_int) {
+    /// The packet did not leave in a call that began at `begin`.
+    pub(super) fn failed(&mut self, fd: &OwnedFd, item: Item, errno: c_int, begin: u64) {
         if !item.precise {
             return;
         }
@@ -127,6 +131,7 @@ impl Stamps {
             // Departures that are still unstamped keep the time that they have.
             self.outstanding.fill(Outstanding::default());
             self.next = 0;
+            self.unclear_until = begin + LONGEST_DELAY_NS;
             let _ = count_from_zero(fd);
         }
     }
@@ -270,4 +275,25 @@ fn kernel_takes_numbers() -> bool {
         Ok(result >= 0 || last_errno() != libc::EINVAL)
     };
     probe().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_count_was_reset_no_stamp_is_believed_that_may_be_of_a_packet_before() {
+        let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
+        let mut stamps = Stamps::new(&fd).unwrap();
+        stamps.let_the_kernel_number();
+        let item = Item { tag: 1, precise: true, begin: 0, end: 0, control_octets: 0 };
+        stamps.sent(item, 5);
+        assert!(stamps.outstanding[0].wanted);
+        stamps.failed(&fd, item, libc::ENOBUFS, 10);
+        for (begin, wanted) in [(11, false), (10 + LONGEST_DELAY_NS, true)] {
+            let at = stamps.next as usize;
+            stamps.sent(item, begin);
+            assert_eq!(stamps.outstanding[at].wanted, wanted, "{begin}");
+        }
+    }
 }
