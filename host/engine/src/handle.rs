@@ -182,7 +182,8 @@ impl Handle {
         PolicySetter { commands: self.commands.clone(), wake: self.wake.clone() }
     }
 
-    /// Ends everything at once; nothing more is sent.
+    /// Ends everything at once; nothing more is sent but the last words of connections, at their pace and for 4 s at most, so
+    /// that no peer keeps one.
     pub fn stop_all(&mut self) {
         self.stopping.store(true, Ordering::Release);
         self.tell(Command::StopAll);
