@@ -39,6 +39,8 @@ const MAX_FDS: usize = 4;
 const MAX_HELLO_OCTETS: usize = 8192;
 /// How an operator sets up the allocator; the only variable that a worker inherits.
 const TUNABLES: &str = "GLIBC_TUNABLES";
+/// What a worker may write to its standard error between two looks; a `dbg!` that finds no room panics.
+const STDERR_ROOM: usize = 1 << 20;
 /// What of the standard error is kept.
 const MAX_STDERR_OCTETS: usize = 8192;
 
@@ -146,6 +148,8 @@ impl Child {
         // Not blocking: a worker that floods it loses its text instead of waiting for us.
         let (stderr, their_stderr) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Where so much is more than a user may have it is less.
+        let _ = rustix::pipe::fcntl_setpipe_size(&their_stderr, STDERR_ROOM);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -241,9 +245,9 @@ struct Stderr {
 
 impl Stderr {
     fn drain(&mut self) {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 1 << 16];
         // One pipe full at most: the worker may be writing all the time.
-        for _ in 0..16 {
+        for _ in 0..STDERR_ROOM / buffer.len() {
             let Ok(read @ 1..) = rustix::io::read(&self.pipe, &mut buffer) else { return };
             self.tail.extend_from_slice(&buffer[..read]);
             let surplus = self.tail.len().saturating_sub(MAX_STDERR_OCTETS);

@@ -212,6 +212,11 @@ fn flood_of_text_neither_blocks_the_worker_nor_reaches_the_host() {
 }
 
 #[test]
+fn a_method_may_print_what_its_author_looks_for() {
+    assert_eq!(tried(&["debug"]), (vec![], vec![]));
+}
+
+#[test]
 fn killed_worker_is_back_within_a_tenth_of_a_second() {
     let place = Place::new();
     let mut port = place.process(&plugin("hostile"));
