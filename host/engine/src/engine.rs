@@ -449,6 +449,7 @@ impl<L: Link> Core<L> {
                 bytes.extend_from_slice(octets);
                 ends.push((actions.len(), bytes.len()));
             });
+            port.has_died = collected.is_err();
             let (mut first, mut begin) = (0, 0);
             for (last, end) in ends.drain(..) {
                 for action in &actions[first..last] {

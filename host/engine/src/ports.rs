@@ -106,6 +106,8 @@ pub(crate) struct PortState {
     pub(crate) resting: VecDeque<(u64, u32)>,
     /// There are events that were not handed over.
     pub(crate) has_events: bool,
+    /// It died, and its tasks have not ended yet: what becomes of its last wishes is not for its successor to hear.
+    pub(crate) has_died: bool,
     /// Events that found no room.
     pub(crate) behind: VecDeque<(Event, Box<[u8]>)>,
     behind_octets: usize,
@@ -132,6 +134,7 @@ impl PortState {
             free: Vec::new(),
             resting: VecDeque::new(),
             has_events: false,
+            has_died: false,
             behind: VecDeque::new(),
             behind_octets: 0,
             behind_since: 0,
@@ -152,6 +155,9 @@ impl PortState {
     /// Gives an event to the plugin, now or as soon as it has room.
     #[inline]
     pub(crate) fn put(&mut self, now: u64, wall: u64, event: Event, payload: &[u8]) {
+        if self.has_died {
+            return;
+        }
         self.has_events = true;
         if self.behind.is_empty() {
             if self.port.push(&event, payload) {
@@ -225,6 +231,7 @@ impl PortState {
         self.behind.clear();
         self.behind_octets = 0;
         self.tasks = 0;
+        self.has_died = false;
         self.queued = Queued::default();
         self.kept = Kept::default();
         self.named = 0;

@@ -2,7 +2,7 @@
 
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FailKind};
 
-use super::world::{Bench, MS, Plugin, SECOND, echo, ping};
+use super::world::{Bench, MS, OPEN, Plugin, SECOND, echo, ping};
 use crate::{
     engine::Command,
     output::{End, Output, RunId},
@@ -250,6 +250,21 @@ fn the_engine_does_not_sleep_on_actions_that_no_descriptor_announces() {
     assert!(bench.core.idle_for() > std::time::Duration::from_millis(100));
     plugin.script().busy = true;
     assert_eq!(bench.core.idle_for(), std::time::Duration::ZERO);
+}
+
+#[test]
+fn a_successor_hears_nothing_of_the_last_wishes_of_a_worker_that_died() {
+    let (mut bench, plugin) = running(1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(7));
+    plugin.sends(0, flow, 1, SECOND, &echo(7, 1));
+    plugin.sends(0, flow, 2, SECOND, b"no packet");
+    plugin.wants(Action { task: 0, token: 3, ..OPEN }, &ping(8).to_octets());
+    plugin.script().lost = Some("it died".to_owned());
+    bench.turn();
+    assert_eq!(plugin.told(), []);
+    let ended = bench.ended().remove(0);
+    assert_eq!((ended.counters.sent, ended.counters.not_sent), (1, 1));
+    assert_eq!(bench.started(&plugin, 2), 0);
 }
 
 #[test]
