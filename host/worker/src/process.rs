@@ -33,6 +33,8 @@ use crate::{
 
 /// The limit on a batch is watched in steps of a fifth.
 const STEPS: u32 = 5;
+/// Limits on a batch between two looks at a worker that says that it has nothing to do.
+const RESTS: u32 = 10;
 /// Collections with actions in them after which the other descriptors are looked at all the same.
 const PATIENCE: u32 = 64;
 /// Times that one collection looks for more.
@@ -91,6 +93,8 @@ struct Worker {
     /// How far it had come, and how many steps ago.
     progress: (u64, u64),
     steps: u32,
+    /// Processor time that it had used when it was found at rest, with no batch since.
+    rested: Option<Duration>,
 }
 
 /// What an event of the epoll descriptor is about.
@@ -168,6 +172,7 @@ impl ProcessPort {
             ready: false,
             progress: (0, 0),
             steps: 0,
+            rested: None,
         });
         self.down = None;
         self.timer.every(self.limits.start / STEPS);
@@ -256,8 +261,16 @@ impl ProcessPort {
             return;
         }
         if worker.end.outstanding() == 0 {
-            self.timer.stop();
             worker.steps = 0;
+            let rest = self.limits.poll * RESTS;
+            let used = worker.child.processor_time();
+            let before = std::mem::replace(&mut worker.rested, used);
+            if let (Some(used), Some(before)) = (used, before)
+                && used.saturating_sub(before) > rest / 2
+            {
+                worker.put_down(reason::restless(&self.name, rest));
+            }
+            self.timer.rest(rest);
             return;
         }
         let progress = worker.end.progress();
@@ -387,6 +400,7 @@ impl Port for ProcessPort {
         let Some(worker) = self.serving() else { return };
         if worker.end.publish(now, wall) {
             worker.theirs.ring_if(worker.end.plugin_sleeps(), FOR_EVENTS);
+            worker.rested = None;
             if worker.ready && !self.timer.is_running {
                 self.timer.every(self.limits.poll / STEPS);
             }
@@ -442,6 +456,7 @@ fn register(signals: &OwnedFd, fd: BorrowedFd<'_>, number: u64) -> Result<(), Er
 #[derive(Debug)]
 struct Timer {
     fd: OwnedFd,
+    /// It watches a worker that has work.
     is_running: bool,
 }
 
@@ -458,6 +473,12 @@ impl Timer {
 
     fn once(&mut self, wait: Duration) {
         self.set(wait, Duration::ZERO);
+    }
+
+    /// As [`Timer::every`], for the time when there is nothing to be watched closely.
+    fn rest(&mut self, step: Duration) {
+        self.every(step);
+        self.is_running = false;
     }
 
     fn stop(&mut self) {

@@ -46,6 +46,11 @@ pub(crate) fn stuck(name: &str, task: Option<u32>, limit: Duration) -> String {
     format!("worker of {name} was stuck{}: ended after {limit:?}", at(task))
 }
 
+/// A worker that computes although it says that it has nothing to do.
+pub(crate) fn restless(name: &str, time: Duration) -> String {
+    format!("worker of {name} used its processor for {time:?} with nothing to do: ended")
+}
+
 /// A worker that did not get as far as its first batch.
 pub(crate) fn too_slow(name: &str, limit: Duration) -> String {
     format!("worker of {name} was not ready after {limit:?}: ended")

@@ -20,6 +20,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::{
@@ -189,6 +190,18 @@ impl Child {
 
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Processor time that it has used so far, where the kernel says.
+    #[allow(unsafe_code)] // a clock of another process
+    pub(crate) fn processor_time(&self) -> Option<Duration> {
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: both write to what they are given alone. The process is not reaped, so the number is its own.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(self.id.cast_signed(), &raw mut clock) != 0
+                || libc::clock_gettime(clock, &raw mut time) != 0
+        };
+        (!failed).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }
 
     /// Becomes readable when the process has ended.

@@ -62,6 +62,18 @@ fn counters_that_lie_end_the_worker() {
 }
 
 #[test]
+fn a_worker_that_spins_and_says_that_it_is_done_is_ended() {
+    let place = Place::new();
+    let mut port = raw(&place);
+    let mut engine = Engine::default();
+    engine.start(&mut port, 1, b"restless");
+    assert_eq!(
+        engine.until_lost(&mut port),
+        "worker of fixture used its processor for 2s with nothing to do: ended"
+    );
+}
+
+#[test]
 fn lengths_that_lie_end_the_worker() {
     assert_eq!(
         why_lost("scribble-lengths"),
