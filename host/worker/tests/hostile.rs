@@ -326,6 +326,26 @@ fn worker_that_was_stopped_and_continued_goes_on() {
 }
 
 #[test]
+fn worker_that_stays_stopped_is_ended_where_it_has_work_and_lives_where_it_has_none() {
+    let place = Place::new();
+    let [mut idle, mut busy] = [(); 2].map(|()| place.process(&plugin("hostile")));
+    let fine = place.parameters("fine");
+    let [mut of_idle, mut of_busy] = [(); 2].map(|()| Engine::default());
+    for (engine, port) in [(&mut of_idle, &mut idle), (&mut of_busy, &mut busy)] {
+        engine.see(port, 1, &fine).unwrap();
+        signal(port, Signal::STOP);
+    }
+    of_busy.start(&mut busy, 2, &fine);
+    // For longer than the limit, both are stopped.
+    let lost = of_busy.until_lost(&mut busy);
+    assert_eq!(lost, "worker of fixture was stuck: ended after 500ms");
+    of_idle.collect(&mut idle);
+    signal(&idle, Signal::CONT);
+    assert_eq!(of_idle.see(&mut idle, 2, &fine), Ok(End::Finished("fine".into())));
+    assert_eq!(of_idle.lost, [""; 0]);
+}
+
+#[test]
 fn many_ports_share_one_plugin() {
     let place = Place::new();
     let fine = place.parameters("fine");
