@@ -429,20 +429,8 @@ impl Explorer {
     async fn settle_silence(&mut self, node: NodeId, ttl: u8) -> Result<(), Halt> {
         let behind = ttl + 1;
         let hops = self.graph.nodes_at(behind);
-        let is_answering = hops.iter().any(|hop| !self.graph.nodes[*hop].is_silent());
-        while is_answering {
-            // Where nobody is known behind this node, some flows stand for all.
-            let some =
-                if self.graph.next_hops(node, ttl).is_empty() { FEW_FLOWS } else { usize::MAX };
-            let again = self.silent_behind(node, ttl).into_iter().map(|flow| (flow, behind));
-            let again = again.filter(|flow| !self.doubted.contains(flow)).take(some);
-            let again: Vec<(u32, u8)> = again.collect();
-            self.doubted.extend(again.iter().copied());
-            let answers = self.prober.ask_again(&again).await;
-            self.trace_new_back(again, answers).await?;
-            if some == usize::MAX || self.graph.next_hops(node, ttl).is_empty() {
-                break;
-            }
+        if hops.iter().any(|hop| !self.graph.nodes[*hop].is_silent()) {
+            self.ask_silent_flows_again(node, ttl).await?;
         }
         let limit = self.prober.params.gaplimit;
         for flow in self.silent_behind(node, ttl) {
@@ -455,6 +443,25 @@ impl Explorer {
             }
         }
         Ok(())
+    }
+
+    /// All flows that met nobody behind a node; where nobody is known there, some stand for all, until they meet
+    /// somebody.
+    async fn ask_silent_flows_again(&mut self, node: NodeId, ttl: u8) -> Result<(), Halt> {
+        let is_known = |graph: &Graph| !graph.next_hops(node, ttl).is_empty();
+        let mut some = if is_known(&self.graph) { usize::MAX } else { FEW_FLOWS };
+        loop {
+            let again = self.silent_behind(node, ttl).into_iter().map(|flow| (flow, ttl + 1));
+            let again = again.filter(|flow| !self.doubted.contains(flow)).take(some);
+            let again: Vec<(u32, u8)> = again.collect();
+            self.doubted.extend(again.iter().copied());
+            let answers = self.prober.ask_again(&again).await;
+            self.trace_new_back(again, answers).await?;
+            if some == usize::MAX || !is_known(&self.graph) {
+                return Ok(());
+            }
+            some = usize::MAX;
+        }
     }
 
     /// Flows through a node that met nobody behind it.

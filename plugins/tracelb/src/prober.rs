@@ -133,7 +133,7 @@ impl Prober {
                     return Ok(Some(answer));
                 }
                 Outcome::Reply((None, _)) | Outcome::Timeout { .. } => {
-                    (tried, refused) = (tried + 1, 0)
+                    (tried, refused) = (tried + 1, 0);
                 }
                 Outcome::Unsent(reason) => {
                     self.sent.set(self.sent.get() - 1);
