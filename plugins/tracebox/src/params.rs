@@ -28,6 +28,8 @@ params! {
         maxttl: u8 = 64 => "scamper.tracebox.maxttl" { unit: "hops", short: 'm' },
         /// Silent hops in a row that end the run; 0 is no limit.
         gaplimit: u8 = 5 => "scamper.tracebox.gaplimit" { unit: "hops", short: 'g' },
+        /// The so-many-th router that answers again behind another one ends the run; 0 does not look for loops.
+        loops: u8 = 1 => "scamper.tracebox.loops" { short: 'l' },
         /// Look for a proxy: whether datagrams get farther than the answer to a SYN comes from.
         proxy: bool = false => "scamper.tracebox.proxy",
         /// Look for a device that keeps account of connections: open one half, and send along the path what is

@@ -212,7 +212,8 @@ row! {
 row! {
     /// The whole run.
     pub struct SummaryRow {
-        /// Why it stopped: reached, unreachable, gap_limit, max_ttl, budget, interrupted or failed.
+        /// Why it stopped: reached, unreachable, gap_limit, loop, max_ttl, budget, interrupted or
+        /// failed.
         stop: String,
         /// The probe of the last hop, hexadecimal.
         probe: Hex,

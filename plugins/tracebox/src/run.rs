@@ -87,6 +87,16 @@ impl<E: Into<Fail>> From<E> for Halt {
     }
 }
 
+/// Where an address has answered so far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    New,
+    /// At the hop before, or for it: a router may answer for several.
+    Same,
+    /// In front of another one: the probe goes round.
+    Before,
+}
+
 /// How far it got.
 struct Way {
     stop: &'static str,
@@ -179,7 +189,7 @@ impl Session {
 
     async fn follow(&mut self, way: &mut Way) -> Result<(), Halt> {
         let (ctx, last) = (self.ctx.clone(), self.last());
-        let mut silent = 0;
+        let (mut silent, mut loops) = (0, 0);
         for ttl in 1..=last {
             let probe = self.packet(ttl)?;
             let Some(asked) = ctx.until_interrupted(self.ask(&probe)).await else {
@@ -199,6 +209,7 @@ impl Session {
             };
             silent = 0;
             self.answered += 1;
+            let place = self.place_of(answer.reply.from());
             self.tell(ttl, attempts, &probe, &answer);
             match answer.reply.class() {
                 Class::Tcp | Class::Udp => {
@@ -223,7 +234,20 @@ impl Session {
                     way.stop = if self.is_end(&answer.reply) { "reached" } else { "unreachable" };
                     break;
                 }
-                _ => {}
+                // It is thrown away, and so is the next.
+                Class::ParameterProblem if answer.reply.from() == self.flow.peer => {
+                    way.stop = "reached";
+                    break;
+                }
+                Class::ParameterProblem if place == Place::Same => {
+                    way.stop = "unreachable";
+                    break;
+                }
+                _ => loops += u8::from(place == Place::Before),
+            }
+            if self.params.loops != 0 && loops >= self.params.loops {
+                way.stop = "loop";
+                break;
             }
             self.before = answer.packet;
         }
@@ -241,6 +265,16 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Where an address has answered so far.
+    fn place_of(&self, addr: IpAddr) -> Place {
+        let mut before = self.told.iter().rev().map(|told| told.addr);
+        match before.next() {
+            Some(last) if last == addr => Place::Same,
+            _ if before.any(|earlier| earlier == addr) => Place::Before,
+            _ => Place::New,
+        }
     }
 
     /// The probe, to the last octet.

@@ -52,6 +52,7 @@ fn chosen(label: &str) -> Capability {
         .parameter("scamper.tracebox.attempts", octet())
         .parameter("scamper.tracebox.maxttl", octet())
         .parameter("scamper.tracebox.gaplimit", octet())
+        .parameter("scamper.tracebox.loops", octet())
 }
 
 fn full() -> Capability {

@@ -61,3 +61,39 @@ fn a_reset_is_behind_the_data_that_was_taken() {
     assert_eq!(reset[33], packet::tcp::flags::RST, "{run}");
     assert_eq!(sequence(reset), sequence(syn).wrapping_add(5), "{run}");
 }
+
+#[test]
+fn a_loop_ends_the_run_and_one_router_that_answers_for_several_hops_is_none() {
+    let round = || net().attributes("r3", "route 198.51.100.0/24 via r2");
+    let run = run_in(round(), tracebox(TARGET4));
+    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("loop", 4), "{run}");
+    let run = run_in(round(), TraceboxParams { loops: 3, ..tracebox(TARGET4) });
+    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("loop", 6), "{run}");
+    let run = run_in(round(), TraceboxParams { loops: 0, maxttl: 20, ..tracebox(TARGET4) });
+    assert_eq!((run.stop.as_str(), run.table("hops").len()), ("max_ttl", 20), "{run}");
+    let run = run_in(net().attributes("r3", "reply-from 203.0.113.2"), tracebox(TARGET4));
+    assert_eq!(run.stop, "reached", "{run}");
+}
+
+/// Answers every probe with a parameter problem, as a router that knows an option and does not like it.
+struct Objector;
+
+impl Middlebox for Objector {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        if way == Way::There {
+            // It is the next one that says so.
+            packet[7] = 1;
+        } else {
+            edit::edit(packet, |packet| packet[40..42].copy_from_slice(&[4, 0]));
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn who_throws_every_probe_away_ends_the_run() {
+    let params = TraceboxParams { attempts: 2, ..tracebox(TARGET6) };
+    let run = run_in(net().middlebox("r1", Objector), params);
+    assert_eq!(addresses(&run), [HOPS6[0], HOPS6[1], HOPS6[1]], "{run}");
+    assert_eq!(run.stop, "unreachable", "{run}");
+}
