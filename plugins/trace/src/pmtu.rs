@@ -186,11 +186,14 @@ impl Session {
         while attempt <= self.plan.attempts {
             let name = self.send_in_turn(ttl, attempt, size).await;
             while let Some(news) = self.hear(None).await? {
-                // Answers to other sizes come too late to tell anything of this one.
-                if news.name != name {
-                    continue;
-                }
                 match news.what {
+                    // A hop's, late.
+                    What::Answer(answer) if !news.is_current => {
+                        self.emit(answer.row);
+                        continue;
+                    }
+                    // Answers to other sizes come too late to tell anything of this one.
+                    _ if news.name != name => continue,
                     What::Answer(answer) => return Ok(self.fate(&answer)),
                     What::TimeOut(_) => attempt += 1,
                     What::Unsent => {}

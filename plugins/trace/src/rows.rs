@@ -291,6 +291,9 @@ tables! {
 /// How the rows read on a terminal: a line for each hop, as traceroutes print them.
 pub(crate) fn text() -> TextForm {
     TextForm::new("trace to {target} ({destination})")
+        // Not where it would stand in time.
+        .line("hops", "late mark", "{ttl|3}  {addr}  {rtt_us|ms} ms {mark}, late")
+        .line("hops", "late", "{ttl|3}  {addr}  {rtt_us|ms} ms, late")
         .line("hops", "addr mark", "  {rtt_us|ms} ms {mark}")
         .continues("round ttl addr")
         .line("hops", "addr", "  {rtt_us|ms} ms")

@@ -122,3 +122,12 @@ fn a_path_that_does_not_end_has_no_mtu() {
     let run = run_in(net().silent("r3").silent("target"), params);
     assert_eq!((run.stop.as_str(), run.table("pmtu").len()), ("gap_limit", 0));
 }
+
+#[test]
+fn a_hop_that_answers_late_is_told_while_the_path_mtu_is_looked_for() {
+    // Silence keeps it looking for seconds.
+    let net = net().attributes("r3", "slow 1400ms").link_there("target", "mtu 1000 black-hole");
+    let run = run_in(net, TraceParams { pmtud: true, attempts: 1, ..trace(TARGET4) });
+    let late = run.table("hops").column("late").iter().filter(|it| **it == true).count();
+    assert_eq!((late, summary(&run).late), (1, 1), "{run}");
+}
