@@ -20,8 +20,9 @@ params! {
         confidence: u8 = 0 => "scamper.trace.confidence" {
             one_of: &[0, 95, 99], unit: "%", short: 'c'
         },
-        /// Destination port, the first one where they differ; of ICMP-paris the checksum. 0 is 33435.
-        dport: u16 = 33_435 => "scamper.trace.dport" { alias: "destination-port", short: 'd' },
+        /// Destination port, the first one where they differ; 33435 where it is 0 or not given. Of ICMP-paris the
+        /// checksum, which the host chooses then.
+        dport: Option<u16> => "scamper.trace.dport" { alias: "destination-port", short: 'd' },
         /// Source port or ICMP identifier; 0 lets the host choose.
         sport: u16 = 33_436 => "scamper.trace.sport" { alias: "source-port", short: 's' },
         /// First TTL; 0 is 1.

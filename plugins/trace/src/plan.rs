@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     pub(crate) is_backward: bool,
     pub(crate) keeps_payload: bool,
     pub(crate) flows: u8,
+    /// Of ICMP-paris the checksum, 0 until it is chosen.
     pub(crate) dport: u16,
     pub(crate) sport: u16,
     pub(crate) wait_ms: u32,
@@ -97,7 +98,10 @@ impl Plan {
             is_backward: params.back,
             keeps_payload: params.constpayload,
             flows: params.flows,
-            dport: if params.dport == 0 { USUAL_DPORT } else { params.dport },
+            dport: match params.dport.unwrap_or(0) {
+                0 if params.method != Kind::IcmpParis => USUAL_DPORT,
+                dport => dport,
+            },
             sport: params.sport,
             wait_ms: match params.wait {
                 Duration::ZERO => 5000,
@@ -234,7 +238,7 @@ impl TraceParams {
                  identification is left to tell probes apart",
             );
         }
-        if self.method == Kind::IcmpParis && self.dport == u16::MAX {
+        if self.method == Kind::IcmpParis && self.dport == Some(u16::MAX) {
             return refuse(
                 "scamper.trace.dport is 65535, accepted: 0 ... 65534 with ICMP-paris, whose \
                  checksum it is",

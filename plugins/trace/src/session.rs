@@ -128,6 +128,10 @@ impl Session {
                 Ok(flow) => flow,
             });
         }
+        if plan.dport == 0 {
+            // Any checksum but 0 and 0xffff, which are none.
+            plan.dport = (ctx.random() % 65_534 + 1) as u16;
+        }
         let path = Path::new(plan.first);
         let statistics = (plan.rounds != 1).then(Box::default);
         let goes_back = plan.doubletree.as_ref().is_some_and(|plan| plan.goes_back);

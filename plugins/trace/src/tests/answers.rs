@@ -317,7 +317,7 @@ fn behind_three_branches_a_constant_flow_sees_one_and_ports_that_vary_see_severa
 #[test]
 fn a_connection_that_was_opened_is_reset() {
     for target in TARGETS {
-        let params = TraceParams { method: Kind::Tcp, dport: 80, ..trace(target) };
+        let params = TraceParams { method: Kind::Tcp, dport: Some(80), ..trace(target) };
         let run = run_in(net().attributes("target", "tcp 80"), params.clone());
         assert_eq!(run.table("hops").column("mark")[3], "[open]");
         assert_eq!(run.exchange().sent().count(), 5, "four probes and a reset\n{run}");

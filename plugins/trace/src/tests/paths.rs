@@ -170,7 +170,7 @@ fn it_begins_and_ends_at_the_chosen_hops() {
         maxttl: 0,
         attempts: 0,
         gaplimit: 0,
-        dport: 0,
+        dport: Some(0),
         ..trace(TARGET4)
     };
     assert_eq!(hops(&run_in(net(), zeros)), path(addresses(TARGET4)));
@@ -197,6 +197,11 @@ fn a_late_answer_is_told_of_the_hop_it_is_for() {
         let late = run.table("hops").column("late").iter().filter(|it| **it == true).count();
         assert_eq!((late, summary(&run).late), (2, 2));
         assert_eq!(run.stop, "reached");
+        let rows = run.table("hops");
+        let text = Trace::text();
+        let lines = rows.iter().filter_map(|row| text.row("hops", row, None)).map(|it| it.text);
+        let told = lines.filter(|line| line.ends_with("2504.000 ms, late")).count();
+        assert_eq!(told, 2, "{run}");
     }
 }
 
@@ -259,7 +264,7 @@ fn what_does_not_fit_together_is_refused_by_name() {
         (TraceParams { payload: octets(4), method: Kind::TcpAck, ..usual() }, "payload takes"),
         (TraceParams { payload: octets(1), ..usual() }, "payload is of 1 octets"),
         (TraceParams { constpayload: true, ..trace(TARGET6) }, "constpayload is 1"),
-        (TraceParams { dport: 65_535, method: Kind::IcmpParis, ..usual() }, "dport is 65535"),
+        (TraceParams { dport: Some(65_535), method: Kind::IcmpParis, ..usual() }, "dport is 65535"),
         (TraceParams { flows: 2, ..usual() }, "flows is 2"),
         (TraceParams { rounds: 2, lssname: local(), ..usual() }, "rounds is not 1"),
     ] {
@@ -273,4 +278,18 @@ fn what_does_not_fit_together_is_refused_by_name() {
     assert_eq!(refusal(other), "router and destination are of different families");
     let labelled = TraceParams { flowlabel: 5, ..trace(TARGET4) };
     assert_eq!(refusal(labelled), "scamper.trace.flowlabel is 5, accepted: 0 over IPv4");
+}
+
+#[test]
+fn the_checksum_of_echo_requests_is_the_hosts_choice_unless_given() {
+    let sums = |dport| {
+        let params = |seed| {
+            let params = TraceParams { method: Kind::IcmpParis, dport, ..trace(TARGET4) };
+            summary(Sim::new(net(), seed).run::<Trace>(params).expect_done()).dport
+        };
+        [params(1), params(2)]
+    };
+    assert_eq!(sums(Some(7)), [7, 7]);
+    let [one, other] = sums(None);
+    assert!(one != other && one != 0 && other != 0, "{one} {other}");
 }
