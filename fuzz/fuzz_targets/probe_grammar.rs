@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state
     };
-    match grammar::Spec::parse(Some(text), choice & 1 == 1, choice & 2 == 2, &mut random) {
+    match grammar::Spec::parse(Some(text), choice & 1 == 1, choice & 2 == 2, 0, &mut random) {
         Ok(spec) => {
             assert!(spec.options.len() <= 40 && spec.options.len() % 4 == 0);
             assert!(spec.flow_label <= 0xf_ffff);

@@ -76,7 +76,8 @@ const OTHER: usize = 10;
 
 impl Spec {
     /// Reads a probe; `None` is the default one. `is_udp` and `is_v4` must agree with what is written.
-    /// `random` gives what is not chosen.
+    /// `random` gives what is not chosen, and `clock_ms` the time stamps: a device that checks them sees one clock from
+    /// run to run.
     ///
     /// # Errors
     ///
@@ -85,12 +86,14 @@ impl Spec {
         text: Option<&str>,
         is_udp: bool,
         is_v4: bool,
+        clock_ms: u32,
         random: &mut dyn FnMut() -> u32,
     ) -> Result<Self, GrammarError> {
         let spec = Self { is_udp, flags: flags::SYN, ..Self::default() };
         let mut reader = Reader {
             spec,
             is_v4,
+            clock_ms,
             random,
             has_transport: false,
             seen: Vec::new(),
@@ -114,6 +117,7 @@ impl Spec {
 struct Reader<'a> {
     spec: Spec,
     is_v4: bool,
+    clock_ms: u32,
     random: &'a mut dyn FnMut() -> u32,
     has_transport: bool,
     /// Names of tokens so far.
@@ -391,9 +395,8 @@ impl Reader<'_> {
                 edges
             }
             TS => {
-                let now = (self.random)();
-                let value: u32 = token.number("value", 0..=u32::MAX)?.unwrap_or(now);
-                let echo: u32 = token.number("echo", 0..=u32::MAX)?.unwrap_or(now);
+                let value: u32 = token.number("value", 0..=u32::MAX)?.unwrap_or(self.clock_ms);
+                let echo: u32 = token.number("echo", 0..=u32::MAX)?.unwrap_or(self.clock_ms);
                 [&[8, 10], &value.to_be_bytes()[..], &echo.to_be_bytes()].concat()
             }
             MD5 => [vec![19, 18], self.chosen(token, "digest", 16)?].concat(),

@@ -56,7 +56,10 @@ pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result
         return Err(Fail::bad_params("source and destination are of different families"));
     }
     let is_v4 = params.destination.is_ipv4();
-    let spec = Spec::parse(params.probe.as_deref(), params.udp, is_v4, &mut || ctx.random())
+    // In range: the low half of it.
+    let clock_ms = (ctx.wall(ctx.now()).0 / 1_000_000) as u32;
+    let text = params.probe.as_deref();
+    let spec = Spec::parse(text, params.udp, is_v4, clock_ms, &mut || ctx.random())
         .map_err(|error| Fail::bad_params(error.to_string()))?;
     if spec.is_udp && (params.proxy || params.stateful) {
         let name = if params.proxy { "proxy" } else { "stateful" };

@@ -454,3 +454,16 @@ fn the_probe_of_the_seed_system_is_sent_in_the_family_of_the_destination() {
         assert_eq!(addresses(&run), hops, "{run}");
     }
 }
+
+#[test]
+fn time_stamps_are_those_of_the_clock() {
+    let probe = || Some("IP/TCP/TS".to_owned());
+    let stamp = |seed| {
+        let params = TraceboxParams { probe: probe(), ..tracebox(TARGET4) };
+        let run = Sim::new(net(), seed).run::<Tracebox>(params);
+        let syn = run.exchange().sent().next().unwrap().to_vec();
+        assert_eq!(syn[42..46], syn[46..50], "{run}");
+        syn[42..46].to_vec()
+    };
+    assert_eq!(stamp(1), stamp(2), "both begin at one moment of virtual time");
+}

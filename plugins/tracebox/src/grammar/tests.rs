@@ -1,7 +1,7 @@
 use super::*;
 
 fn parse(text: &str, is_udp: bool, is_v4: bool) -> Result<Spec, String> {
-    let parsed = Spec::parse(Some(text), is_udp, is_v4, &mut || 0x0102_0304);
+    let parsed = Spec::parse(Some(text), is_udp, is_v4, 0x0102_0304, &mut || 0x0102_0304);
     parsed.map_err(|error| error.to_string())
 }
 
@@ -161,7 +161,7 @@ fn a_mistake_is_named_with_its_token() {
 #[test]
 fn nothing_is_the_usual_probe() {
     for text in [None, Some(""), Some("  ")] {
-        let spec = Spec::parse(text, false, true, &mut || 0).unwrap();
+        let spec = Spec::parse(text, false, true, 0, &mut || 0).unwrap();
         assert_eq!((spec.flags, spec.options.len(), spec.tos), (flags::SYN, 0, 0));
     }
 }
