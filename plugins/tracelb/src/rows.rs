@@ -57,7 +57,7 @@ row! {
         to: String,
         /// TTL of the far end.
         ttl: u8,
-        /// Probes that showed it.
+        /// Probes that showed it, one of each flow.
         probes: u32,
         /// Flows that took it.
         flows: u32,

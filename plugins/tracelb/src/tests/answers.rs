@@ -59,3 +59,18 @@ fn an_error_with_a_wrong_checksum_is_no_answer() {
     let run = explore(text, TARGET4, 1, towards(TARGET4));
     run.expect(short(&run) == set("1-* *-3 3-9"), "a router that cannot be believed is there");
 }
+
+#[test]
+fn answers_that_come_twice_or_late_make_no_links() {
+    for algorithm in Algorithm::ALL.iter().copied() {
+        let params = TracelbParams { algorithm, confidence: 99, ..towards(TARGET4) };
+        let net = Net::draw(&drawn(UNIFORM, TARGET4)).duplicate_back("10.0.0.1", 1..=1_000);
+        let run = Sim::new(net, 1).run::<Tracelb>(params.clone());
+        run.expect(short(&run) == set(UNIFORM_LINKS), "twice");
+        run.expect(run.counters.duplicates > 20, "nothing came twice");
+        let run = explore(&format!("{UNIFORM}\n 3 slow 1500ms"), TARGET4, 1, params);
+        let expected = UNIFORM_LINKS.replace("2-3", "2-*").replace("3-6", "*-6");
+        run.expect(short(&run) == set(&expected), "late");
+        run.expect(run.counters.late > 0, "nothing came late");
+    }
+}
