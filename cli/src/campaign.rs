@@ -27,7 +27,7 @@ use crate::{
     names::{self, Names},
     output::{Form, Printer, Progress},
     pcap,
-    resume::Journal,
+    resume::{self, Journal},
     surroundings,
     targets::{self, Next, TargetError, Targets, Wanted},
 };
@@ -373,7 +373,8 @@ fn journal(
     let print = print.filter(|_| named(matches) == 0).ok_or_else(|| {
         Stop::usage("--resume needs a list that can be read again: --targets FILE, and no TARGET")
     })?;
-    Journal::open(path, method, print).map(Some).map_err(Stop::usage)
+    let results = resume::results(std::io::stdout()).map_err(Stop::usage)?;
+    Journal::open(path, method, print, results).map(Some).map_err(Stop::usage)
 }
 
 /// What a campaign that goes on would write over: recordings and drawings of what was measured before.

@@ -11,7 +11,10 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
 };
 
@@ -70,23 +73,31 @@ pub(crate) enum JournalError {
     },
 }
 
+/// A file that results are written to, and its name in the journal.
+pub(crate) type Results = (File, String);
+
 /// Which targets have ended, and where that is written down.
 pub(crate) struct Journal {
     name: String,
     file: File,
     done: Numbers,
-    /// Standard output where it is a file, and its name in the journal.
-    output: Option<(File, String)>,
+    output: Option<Results>,
     line: String,
 }
 
 impl Journal {
-    /// Opens or begins the file at `path`, for a method and what is measured with it, as a fingerprint.
+    /// Opens or begins the file at `path`, for a method and what is measured with it, as a fingerprint. `output` is where
+    /// the results go, if to a file.
     ///
     /// # Errors
     ///
     /// Where it is of another campaign, in use, or cannot be used.
-    pub(crate) fn open(path: &Path, method: &str, print: u64) -> Result<Self, JournalError> {
+    pub(crate) fn open(
+        path: &Path,
+        method: &str,
+        print: u64,
+        output: Option<Results>,
+    ) -> Result<Self, JournalError> {
         let name = path.display().to_string();
         let fail = |cause| JournalError::File { file: name.clone(), cause };
         let mut options = OpenOptions::new();
@@ -96,7 +107,6 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse { file: name }),
             Err(TryLockError::Error(cause)) => return Err(fail(cause)),
         }
-        let output = output().map_err(fail)?;
         // A file system that knows no locks keeps nobody from measuring.
         if let Some((output, _)) = &output
             && let Err(TryLockError::WouldBlock) = output.try_lock()
@@ -233,12 +243,18 @@ fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Written)> {
     Some((output, Written { octets, is_all }))
 }
 
-/// Standard output where it is a plain file, and a name that no other file has meanwhile.
-fn output() -> io::Result<Option<(File, String)>> {
-    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+/// Where a descriptor, as that of standard output, writes to if that is a plain file. Its name is one that no other file
+/// has meanwhile.
+pub(crate) fn results(written: impl AsFd) -> io::Result<Option<Results>> {
+    let file = File::from(written.as_fd().try_clone_to_owned()?);
     let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Ok(None);
+    }
     let name = format!("{}:{}", facts.dev(), facts.ino());
-    Ok(facts.is_file().then_some((file, name)))
+    // Opened anew, for a lock is of what was opened: others may share the redirection, and keep it longer.
+    let again = OpenOptions::new().append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(Some((again.unwrap_or(file), name)))
 }
 
 /// A set of numbers that are nearly all there: as many entries as there are holes.
@@ -302,32 +318,45 @@ mod tests {
     fn what_has_ended_is_known_again_to_one_at_a_time_and_a_line_cut_short_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let mut journal = Journal::open(&path, "m", 7).unwrap();
+        let mut journal = Journal::open(&path, "m", 7, None).unwrap();
         journal.note(&[0, 2]).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"- 0 5").unwrap();
-        let mut journal = Journal::open(&path, "m", 7).unwrap();
+        let mut journal = Journal::open(&path, "m", 7, None).unwrap();
         let done: Vec<u64> = (0..9).filter(|number| journal.is_done(*number)).collect();
         assert_eq!(done, [0, 2]);
         journal.note(&[1]).unwrap();
-        let second = Journal::open(&path, "m", 7);
+        let second = Journal::open(&path, "m", 7, None);
         assert!(matches!(second, Err(JournalError::InUse { .. })), "it would cut off results");
         drop(journal);
-        assert_eq!(Journal::open(&path, "m", 7).unwrap().done(), 3);
+        assert_eq!(Journal::open(&path, "m", 7, None).unwrap().done(), 3);
+    }
+
+    #[test]
+    fn two_campaigns_do_not_write_to_one_file_at_a_time_whoever_opened_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = File::create(folder.path().join("results")).unwrap();
+        let open = |name: &str| {
+            Journal::open(&folder.path().join(name), "m", 7, results(&shared).unwrap())
+        };
+        let first = open("first").unwrap();
+        assert!(matches!(open("second"), Err(JournalError::InUse { .. })));
+        drop(first);
+        open("second").unwrap();
     }
 
     #[test]
     fn another_list_another_method_and_nonsense_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        Journal::open(&path, "m", 7).unwrap();
+        Journal::open(&path, "m", 7, None).unwrap();
         for (method, list) in [("n", 7), ("m", 8)] {
-            let refused = Journal::open(&path, method, list);
+            let refused = Journal::open(&path, method, list, None);
             assert!(matches!(refused, Err(JournalError::Other { .. })));
         }
         std::fs::write(&path, format!("{FORM} m {:016x}\n- 0 1\n- 0 x\n", 7)).unwrap();
-        let refused = Journal::open(&path, "m", 7);
+        let refused = Journal::open(&path, "m", 7, None);
         assert!(matches!(refused, Err(JournalError::Line { line: 3, .. })));
     }
 }
