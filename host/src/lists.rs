@@ -203,7 +203,7 @@ fn is_whole(file: &Path) -> bool {
 impl Watch {
     /// Reads them again, changed or not.
     pub(crate) fn reload(&self) {
-        // It has ended with the engine; nothing is left to be told.
+        // It ends with the engine alone; then nothing is left to be told.
         let _ = self.wishes.send(());
     }
 

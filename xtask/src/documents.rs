@@ -1,4 +1,4 @@
-//! What a page says must be there: links lead somewhere, commands and tests that it names exist, and no
+//! What a page says must be there: links lead somewhere, tests that a checklist names exist, and no
 //! file holds a path of somebody's machine.
 
 use std::{collections::BTreeSet, path::Path};
