@@ -15,6 +15,9 @@ use std::{
 use serde_json::{Value, json};
 use sonde_tests::sonde;
 
+/// Without any news for so long, what is waited for does not come.
+const LONGEST: Duration = Duration::from_mins(5);
+
 /// What a supervisor has heard and has to say.
 #[derive(Default)]
 struct Books {
@@ -61,7 +64,9 @@ impl Supervisor {
             if let Some(result) = holds(&books) {
                 return result;
             }
-            books = self.books.1.wait(books).unwrap();
+            let (next, waited) = self.books.1.wait_timeout(books, LONGEST).unwrap();
+            assert!(!waited.timed_out(), "nothing happens any more");
+            books = next;
         }
     }
 

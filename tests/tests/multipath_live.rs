@@ -179,12 +179,14 @@ fn links(record: &Value) -> Links {
 /// Lines of `node -> hop { -> hop }`, taken apart.
 fn theirs(scamper: Child) -> Links {
     let output = scamper.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut links = Links::new();
     for line in text.lines().filter(|line| line.contains(" -> ")) {
         let hops: Vec<&str> = line.split(" -> ").collect();
         links.extend(hops.windows(2).map(|two| (two[0].to_owned(), two[1].to_owned())));
     }
+    assert!(!links.is_empty(), "{text}");
     links
 }
 

@@ -11,6 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ const KILLS: usize = 10;
 /// Receipts from one kill to the next.
 const RECEIPTS: usize = 40;
 const CLIENTS: usize = 4;
+/// Without any news for so long, what is waited for does not come.
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// What everybody knows.
 #[derive(Default)]
@@ -55,7 +58,9 @@ impl World {
             if let Some(result) = holds(&books) {
                 return result;
             }
-            books = self.changed.wait(books).unwrap();
+            let (next, waited) = self.changed.wait_timeout(books, LONGEST).unwrap();
+            assert!(!waited.timed_out(), "nothing happens any more");
+            books = next;
         }
     }
 
