@@ -44,7 +44,11 @@ impl Program {
             Form::Toml => OURS
                 .into_iter()
                 .find(|(_, sections)| sections.iter().any(|name| has(name)))
-                .map_or(Self::Host, |(program, _)| program),
+                .map(|(program, _)| program)
+                // A host has these in [component]. A client has no roles.
+                .or_else(|| has("roles").then_some(Self::Supervisor))
+                .or_else(|| (has("tls") || has("registries")).then_some(Self::Client))
+                .unwrap_or(Self::Host),
             // A supervisor is a component for its clients and a client for its components.
             Form::Ini if table.keys().any(|name| name.starts_with("module_")) => Self::Host,
             Form::Ini => match (has("component"), has("client")) {
@@ -68,6 +72,8 @@ mod tests {
             ("a.toml", "[methods.x]\n", Program::Host),
             ("a.toml", "[store]\nfile = 'x'\n", Program::Supervisor),
             ("a.toml", "[client]\n[tls]\n", Program::Client),
+            ("a.toml", "[tls]\n", Program::Client),
+            ("a.toml", "[tls]\n[roles]\n", Program::Supervisor),
             ("a.conf", "[module_scamper]\nx = 1\n[component]\nx = y z\n", Program::Host),
             ("a.conf", "[component]\nworkflow = y\n[client]\nx = y\n", Program::Supervisor),
             ("a.conf", "[TLS]\nx = y\n[client]\nx = y\n", Program::Client),
