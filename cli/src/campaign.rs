@@ -256,9 +256,13 @@ pub(crate) fn run(
     if recording.is_some_and(|recording| recording.is_cut()) {
         return Ok(Exit::Failed);
     }
-    if progress.before > 0 && tally.is_nothing() {
-        // All had ended before.
-        return Ok(Exit::Done);
+    if tally.is_nothing() {
+        match progress.before {
+            0 if interrupts == 0 => return Err(Stop::usage("there are no targets")),
+            0 => {}
+            // All had ended before.
+            _ => return Ok(Exit::Done),
+        }
     }
     Ok(tally.exit())
 }

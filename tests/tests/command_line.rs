@@ -124,6 +124,15 @@ fn both_isolations_give_the_same_rows() {
 }
 
 #[test]
+#[ignore = "needs root: opens packet sockets"]
+fn a_list_without_targets_is_a_mistake_of_usage() {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), "# none yet\n").unwrap();
+    let run = sonde_with(&["run", "ping", "--targets", list.path().to_str().unwrap()]);
+    assert_eq!((run.code, run.errors.as_str()), (2, "sonde: there are no targets\n"));
+}
+
+#[test]
 #[ignore = "needs root: drops to a user without rights"]
 fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_what_helps() {
     // The build folder may be closed to others: a copy that everybody can read.
