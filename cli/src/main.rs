@@ -181,6 +181,7 @@ fn settings(common: &Common) -> Result<(Settings, Vec<sonde_host::Mistake>), Sto
     }
     if !common.plugins.is_empty() {
         settings.plugins = common.plugins.iter().map(PathBuf::from).collect();
+        settings.are_plugins_said = true;
     }
     Ok((settings, mistakes))
 }

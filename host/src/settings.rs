@@ -25,6 +25,8 @@ pub enum Isolation {
 pub struct Settings {
     /// Folders with plugins; of two with the same method the first counts.
     pub plugins: Vec<PathBuf>,
+    /// Whether the command line says which; then no file does.
+    pub are_plugins_said: bool,
     /// Where private copies of plugins are kept; none where the usual places are meant.
     pub store: Option<PathBuf>,
     /// The program's file, which may be replaced while it runs.
@@ -66,6 +68,7 @@ impl Settings {
     pub fn beside(program: &Path) -> Self {
         Self {
             plugins: plugin_folders(program),
+            are_plugins_said: false,
             store: None,
             program: program.to_path_buf(),
             worker: program.to_path_buf(),
@@ -84,7 +87,7 @@ impl Settings {
 impl Settings {
     /// What an operator's file says, instead of what is usual.
     pub fn obey(&mut self, configuration: Arc<Configuration>) {
-        if let Some(folders) = &configuration.plugins {
+        if let Some(folders) = configuration.plugins.as_ref().filter(|_| !self.are_plugins_said) {
             self.plugins.clone_from(folders);
         }
         self.isolation = configuration.isolation;
@@ -178,6 +181,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn folders_of_the_command_line_count_also_when_the_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host.toml");
+        std::fs::write(&file, "[host]\nplugins = ['/file']\n").unwrap();
+        let configuration = Arc::new(Configuration::read(&file, std::iter::empty()).unwrap());
+        for (are_plugins_said, expected) in [(true, "/said"), (false, "/file")] {
+            let plugins = vec!["/said".into()];
+            let usual = Settings::beside(Path::new("sonde"));
+            let mut settings = Settings { plugins, are_plugins_said, ..usual };
+            settings.obey(Arc::clone(&configuration));
+            assert_eq!(settings.plugins, [Path::new(expected)]);
+        }
+    }
 
     #[test]
     fn a_folder_that_is_not_ours_alone_is_passed_over() {
