@@ -439,7 +439,7 @@ fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
                 "{name}: isolation is inline, accepted: process, since the rights are those of the \
                  program's file and not the user's"
             );
-            Box::new(move || Err(Lost { reason: reason.clone() }))
+            Box::new(move || Err(Lost { reason }))
         }
         Isolation::Inline => Box::new(move || {
             let lost = |error: &dyn std::fmt::Display| Lost { reason: format!("{name}: {error}") };
