@@ -11,7 +11,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use sonde_mplane::{Capability, Message, MessageError, Reference, Registries, Specification};
+use sonde_mplane::{
+    Capability, Message, MessageError, Reference, Registries, Specification, Unreadable,
+};
 
 use crate::serve::{Peer, Shared};
 use crate::{NO_SERVICE, NOT_PERMITTED, UNEXPECTED_TYPE, UNKNOWN_JOB, body, exception, pages};
@@ -162,7 +164,11 @@ async fn message<H: ClientPort>(State(port): State<Port<H>>, request: Request) -
     };
     let answer = match read {
         Ok(message) => port.answer(&peer, message).await,
-        Err(error) => Ok(exception(None, error.to_string())),
+        Err(error) => {
+            let text = error.to_string();
+            let token = Unreadable::of(&octets, error).and_then(|message| message.token);
+            Ok(exception(token.as_deref(), text))
+        }
     };
     match (answer, redeemed) {
         (Ok(answer @ (Message::Result(_) | Message::Envelope(_))), Some(token)) => {

@@ -278,6 +278,18 @@ async fn results_are_taken_whole_or_left_with_the_component() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_specification_is_said_under_its_token() {
+    let port = Served::clients(&Supervisor::offering(Vec::new()), Limits::default()).await;
+    let asked = specification(&capability("ping", "destination.ip4"), "t1");
+    let wrong = Message::from(asked).to_json().replace("198.51.100.7", "nowhere");
+    let reply = exchange(port.address, &post("/", MEDIA_TYPE, &wrong)).await;
+    let said = Message::from_json(body(&reply).as_bytes(), &Registries::built_in()).unwrap();
+    let Message::Exception(exception) = said else { panic!("{reply}") };
+    assert_eq!(exception.token.as_deref(), Some("t1"));
+    assert!(exception.message.contains("nowhere"), "{}", exception.message);
+}
+
+#[tokio::test]
 async fn a_result_that_cannot_be_read_ends_its_job_and_says_why() {
     let supervisor = Supervisor::offering(Vec::new());
     let port = Served::components(&supervisor).await;
