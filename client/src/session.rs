@@ -249,9 +249,7 @@ impl Session {
         let is_forgotten = matches!(&answer, Message::Exception(it) if it.message == UNKNOWN_JOB);
         match self.measurements.iter_mut().find(|known| known.token == token) {
             // What came before stays.
-            Some(known)
-                if is_forgotten && matches!(known.latest.kind(), Kind::Envelope | Kind::Result) =>
-            {
+            Some(known) if is_forgotten && known.latest.kind() != Kind::Receipt => {
                 known.is_over = true;
             }
             Some(known) => (known.is_over, known.latest) = (is_over(Some(&known.latest)), answer),
@@ -294,16 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_not_lost_to_an_interrupt_that_came_too_late() {
-        let mut session = Session::default();
+    fn an_end_is_not_lost_to_an_interrupt_that_came_too_late() {
         let at: Time = "2026-01-02 03:04:05".parse().unwrap();
         let capability = Capability::build("a", "now ... future").finish(&Registries::built_in());
         let asked = capability.unwrap().specification("a", When::measured(at, at));
         let result: Message = asked.result(When::measured(at, at), Vec::new()).into();
-        session.note("a", "t", result.clone(), at);
-        session.note("a", "t", exception(UNKNOWN_JOB), at);
-        let known = session.measurement("a").unwrap();
-        assert_eq!((&known.latest, known.is_over), (&result, true));
+        for end in [result, exception("no route")] {
+            let mut session = Session::default();
+            session.note("a", "t", end.clone(), at);
+            session.note("a", "t", exception(UNKNOWN_JOB), at);
+            let known = session.measurement("a").unwrap();
+            assert_eq!((&known.latest, known.is_over), (&end, true));
+        }
     }
 
     #[test]
