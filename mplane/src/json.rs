@@ -76,18 +76,20 @@ pub(crate) fn parse(octets: &[u8]) -> Result<Json, JsonError> {
     check(octets, MAX_KEYS, &[], &|_| true)?.build()
 }
 
-/// As the RI writes it: two blanks of indentation, everything outside ASCII escaped as `\u` and four digits.
+/// As the RI writes it: two blanks of indentation, everything outside printable ASCII escaped as `\u` and four digits.
 ///
 /// Keys are written in the order of the object.
 pub(crate) fn write(json: &Json) -> String {
     let pretty = serde_json::to_string_pretty(json).expect("keys are texts and numbers finite");
-    if pretty.is_ascii() {
+    // The other control characters are escaped already.
+    let is_plain = |character: char| character.is_ascii() && character != '\u{7f}';
+    if pretty.chars().all(is_plain) {
         return pretty;
     }
     let mut ascii = String::with_capacity(pretty.len() + pretty.len() / 4);
     let mut units = [0; 2];
     for character in pretty.chars() {
-        if character.is_ascii() {
+        if is_plain(character) {
             ascii.push(character);
         } else {
             for unit in character.encode_utf16(&mut units) {
@@ -134,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn characters_outside_ascii_are_escaped_as_utf_16() {
+    fn characters_outside_printable_ascii_are_escaped_as_utf_16() {
         let json = Json::String("\u{e9}\u{1f600}\u{7f}".to_owned());
-        assert_eq!(write(&json), "\"\\u00e9\\ud83d\\ude00\u{7f}\"");
+        assert_eq!(write(&json), "\"\\u00e9\\ud83d\\ude00\\u007f\"");
     }
 
     #[test]
