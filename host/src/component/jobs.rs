@@ -321,7 +321,7 @@ impl Jobs {
             }
         }
         while let Some((id, sampling)) =
-            self.ready.next(self.measurements.values(), self.limits.measurements)
+            self.ready.next(&self.measurements.values(), self.limits.measurements)
         {
             self.start(now, id, sampling, orders);
         }

@@ -27,7 +27,7 @@ pub struct Unreadable {
     /// By which others know it.
     pub label: Option<String>,
     /// What is wrong with it.
-    pub error: MessageError,
+    pub error: Box<MessageError>,
 }
 
 /// What is wrong with a field.

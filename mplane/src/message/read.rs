@@ -80,7 +80,7 @@ impl Unreadable {
     fn new(json: &Json, error: MessageError) -> Self {
         let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
         let kind = json.as_object().and_then(|object| kind(object).ok());
-        Self { kind, token: text("token"), label: text("label"), error }
+        Self { kind, token: text("token"), label: text("label"), error: Box::new(error) }
     }
 
     /// What can be said of a message that could not be read for this reason; nothing where it is no JSON.

@@ -41,7 +41,7 @@ impl Turns {
     /// The next one of the peer that has the fewest of those that `run`, where it may have one more of `most`.
     pub(super) fn next<'a>(
         &mut self,
-        run: impl ExactSizeIterator<Item = &'a JobId> + Clone,
+        run: &(impl ExactSizeIterator<Item = &'a JobId> + Clone),
         most: usize,
     ) -> Option<(JobId, Sampling)> {
         let all = run.len();
