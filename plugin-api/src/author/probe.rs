@@ -273,11 +273,14 @@ impl Probe {
 
     // ---- payload ----
 
-    /// This payload. Where a size is chosen too, it is cut or goes on with the pattern.
+    /// This payload, which may be none. Where a size is chosen too, it is cut or goes on with the pattern.
     pub fn payload(mut self, payload: &[u8]) -> Self {
         self.rare().payload = payload.into();
         self.fill = Fill::Chosen;
-        self
+        match (self.size, payload) {
+            (Size::Natural, []) => self.payload_octets(0),
+            _ => self,
+        }
     }
 
     /// A payload of so many zeros.

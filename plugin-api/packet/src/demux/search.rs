@@ -35,10 +35,16 @@ impl Demux {
             _ => {
                 let echoed =
                     |slot: &Slot| slot.expected.is_echoed_by(packet, received) && is_answered(slot);
-                if let Some(slot) = self.find(flow, echoed) {
-                    return Found::Probe(slot, Quality::Exact);
-                }
                 let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
+                let mut echoing = self.find_all(flow, echoed);
+                if let Some(newest) = echoing.next() {
+                    if echoing.next().is_none() {
+                        return Found::Probe(newest, Quality::Exact);
+                    }
+                    // Where probes carry the same, the one that has waited longest.
+                    let oldest = self.find_all(flow, |slot| echoed(slot) && waiting(slot)).last();
+                    return Found::Probe(oldest.unwrap_or(newest), Quality::Weak);
+                }
                 let any = self.find(flow, waiting).or_else(|| self.find(flow, is_answered));
                 any.map_or(Found::Flow(id), |slot| {
                     Found::Probe(slot, self.quality(flow, slot, packet, received))

@@ -571,3 +571,18 @@ fn of_ipv6_too_a_lone_quote_whose_source_or_sequence_number_was_changed_is_credi
     demux.sent(flow, 1, &udp(ours), LEFT);
     assert_eq!(token(demux.receive(&quoted(&udp(other)))), Some((1, Quality::Weak)));
 }
+
+#[test]
+fn an_echo_of_what_several_datagrams_carried_is_of_the_oldest_that_waits_and_weak() {
+    let sent = |number| datagram(LOCAL, REMOTE, (40_000, 7), &[b"octets", &[number][..]].concat());
+    let (mut demux, flow) = opened(&sent(0), Key::IpId, false);
+    demux.sent(flow, 1, &sent(b'a'), LEFT);
+    demux.sent(flow, 2, &sent(b'a'), LEFT);
+    demux.sent(flow, 3, &sent(b'b'), LEFT);
+    let echo = |text: &[u8]| datagram(REMOTE, LOCAL, (7, 40_000), text);
+    assert_eq!(token(demux.receive(&echo(b"octetsb"))), Some((3, Quality::Exact)));
+    assert_eq!(token(demux.receive(&echo(b"octetsa"))), Some((1, Quality::Weak)));
+    assert_eq!(token(demux.receive(&echo(b"octetsa"))), Some((2, Quality::Weak)));
+    let again = demux.receive(&echo(b"octetsa"));
+    assert!(matches!(again, Match::Probe(it) if it.duplicate && it.token == 2), "{again:?}");
+}

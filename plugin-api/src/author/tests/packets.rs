@@ -56,6 +56,15 @@ fn an_echo_has_the_usual_size_and_a_payload_nobody_can_guess() {
 }
 
 #[test]
+fn a_payload_of_nothing_is_none() {
+    let probes = vec![Probe::echo(1).payload(&[]), Probe::echo(2).payload(&[]).size(40)];
+    let octets: Vec<usize> = four(probes).iter().map(Vec::len).collect();
+    assert_eq!(octets, [28, 40]);
+    let sent = packets(FlowSpec::udp(peer()), "192.0.2.1", vec![Probe::udp(1).payload(&[])]);
+    assert_eq!(sent[0].len(), 28);
+}
+
+#[test]
 fn identification_is_never_0_and_differs_from_probe_to_probe() {
     let sent = packets(FlowSpec::udp(peer()), "192.0.2.1", vec![Probe::udp(1); 70_000]);
     let mut seen = vec![0; 65_536];
