@@ -173,7 +173,7 @@ impl Sim {
         self
     }
 
-    /// How long a measurement may go on after an interrupt; five seconds unless said.
+    /// How long a measurement may go on after an interrupt; one second unless said.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;

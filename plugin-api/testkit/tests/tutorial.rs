@@ -161,16 +161,19 @@ async fn fetch(ctx: &Ctx<HopRow>, server: IpAddr) -> Result<Option<Vec<u8>>, Fai
 }
 
 async fn polite(ctx: &Ctx<HopRow>, flow: &Flow) {
+    let mut sequence = 0;
     let work = async {
         loop {
-            flow.probe(Probe::tcp_syn(80, ctx.random())).await;
+            sequence = ctx.random();
+            flow.probe(Probe::tcp_syn(80, sequence)).await;
             ctx.sleep(Duration::from_secs(1)).await;
         }
     };
     let interrupted: Option<()> = ctx.until_interrupted(work).await;
     if interrupted.is_none() {
-        // Awaited: what still waits for its turn when the flow is closed is not sent.
-        let _ = flow.send_stamped(Probe::tcp_rst(80, 1).immediate()).await;
+        // Awaited: what still waits for its turn when the flow is closed is not sent. With another number it is ignored.
+        let reset = Probe::tcp_rst(80, sequence.wrapping_add(1)).immediate();
+        let _ = flow.send_stamped(reset).await;
     }
 }
 
@@ -180,7 +183,10 @@ async fn handshake(ctx: &Ctx<HopRow>, server: IpAddr) -> Result<Option<u32>, Fai
     let flow = ctx.open(FlowSpec::tcp(server).key(Key::None).hear_all()).await?;
     let sequence = ctx.random();
     flow.send(Probe::tcp_syn(80, sequence).window(1024).immediate());
-    let Some((_, packet)) = flow.recv(Duration::from_secs(3)).await else { return Ok(None) };
+    let Some((reply, packet)) = flow.recv(Duration::from_secs(3)).await else { return Ok(None) };
+    if reply.class() != Class::Tcp {
+        return Ok(None); // an error of a router, about the SYN or about anything that has its ports
+    }
     let header = IpHeader::parse(&packet)?;
     let segment = TcpView::new(header.transport(&packet));
     let (Some(theirs), Some(acknowledged)) = (segment.sequence(), segment.acknowledgement()) else {
