@@ -44,6 +44,8 @@ const QUARANTINE_NS: u64 = 5_000_000_000;
 const GRACE: Duration = Duration::from_secs(1);
 /// After so many steps a simulation stands still: something goes round in circles.
 const MOST_STEPS: u64 = 20_000_000;
+/// What is due later never happens, in virtual time, ns: a century.
+const NEVER_NS: u64 = 100 * 365 * 86_400 * 1_000_000_000;
 /// Entries of the exchange that are kept.
 const MOST_ENTRIES: usize = 20_000;
 /// Virtual time is exact, so both stamps are.
@@ -377,7 +379,8 @@ impl Sim {
     fn step(&mut self) -> bool {
         let own_ns = self.due.first_key_value().map(|((at_ns, _), _)| *at_ns);
         let world_ns = self.world.next_ns();
-        let Some(next_ns) = world_ns.into_iter().chain(own_ns).min() else { return false };
+        let next_ns = world_ns.into_iter().chain(own_ns).min().filter(|ns| *ns < NEVER_NS);
+        let Some(next_ns) = next_ns else { return false };
         self.steps += 1;
         if self.steps > MOST_STEPS {
             self.note("gave up: this goes on for ever".to_owned());

@@ -394,12 +394,18 @@ fn a_method_that_waits_for_ever_is_still_running_when_nothing_is_left() {
         type Params = EchoParams;
         type Row = HopRow;
 
-        async fn run(_: Ctx<HopRow>, _: EchoParams) -> Result<(), Fail> {
-            std::future::pending().await
+        async fn run(ctx: Ctx<HopRow>, params: EchoParams) -> Result<(), Fail> {
+            match params.count {
+                1 => ctx.sleep(Duration::MAX).await,
+                _ => std::future::pending().await,
+            }
+            Ok(())
         }
     }
-    let run = Sim::new(line(), SEED).run::<Waits>(to("198.51.100.9"));
-    assert_eq!(run.status, Status::Running);
+    for count in [1, 2] {
+        let params = EchoParams { count, ..to("198.51.100.9") };
+        assert_eq!(Sim::new(line(), SEED).run::<Waits>(params).status, Status::Running);
+    }
 }
 
 #[test]
