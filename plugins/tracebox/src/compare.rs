@@ -81,7 +81,7 @@ impl Comparison {
                     change: Change::Changed,
                     sent: Some(field.shown(sent)),
                     seen: Some(field.shown(seen)),
-                    is_expected: field.is_expected,
+                    is_expected: field.is_expected && !(field.only_falls && seen > sent),
                 }),
                 Some(_) => {}
             }

@@ -12,14 +12,20 @@ pub(crate) struct Field {
     pub(crate) mask: u128,
     /// It changes at every hop, by nature.
     pub(crate) is_expected: bool,
+    /// But no router raises it.
+    pub(crate) only_falls: bool,
 }
 
 const fn field(name: &'static str, at: usize, octets: usize, mask: u128) -> Field {
-    Field { name, at, octets, mask, is_expected: false }
+    Field { name, at, octets, mask, is_expected: false, only_falls: false }
 }
 
 const fn expected(name: &'static str, at: usize, octets: usize) -> Field {
-    Field { name, at, octets, mask: u128::MAX, is_expected: true }
+    Field { is_expected: true, ..field(name, at, octets, ALL) }
+}
+
+const fn falling(name: &'static str, at: usize) -> Field {
+    Field { only_falls: true, ..expected(name, at, 1) }
 }
 
 const ALL: u128 = u128::MAX;
@@ -58,7 +64,7 @@ pub(crate) const IPV6: &[Field] = &[
     field("IPv6::FlowLabel", 1, 3, 0x0f_ffff),
     field("IPv6::PayloadLength", 4, 2, ALL),
     field("IPv6::NextHeader", 6, 1, ALL),
-    expected("IPv6::HopLimit", 7, 1),
+    falling("IPv6::HopLimit", 7),
     field("IPv6::SourceAddr", 8, 16, ALL),
     field("IPv6::DestAddr", 24, 16, ALL),
 ];
@@ -72,7 +78,7 @@ pub(crate) const IPV4: &[Field] = &[
     field("IP::ID", 4, 2, ALL),
     field("IP::Flags", 6, 1, 0xe0),
     field("IP::FragmentOffset", 6, 2, 0x1fff),
-    expected("IP::TTL", 8, 1),
+    falling("IP::TTL", 8),
     field("IP::Protocol", 9, 1, ALL),
     expected("IP::Checksum", 10, 2),
     field("IP::SourceAddr", 12, 4, ALL),

@@ -72,6 +72,16 @@ fn on_a_clean_path_nothing_but_the_ttl_and_its_checksum_changes() {
 }
 
 #[test]
+fn a_ttl_that_is_raised_is_no_router() {
+    for (target, field) in [(TARGET4, "IP::TTL"), (TARGET6, "IPv6::HopLimit")] {
+        let params = TraceboxParams { udp: true, ..tracebox(target) };
+        let run = run_in(net().attributes("r1", "rewrite ttl 64 there"), params);
+        assert_eq!(intervals(&run), [(field.to_owned(), 1, 2)], "{run}");
+        assert_eq!(run.table("summary").column("modifications"), [json!(1)], "{run}");
+    }
+}
+
+#[test]
 fn every_middlebox_is_reported_at_the_right_hop_with_the_right_name() {
     let usual = |more: &str| format!("IP::TTL IP::Checksum{more}");
     for (rule, probe, expected) in [
