@@ -176,8 +176,10 @@ fn node_rows(
     id: NodeId,
 ) -> Vec<NodeRow> {
     let node = &graph.nodes[id];
-    let out: Vec<usize> =
-        links.range((id, 0)..=(id, NodeId::MAX)).map(|(_, traffic)| traffic.flows.len()).collect();
+    let out = || links.range((id, 0)..=(id, NodeId::MAX));
+    // Of silence more flows are known than went there by chance: those that were looked for.
+    let answered = out().filter(|((_, to), _)| !graph.nodes[*to].is_silent());
+    let shares: Vec<usize> = answered.map(|(_, traffic)| traffic.flows.len()).collect();
     let into = links.keys().filter(|(_, to)| *to == id).count();
     let row = NodeRow {
         id: id as u32,
@@ -186,14 +188,14 @@ fn node_rows(
         addr: None,
         balancing: node.balancing.name().to_owned(),
         cluster: node.is_cluster(),
-        out_degree: out.len() as u32,
+        out_degree: out().count() as u32,
         in_degree: into as u32,
         flows: graph.flows_seen_at(id) as u32,
         rtt_min_us: None,
         reply_ttl: None,
         quoted_ttl: None,
         mpls: Vec::new(),
-        weighted: is_weighted(&out),
+        weighted: is_weighted(&shares),
         stop: node.stop.or(ends.stops.get(&id).copied()).map(|stop| stop.name().to_owned()),
     };
     let mut rows: Vec<NodeRow> = node

@@ -67,3 +67,13 @@ fn a_router_that_limits_its_errors_is_no_silent_one() {
     );
     assert!(mean(&shares) > 0.95, "{shares:?}");
 }
+
+#[test]
+fn a_silent_branch_makes_no_even_balancer_weighted() {
+    let text = "vantage - 1 - { 2 - { 4 5 6 } 3 } - 7 - target\n 4 silent";
+    for seed in 1..=24 {
+        let run = explore(text, TARGET4, seed, towards(TARGET4));
+        let parent = run.typed::<NodeRow>("nodes").into_iter().find(|node| node.out_degree == 3);
+        run.expect(parent.is_some_and(|node| !node.weighted), "not found, or weighted");
+    }
+}
