@@ -87,6 +87,8 @@ fn main() -> ExitCode {
     };
     log_to_stderr();
     surroundings::raise_descriptor_limit();
+    // A file that may not become longer (`ulimit -f`) is an error of who writes it: without a handler it is the end.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     finish(dispatch(&arguments))
 }
 

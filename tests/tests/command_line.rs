@@ -237,6 +237,17 @@ fn what_cannot_be_printed_is_a_failure_and_what_nobody_reads_is_none() {
 }
 
 #[test]
+fn a_file_that_may_not_become_longer_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("help")).unwrap();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 0; exec \"$0\" --help"]).arg(sonde()).stdout(file);
+    let limited = Finished::of(&mut limited);
+    assert_eq!(limited.errors, "sonde: standard output: File too large (os error 27)\n");
+    assert_eq!(limited.code, 5);
+}
+
+#[test]
 fn a_line_of_the_log_that_cannot_be_written_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client.conf");
