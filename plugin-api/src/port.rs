@@ -45,8 +45,10 @@ pub trait Port {
     fn ready(&mut self) -> Result<(), Lost>;
 
     /// Ends a plugin that takes no events, with all its tasks, and brings it back as after a crash; [`Port::collect`] says
-    /// nothing of it. Nothing happens where there is no plugin, or none that can be ended by itself.
-    fn restart(&mut self, _reason: &str) {}
+    /// nothing of it. False where it cannot be ended by itself.
+    fn restart(&mut self, _reason: &str) -> bool {
+        false
+    }
 
     /// Descriptors that become readable when [`Port::collect`] has something to say.
     fn wake_fds(&self) -> Vec<RawFd>;

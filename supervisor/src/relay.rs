@@ -387,13 +387,16 @@ impl Relay {
 
     /// A client wants a job to end. One that its host never heard of ends at once.
     #[must_use]
-    pub fn interrupt(&self, client: &str, token: &str, now: Time) -> (Answer, Vec<Change>) {
+    pub fn interrupt(&mut self, client: &str, token: &str, now: Time) -> (Answer, Vec<Change>) {
         let Some(&number) = self.by_client.get(&(client.to_owned(), token.to_owned())) else {
             return (unknown_job(token), Vec::new());
         };
-        let is_new = |job: &&Job| job.progress != Progress::Ended && !job.is_interrupted;
-        match self.jobs.get(&number).filter(is_new) {
+        let job = self.jobs.get_mut(&number);
+        let job = job.filter(|it| it.progress != Progress::Ended && !it.is_interrupted);
+        match job {
             Some(job) if !job.may_be_known => {
+                // Nor shall it hear of it while that comes to the disk.
+                job.told = Some(now);
                 let why = "interrupted before its host was told";
                 (Answer::Outcome { number }, vec![job.failed(number, why, now)])
             }
@@ -514,7 +517,9 @@ impl Relay {
                 .then_some(Change::Redeemed { number: *number }),
             Progress::Waiting | Progress::Accepted => {
                 let end = job.forwarded.when.end_time(job.since);
-                let end = end.or(job.is_interrupted.then_some(job.since));
+                // A host that has begun what has no end goes on when it is back, unless it is told to stop.
+                let is_untold = job.is_interrupted && job.progress == Progress::Waiting;
+                let end = end.or(is_untold.then_some(job.since));
                 let is_lost =
                     end.is_some_and(is_long_ago) && heard(&job.host).is_none_or(is_long_ago);
                 is_lost.then(|| job.failed(*number, "nothing was heard of its host since", now))

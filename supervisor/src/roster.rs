@@ -28,8 +28,9 @@ struct Host {
     heard: Option<Time>,
     /// It understands callback control.
     has_callback: bool,
-    /// A missing value stands for its default there. RI components end over one.
-    has_defaults: bool,
+    /// A missing value stands for its default there. RI components end over one. Not known of a host that was not heard of
+    /// since the start.
+    has_defaults: Option<bool>,
 }
 
 /// All hosts and what they offer.
@@ -103,10 +104,11 @@ impl Roster {
     pub fn offer(&mut self, host: &str, capability: Capability, now: Time) -> Outcome {
         let known = self.hosts.entry(host.to_owned()).or_default();
         known.heard = Some(now);
+        known.has_defaults.get_or_insert(false);
         if capability.head.is_callback() {
             known.has_callback = true;
             // That of the RI has another token, or none.
-            known.has_defaults = capability.head.token == Some(capability.computed_token());
+            known.has_defaults = Some(capability.head.token == Some(capability.computed_token()));
             return Outcome::Registered;
         }
         if let Some(reason) = self.refusal(&capability) {
@@ -233,7 +235,7 @@ impl Roster {
     }
 
     fn has_defaults(&self, host: &str) -> bool {
-        self.hosts.get(host).is_some_and(|host| host.has_defaults)
+        self.hosts.get(host).is_some_and(|host| host.has_defaults.unwrap_or(true))
     }
 
     /// When a host was heard of last.

@@ -230,7 +230,7 @@ impl Service {
 
     pub(crate) async fn interrupt_from_above(&self, client: &str, token: &str) -> Option<Message> {
         let (answer, changes) = {
-            let (state, now) = self.present();
+            let (mut state, now) = self.present();
             state.relay.interrupt(client, token, now)
         };
         if let Err(error) = self.commit(changes).await {
@@ -504,7 +504,7 @@ impl ClientPort for Service {
     async fn interrupt(&self, peer: &Peer, interrupt: Reference) -> Result<Message, Unavailable> {
         let token = interrupt.head.token.unwrap_or_default();
         let (answer, changes) = {
-            let (state, now) = self.present();
+            let (mut state, now) = self.present();
             state.relay.interrupt(peer.identity.as_str(), &token, now)
         };
         match self.commit(changes).await {

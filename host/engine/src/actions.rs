@@ -1,5 +1,7 @@
 //! What a plugin wants: checked, then done. A plugin is not trusted.
 
+use std::sync::atomic::Ordering;
+
 use sonde_packet::demux::FlowId;
 use sonde_plugin_api::abi::{Action, ActionKind, FailKind, NO_TOKEN};
 
@@ -14,7 +16,7 @@ use crate::{
 const MAX_TIMERS: usize = 65_536;
 /// Rows of one measurement, each with [`ROW_OCTETS`] beside its values; then it is asked to finish.
 const ENOUGH_ROW_OCTETS: usize = 64 << 20;
-/// With what it has to say at its end; then it fails.
+/// With what it has to say at its end; then it fails. Of rows that are only told as many wait for who reads them.
 const MAX_ROW_OCTETS: usize = 72 << 20;
 /// What keeping a row costs at least.
 const ROW_OCTETS: usize = 64;
@@ -109,19 +111,24 @@ impl<L: Link> Core<L> {
         self.state.fail(task, text);
     }
 
-    /// Counts what a row takes that is kept; false where the task has failed for it.
+    /// Counts what a row takes; false where the task has failed for it.
     fn count_row(&mut self, port: u32, task: TaskIndex, octets: usize) -> bool {
         let state = &mut self.state;
         let Some(entry) = state.tasks.get_mut(task) else { return false };
         if !entry.output.keeps_rows {
-            return true;
+            state.news.passing += octets;
+            let passing = state.passing.fetch_add(octets, Ordering::Relaxed) + octets;
+            if passing > MAX_ROW_OCTETS {
+                self.fail(task, "nobody reads the rows as fast as the plugin puts them out");
+            }
+            return passing <= MAX_ROW_OCTETS;
         }
         let (run, before) = (entry.run, entry.output.row_octets);
         entry.output.row_octets += octets;
         let own = entry.output.row_octets;
         state.ports[port as usize].kept.rows += octets;
         if own > MAX_ROW_OCTETS {
-            self.fail(task, "the plugin put out more than 64 MiB of rows");
+            self.fail(task, "the plugin put out more than 72 MiB of rows");
             return false;
         }
         if before <= ENOUGH_ROW_OCTETS && own > ENOUGH_ROW_OCTETS {

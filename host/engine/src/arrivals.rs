@@ -36,11 +36,14 @@ impl<H> State<H> {
     /// What [`crate::link::Link::losses`] says. Packets lost here may have been answers: measurements that run say so
     /// when they end.
     pub(crate) fn handle_losses(&mut self, (kernel_drops, clock_steps): (u64, u64)) {
-        let lost = kernel_drops.saturating_sub(self.statistics.kernel_drops);
+        let (warned, told) = self.warned;
+        let lost = kernel_drops.saturating_sub(told);
         self.statistics.kernel_drops = kernel_drops;
         self.statistics.clock_steps = clock_steps;
-        if lost > 0 && !self.runs.is_empty() && self.now >= self.warned + WARN_NS {
-            self.warned = self.now;
+        if self.runs.is_empty() {
+            self.warned.1 = kernel_drops;
+        } else if lost > 0 && self.now >= warned + WARN_NS {
+            self.warned = (self.now, kernel_drops);
             tracing::warn!(
                 lost,
                 "this machine is too slow: answers may be among the packets that it lost"

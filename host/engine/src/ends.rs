@@ -5,6 +5,7 @@ use sonde_plugin_api::abi::{Event, EventKind, FailKind, stamp};
 use crate::{
     engine::State,
     output::{End, Ended, Output, PortId, RunId},
+    ports::PortState,
     tasks::{Phase, Task, TaskIndex},
 };
 
@@ -90,11 +91,16 @@ impl<H> State<H> {
         self.news.outputs.push(Output::PortLost { port: id, reason: reason.to_owned() });
     }
 
-    /// A plugin that takes no events for what it asks for.
+    /// A plugin that takes no events for what it asks for. Where it cannot be ended by itself it is refused from here on.
     pub(crate) fn restart_port(&mut self, port: u32) {
         let reason = "the plugin does not take the events that it causes: ended";
         self.lose_port(port, reason);
-        self.ports[port as usize].port.restart(reason);
+        let entry = &mut self.ports[port as usize];
+        if !entry.port.restart(reason) {
+            let (id, leaving) = (entry.id, entry.leaving);
+            *entry = PortState::missing(id, reason.to_owned());
+            entry.leaving = leaving;
+        }
     }
 
     fn drop_task(&mut self, task: TaskIndex) {

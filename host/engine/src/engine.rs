@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, TryRecvError},
     },
     time::Duration,
@@ -138,8 +138,10 @@ pub(crate) struct State<H> {
     /// Parameters of the task that begins; kept for its memory.
     pub(crate) params: Vec<u8>,
     pub(crate) statistics: Statistics,
-    /// When the operator was told last that packets were lost here.
-    pub(crate) warned: u64,
+    /// When the operator was told last that packets were lost here, and how many were lost by then.
+    pub(crate) warned: (u64, u64),
+    /// Octets of rows that are not kept, on their way to who reads them.
+    pub(crate) passing: Arc<AtomicUsize>,
     /// Names of interfaces by their number, the first is 1.
     pub(crate) interfaces: Vec<Box<str>>,
     /// Who wants to see packets.
@@ -198,7 +200,8 @@ impl<H> State<H> {
             news: News::default(),
             params: Vec::new(),
             statistics: Statistics::default(),
-            warned: 0,
+            warned: (0, 0),
+            passing: Arc::default(),
             interfaces: Vec::new(),
             tap: None,
         }

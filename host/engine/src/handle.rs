@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
@@ -101,13 +101,15 @@ impl Engine {
         let shared = Arc::new(Mutex::new(Statistics::default()));
         let stopping = Arc::new(AtomicBool::new(false));
         let (own_wake, own_shared) = (wake.clone(), Arc::clone(&shared));
-        let own_stopping = Arc::clone(&stopping);
+        let passing = Arc::<AtomicUsize>::default();
+        let (own_stopping, own_passing) = (Arc::clone(&stopping), Arc::clone(&passing));
         let Self { kernel, config, tap } = self;
         let run = move || {
             sys::set_timer_slack(1_000);
             let channels = (received, sent, own_shared);
             let mut core = Core::new(kernel, config, sys::random(), channels, own_wake.fd());
             core.stopping = own_stopping;
+            core.state.passing = own_passing;
             core.state.tap = tap;
             // The others are for workers, connections and files.
             core.state.identifiers.most = sys::most_descriptors() / 4 * 3;
@@ -115,7 +117,7 @@ impl Engine {
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(run);
         let thread = Some(thread.map_err(fail("engine's thread"))?);
-        Ok(Handle { commands, outputs, wake, shared, thread, next_port: 0, stopping })
+        Ok(Handle { commands, outputs, wake, shared, thread, next_port: 0, stopping, passing })
     }
 }
 
@@ -129,6 +131,8 @@ pub struct Handle {
     thread: Option<JoinHandle<()>>,
     next_port: u32,
     stopping: Arc<AtomicBool>,
+    /// Octets of rows that are not kept and not read yet.
+    passing: Arc<AtomicUsize>,
 }
 
 impl Handle {
@@ -192,10 +196,13 @@ impl Handle {
     /// What has happened since; waits for it up to `limit`. Empty after that, and when the engine
     /// has ended.
     pub fn outputs(&mut self, limit: Duration) -> Vec<News> {
-        match self.outputs.recv_timeout(limit) {
+        let news: Vec<News> = match self.outputs.recv_timeout(limit) {
             Ok(news) => [news].into_iter().chain(self.outputs.try_iter()).collect(),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Vec::new(),
-        }
+        };
+        let passing = news.iter().map(|news| news.passing).sum();
+        self.passing.fetch_sub(passing, Ordering::Relaxed);
+        news
     }
 
     /// Whether the engine still runs.

@@ -97,6 +97,8 @@ pub struct News {
     /// In the order in which it happened.
     pub outputs: Vec<Output>,
     pub(crate) octets: Vec<u8>,
+    /// Octets of rows that are told and not kept.
+    pub(crate) passing: usize,
 }
 
 /// Octets and outputs of a portion that room is made for beforehand, at most.
@@ -108,6 +110,7 @@ impl News {
         let next = Self {
             outputs: Vec::with_capacity(self.outputs.len().min(MOST_ROOM / size_of::<Output>())),
             octets: Vec::with_capacity(self.octets.len().min(MOST_ROOM)),
+            passing: 0,
         };
         std::mem::replace(self, next)
     }

@@ -228,20 +228,23 @@ impl Pacer {
         Verdict::Go
     }
 
-    /// As [`Pacer::take`], for who does not wait at a gate but asks again.
+    /// As [`Pacer::take`], for who does not wait at a gate but asks again: whatever the rates of plugin, client and prefix
+    /// are, for there is no more than one for each flow.
     pub(crate) fn take_at_once(&mut self, now: u64, scope: &Scope, class: Class) -> Verdict {
-        let Nest { host, paid, levels } = &self.nests[class as usize];
+        let Nest { host, paid, levels } = &mut self.nests[class as usize];
         if !host.has_token(*paid, now) {
             return Verdict::Full;
         }
-        let is_held = levels.iter().any(|(level, table)| {
+        let address = levels.iter_mut().find(|(level, _)| *level == Level::Address);
+        if let Some((level, table)) = address {
             let key = level.key(scope);
-            table.get(key).is_some_and(|bucket| !table.limit(key).has_token(bucket.paid, now))
-        });
-        if is_held {
-            return Verdict::Held(None);
+            let bucket = table.get(key);
+            if bucket.is_some_and(|bucket| !table.limit(key).has_token(bucket.paid, now)) {
+                return Verdict::Held(None);
+            }
+            table.pay(key, now);
         }
-        self.pay(now, scope, class);
+        *paid = host.pay(*paid, now);
         Verdict::Go
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sonde_plugin_api::{
-    abi::{Action, Event, EventKind, NO_TOKEN},
+    abi::{Action, Event, EventKind, NO_TOKEN, flags},
     port::{Lost, Port},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Events that a plugin may be behind, and octets of their packets; more, and nothing is received for a while so that it
-/// can catch up. Nor are packets kept for it that answer no probe, of which anybody may send as many as the line takes.
+/// can catch up. Nor are packets kept for it that answer no probe, or late or twice, of which anybody may send as many as the line takes.
 const MAX_BEHIND: Backlog = Backlog { events: 65_536, octets: 64 << 20 };
 /// How long others may have to wait for it.
 const PATIENCE_NS: u64 = 20_000_000;
@@ -185,7 +185,9 @@ impl PortState {
     /// Keeps an event for which there is no room.
     fn put_behind(&mut self, now: u64, event: Event, payload: &[u8]) {
         let was_behind = self.backlog().exceeds(MAX_BEHIND);
-        if was_behind && event.kind == EventKind::Packet && event.token == NO_TOKEN {
+        let answers_none =
+            event.token == NO_TOKEN || event.flags & (flags::DUPLICATE | flags::LATE) != 0;
+        if was_behind && event.kind == EventKind::Packet && answers_none {
             self.drops += 1;
             return;
         }

@@ -425,7 +425,9 @@ impl<M: Measurer> Desk<M> {
                 false => Some(unknown()),
             };
         };
-        self.told_ends.insert(job.clone());
+        if is_client(&job.peer) {
+            self.told_ends.insert(job.clone());
+        }
         Some(delivery.body)
     }
 

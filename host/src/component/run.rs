@@ -341,8 +341,8 @@ impl Component {
             immediate: self.said.immediate,
         };
         let router = client_port(Arc::new(handler), Arc::clone(&self.registries));
-        // Ports that measurements hold take the other half.
-        let limits = sonde_mplane_http::Limits::default().within(most_descriptors() / 2);
+        // Ports that measurements hold take up to three quarters.
+        let limits = sonde_mplane_http::Limits::default().within(most_descriptors() / 4);
         let (tls, access) = (self.server_tls.clone(), Arc::clone(&self.access));
         async move {
             let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };

@@ -423,10 +423,12 @@ impl Port for ProcessPort {
         }
     }
 
-    fn restart(&mut self, reason: &str) {
-        let Some(worker) = self.worker.take() else { return };
-        self.let_go(worker);
-        self.keep_down(&Lost { reason: reason.to_owned() });
+    fn restart(&mut self, reason: &str) -> bool {
+        if let Some(worker) = self.worker.take() {
+            self.let_go(worker);
+            self.keep_down(&Lost { reason: reason.to_owned() });
+        }
+        true
     }
 
     fn wake_fds(&self) -> Vec<RawFd> {

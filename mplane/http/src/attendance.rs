@@ -359,7 +359,7 @@ impl<R: Registrant> Attendance<R> {
     /// Brings every end that waits, oldest first. One that is not taken holds up those behind it, but no work: whether
     /// the supervisor is there at all is told by the next poll, for one end alone may be too long for the line.
     ///
-    /// True where some still wait at `until`.
+    /// True where some may still wait at `until`; one is brought at least.
     async fn bring(&self, failing: &mut Failing, until: Option<Instant>) -> bool {
         while !failing.is_resting() {
             failing.again = None;
@@ -368,12 +368,12 @@ impl<R: Registrant> Attendance<R> {
                 return false;
             }
             for end in ends {
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return true;
-                }
                 self.bring_one(end, failing).await;
                 if failing.is_resting() {
                     break;
+                }
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return true;
                 }
             }
         }

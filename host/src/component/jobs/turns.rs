@@ -1,16 +1,19 @@
 //! Who is next: what several peers have ready begins in turn, and no client takes everything.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{JobId, Sampling};
 use crate::component::request::is_client;
 
 /// What is due and waits for a free place, by peer; in order for each.
+struct Waiting {
+    peer: Arc<str>,
+    due: VecDeque<(JobId, Sampling)>,
+}
+
+/// Peers with something waiting, who had a turn last at the end.
 #[derive(Default)]
-pub(super) struct Turns(BTreeMap<Arc<str>, VecDeque<(JobId, Sampling)>>);
+pub(super) struct Turns(VecDeque<Waiting>);
 
 impl Turns {
     pub(super) fn is_empty(&self) -> bool {
@@ -21,24 +24,33 @@ impl Turns {
         self.0.clear();
     }
 
+    fn of(&mut self, peer: &Arc<str>) -> Option<&mut Waiting> {
+        self.0.iter_mut().find(|waiting| waiting.peer == *peer)
+    }
+
     pub(super) fn push(&mut self, id: JobId, sampling: Sampling) {
-        self.0.entry(Arc::clone(&id.peer)).or_default().push_back((id, sampling));
+        let peer = Arc::clone(&id.peer);
+        match self.of(&peer) {
+            Some(waiting) => waiting.due.push_back((id, sampling)),
+            None => self.0.push_back(Waiting { peer, due: [(id, sampling)].into() }),
+        }
     }
 
     /// What a job has waiting.
     pub(super) fn find(&mut self, id: &JobId) -> Option<&mut Sampling> {
-        let waiting = self.0.get_mut(&id.peer)?.iter_mut();
-        waiting.rev().find(|(other, _)| other == id).map(|(_, sampling)| sampling)
+        let due = self.of(&id.peer)?.due.iter_mut();
+        due.rev().find(|(other, _)| other == id).map(|(_, sampling)| sampling)
     }
 
     pub(super) fn remove(&mut self, id: &JobId) {
-        if let Some(waiting) = self.0.get_mut(&id.peer) {
-            waiting.retain(|(other, _)| other != id);
+        if let Some(waiting) = self.of(&id.peer) {
+            waiting.due.retain(|(other, _)| other != id);
         }
-        self.0.retain(|_, waiting| !waiting.is_empty());
+        self.0.retain(|waiting| !waiting.due.is_empty());
     }
 
-    /// The next one of the peer that has the fewest of those that `run`, where it may have one more of `most`.
+    /// The next one of the peer that has the fewest of those that `run`, where it may have one more of `most`; of
+    /// several, of who waits longest for a turn.
     pub(super) fn next<'a>(
         &mut self,
         run: &(impl ExactSizeIterator<Item = &'a JobId> + Clone),
@@ -46,13 +58,14 @@ impl Turns {
     ) -> Option<(JobId, Sampling)> {
         let all = run.len();
         let running = |peer: &Arc<str>| run.clone().filter(|id| id.peer == *peer).count();
-        let waiting = self.0.keys().map(|peer| (running(peer), peer));
-        let (_, peer) = waiting.filter(|(own, peer)| has_share(peer, *own, all, most)).min()?;
-        let peer = Arc::clone(peer);
-        let waiting = self.0.get_mut(&peer)?;
-        let next = waiting.pop_front();
-        if waiting.is_empty() {
-            self.0.remove(&peer);
+        let peers = self.0.iter().enumerate();
+        let counted = peers.map(|(at, waiting)| (running(&waiting.peer), at));
+        let may = |own: usize, at: usize| has_share(&self.0[at].peer, own, all, most);
+        let (_, at) = counted.filter(|(own, at)| may(*own, *at)).min()?;
+        let mut waiting = self.0.remove(at)?;
+        let next = waiting.due.pop_front();
+        if !waiting.due.is_empty() {
+            self.0.push_back(waiting);
         }
         next
     }

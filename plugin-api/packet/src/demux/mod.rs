@@ -34,7 +34,7 @@ const MAX_SEARCHED: usize = 4096;
 /// Quotes without our ports that may fit no probe before no more of them are believed for the IPv4 identification alone: a
 /// million guesses would hit. A flow has as many, of quotes that have its ports.
 const MAX_BARE_MISSES: u32 = 8;
-/// Time after which one of the former is forgiven, ns.
+/// Time after which one of the former is forgiven, and one of a flow that sends then, ns.
 const FORGIVEN_AFTER: u64 = 1_000_000_000;
 
 /// No slot.
@@ -302,10 +302,8 @@ impl Demux {
         let field = self.flow(flow)?.field;
         let expected = Expected::of(packet, field)?;
         let forgiven = departure.at.saturating_sub(self.forgiven) / FORGIVEN_AFTER;
-        if forgiven > 0 {
-            self.forgiven += forgiven * FORGIVEN_AFTER;
-            self.bare_misses = self.bare_misses.saturating_sub(forgiven.min(8) as u32);
-        }
+        self.forgiven += forgiven * FORGIVEN_AFTER;
+        self.bare_misses = self.bare_misses.saturating_sub(forgiven.min(8) as u32);
         let slot = self.take_slot();
         let entry = &mut self.slots[slot as usize];
         entry.expected = expected;
@@ -319,6 +317,7 @@ impl Demux {
         let flow = self.flows[flow.0 as usize].as_mut()?;
         entry.next = flow.newest;
         flow.newest = slot;
+        flow.misses = flow.misses.saturating_sub(forgiven.min(1) as u16);
         flow.waiting += 1;
         if let Some(index) = &mut flow.index {
             index.insert(expected.field, slot);

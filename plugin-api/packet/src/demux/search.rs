@@ -1,6 +1,8 @@
 //! Finding the probe that a packet is about.
 
-use super::{Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, Quality, Slot, State, ends::End};
+use super::{
+    Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State, ends::End,
+};
 use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
 /// Where a packet led.
@@ -120,8 +122,9 @@ impl Demux {
         let weak = if may_guess { self.find(flow, identified) } else { None };
         let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
-            if let Some(flow) = self.flows[id as usize].as_mut() {
-                flow.misses = flow.misses.saturating_add(1);
+            // A conversation has no probes, so that errors about it are no guesses.
+            if let Some(flow) = self.flows[id as usize].as_mut().filter(|it| it.newest != NONE) {
+                flow.misses = flow.misses.saturating_add(u16::from(is_v4));
             }
             return Found::Flow(id);
         };

@@ -11,7 +11,7 @@ use super::world::{
 };
 use crate::{
     config::Stamps,
-    output::{End, Output},
+    output::{End, Ended, Output},
 };
 
 /// A row of no values.
@@ -187,7 +187,7 @@ fn rows_without_end_fail_their_task_even_where_they_are_empty() {
             })
         });
         let Some(End::Failed { text, .. }) = ended else { panic!("{ended:?}") };
-        assert_eq!(text, "the plugin put out more than 64 MiB of rows");
+        assert_eq!(text, "the plugin put out more than 72 MiB of rows");
         assert_eq!(rows, (72 << 20) / (octets as usize + 64));
     }
 }
@@ -235,16 +235,26 @@ fn what_many_tasks_keep_together_is_bounded_and_free_again_when_they_end() {
 }
 
 #[test]
-fn rows_that_nobody_keeps_have_no_bound() {
+fn rows_that_nobody_keeps_have_no_bound_but_while_nobody_reads_them() {
     let (mut bench, plugin, _) = slow();
     bench.keeps_rows = false;
     let task = bench.started(&plugin, 2);
     let row = Action { task, len: 1 << 20, ..ROW };
-    for _ in 0..7 {
+    for _ in 0..8 {
         plugin.wants_all(many(row, 10), vec![0; 1 << 20]);
         bench.turn();
         assert_eq!(bench.outputs().len(), 10);
     }
+    for _ in 0..8 {
+        plugin.wants_all(many(row, 10), vec![0; 1 << 20]);
+        bench.turn();
+    }
+    let ended = bench.ended();
+    assert!(
+        matches!(&ended[..], [Ended { end: End::Failed { text, .. }, .. }]
+        if text == "nobody reads the rows as fast as the plugin puts them out"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -294,6 +304,23 @@ fn packets_that_wait_when_their_task_ends_count_as_not_sent() {
     bench.turn();
     let counters = bench.ended()[0].counters;
     assert_eq!(counters.sent + counters.not_sent, 6, "{counters:?}");
+}
+
+#[test]
+fn a_plugin_that_takes_no_events_and_cannot_be_ended_is_refused_from_then_on() {
+    let (mut bench, plugin, flow) = slow();
+    plugin.script().room = Some(0);
+    plugin.script().is_inline = true;
+    let send = Action { kind: ActionKind::Send, flow, ..Action::ZERO };
+    (0..9).for_each(|_| plugin.wants_all(many(send, 60_000), Vec::new()));
+    bench.turn();
+    let text = "the plugin does not take the events that it causes: ended";
+    assert!(matches!(&bench.ended()[..], [Ended { end: End::Failed { text: said, .. }, .. }]
+        if said == text));
+    bench.start(&plugin, 3, None);
+    bench.turn();
+    assert!(matches!(&bench.ended()[..], [Ended { end: End::Failed { text: said, .. }, .. }]
+        if said.contains(text)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     os::fd::RawFd,
-    sync::{Arc, Mutex, MutexGuard, mpsc},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -177,6 +177,8 @@ pub(super) struct Script {
     pub(super) busy: bool,
     /// Why it was started again.
     pub(super) restarts: Vec<String>,
+    /// It cannot be ended by itself.
+    pub(super) is_inline: bool,
 }
 
 /// The test's end of a plugin.
@@ -220,11 +222,12 @@ impl Port for FakePort {
         down.map_or(Ok(()), |reason| Err(Lost { reason }))
     }
 
-    fn restart(&mut self, reason: &str) {
+    fn restart(&mut self, reason: &str) -> bool {
         let mut script = self.0.lock().unwrap();
         script.restarts.push(reason.to_owned());
         script.filling.clear();
         script.room = None;
+        !script.is_inline
     }
 
     fn wake_fds(&self) -> Vec<RawFd> {
@@ -397,7 +400,10 @@ impl Bench {
     }
 
     pub(super) fn outputs(&mut self) -> Vec<Output> {
-        self.outputs.try_iter().flat_map(|news| news.outputs).collect()
+        let news: Vec<_> = self.outputs.try_iter().collect();
+        let passing = news.iter().map(|news| news.passing).sum();
+        self.core.state.passing.fetch_sub(passing, Ordering::Relaxed);
+        news.into_iter().flat_map(|news| news.outputs).collect()
     }
 
     pub(super) fn ended(&mut self) -> Vec<Ended> {
