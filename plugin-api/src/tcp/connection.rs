@@ -476,7 +476,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             if is_after(segment.acknowledgement, self.acknowledged) {
                 self.acknowledged = segment.acknowledgement;
             }
-            if self.end() != end {
+            if !self.is_reset && self.end() != end {
                 self.leave_last_word();
             }
             if is_known && !is_old {

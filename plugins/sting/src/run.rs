@@ -180,13 +180,15 @@ async fn part(
     {
         let is_challenge = segment.is_pure_ack() && segment.acknowledgement != edge;
         if segment.has(flags::RST) {
-            return;
+            break;
         }
         if is_challenge {
             let _ = wire.flow.send_stamped(wire.reset(segment.acknowledgement)).await;
-            return;
+            break;
         }
     }
+    // What came meanwhile may have left another one.
+    wire.flow.last_word(None);
 }
 
 /// The shortest of a few echoes.

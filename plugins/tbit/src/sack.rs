@@ -41,10 +41,9 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
         let end = session.ctx.now() + WAIT;
         // An acknowledgement that the network brought twice, or that is of before, is followed by the right one. Which of the
         // older blocks that tells, and in which order, is the server's affair (RFC 2018, section 4).
-        let mut is_stale = false;
         loop {
             let Some(segment) = session.connection.next(end.since(session.ctx.now())).await else {
-                silent += u32::from(!is_stale);
+                silent += 1;
                 break;
             };
             session.ends(&segment)?;
@@ -62,7 +61,6 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
             let newest = (at, at.wrapping_add(1));
             if octet > 1 && !blocks.is_empty() && !has_foreign(blocks) && !blocks.contains(&newest)
             {
-                is_stale = true;
                 continue;
             }
             if octet > 1 && blocks.is_empty() {

@@ -429,7 +429,10 @@ impl Explorer {
     async fn settle_silence(&mut self, node: NodeId, ttl: u8) -> Result<(), Halt> {
         let behind = ttl + 1;
         let hops = self.graph.nodes_at(behind);
-        if hops.iter().any(|hop| !self.graph.nodes[*hop].is_silent()) {
+        let is_answered = |hop: &NodeId| !self.graph.nodes[*hop].is_silent();
+        // Behind silence that goes on there is nobody to be expected.
+        let is_dead = !is_answered(&node) && self.graph.next_hops(node, ttl).is_empty();
+        if !is_dead && hops.iter().any(is_answered) {
             self.ask_silent_flows_again(node, ttl).await?;
         }
         let limit = self.prober.params.gaplimit;

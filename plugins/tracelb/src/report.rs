@@ -62,7 +62,7 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
     let links_shown = links.len() as u32;
     links.retain(|(_, to), _| !ends.silent.contains(to));
     let mut first: Vec<NodeId> = graph.nodes_at(graph.first_hop()).into_iter().collect();
-    if graph.is_reached {
+    if graph.is_reached && end == End::Explored {
         // Ways that end elsewhere meet no others again, and would hide all that do behind where they part.
         let leading = leading_to(prober.params.destination, graph, &links);
         links.retain(|(_, to), _| leading.contains(to));
