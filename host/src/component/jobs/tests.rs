@@ -439,6 +439,22 @@ fn no_client_takes_the_room_of_others() {
 }
 
 #[test]
+fn peers_take_turns_where_there_is_one_place() {
+    let mut world = World::new(Limits { measurements: 1, ..Limits::default() });
+    for (peer, token) in [("alpha", "1"), ("alpha", "2"), ("beta", "1"), ("beta", "2")] {
+        world.accept_of(peer, "now ... future / 1s", token).unwrap();
+    }
+    let mut turns = Vec::new();
+    for number in 0..4 {
+        world.tick();
+        assert_eq!(world.started(), [number]);
+        turns.extend(world.jobs.measurements.values().map(|id| id.peer.to_string()));
+        world.measured(number);
+    }
+    assert_eq!(turns, ["alpha", "beta", "alpha", "beta"]);
+}
+
+#[test]
 fn of_two_labels_that_a_specification_begins_with_the_longer_one_is_meant() {
     let world = World::new(Limits::default());
     let mut made = world.make("knock-average-ip4", "now + 3s / 1s", "t1");
