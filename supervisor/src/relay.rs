@@ -4,6 +4,8 @@
 //! token of ours. What the host says comes back under the client's label and token. Pure: it
 //! says what has to be durable before anybody is answered, and what hosts and clients said counts once it is.
 
+mod job;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
@@ -12,19 +14,13 @@ use std::{
 use sonde_mplane::{Capability, Exception, Message, Registries, Specification, Time, ValueError};
 use ulid::Ulid;
 
+use self::job::Job;
 use crate::{
     above::is_above,
     clock::Step,
     roster::{NoHost, Offer},
     store::{Change, Progress, StoredJob},
 };
-
-/// How long a host may take to acknowledge a specification, or to end an interrupted job, before it is told again.
-const AGAIN: Duration = Duration::from_secs(30);
-
-/// How long after the end of its scope a job that was acknowledged and has no end is told again: a host that lost its
-/// disk has forgotten it.
-const OVERDUE: Duration = Duration::from_secs(3600);
 
 /// Octets of specifications that one poll gives, and of one: less than a host reads in one message, also where all of
 /// them are keys, and little enough to come through a slow line in time.
@@ -35,27 +31,6 @@ const LEAST_OCTETS: usize = 1 << 10;
 
 /// Text for a token that stands for nothing, as the RI has it.
 pub const UNKNOWN_JOB: &str = "Unknown job";
-
-/// A job that was not redeemed.
-#[derive(Clone, Debug)]
-struct Job {
-    client: String,
-    /// As the client sent it, with its token.
-    specification: Specification,
-    host: String,
-    /// As the host gets it.
-    forwarded: Specification,
-    /// Of the longer one of both, as JSON; at least [`LEAST_OCTETS`].
-    octets: usize,
-    progress: Progress,
-    /// When the host was told of it last.
-    told: Option<Time>,
-    /// The host was told of it, or may have been by an earlier process.
-    may_be_known: bool,
-    is_interrupted: bool,
-    since: Time,
-    ended: Option<Time>,
-}
 
 /// Why a specification is not taken on; the client reads this text.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -130,35 +105,6 @@ pub struct Relay {
     /// By supervisor above: numbers of jobs whose outcome it has to be brought.
     ended: HashMap<String, BTreeSet<u64>>,
     next_number: u64,
-}
-
-impl Job {
-    fn is_overdue(&self, now: Time) -> bool {
-        let end = self.forwarded.when.end_time(self.since);
-        let told = self.told.or(end).filter(|_| self.progress == Progress::Accepted);
-        let last = told.zip(end).map(|(told, end)| told.max(end));
-        last.is_some_and(|last| now.since(last) >= OVERDUE)
-    }
-
-    /// Whether the host has to be told something, at once or later.
-    fn is_to_be_told(&self, now: Time) -> bool {
-        match self.progress {
-            Progress::Waiting => true,
-            // Who has it knows an overdue one by its token, and goes on.
-            Progress::Accepted => self.is_interrupted || self.is_overdue(now),
-            Progress::Ended => false,
-        }
-    }
-
-    /// That nothing comes of it.
-    fn failed(&self, number: u64, why: &str, now: Time) -> Change {
-        let outcome = Message::from(self.specification.exception(why)).to_json();
-        Change::Ended { number, outcome, at_ms: ms(now) }
-    }
-
-    fn is_due(&self, now: Time) -> bool {
-        self.is_overdue(now) || self.told.is_none_or(|told| now.since(told) >= AGAIN)
-    }
 }
 
 impl Relay {
