@@ -67,11 +67,13 @@ impl Wire<'_> {
         self.request.len() > window as usize
     }
 
-    /// An acknowledgement of a sample came. A server may send them without end.
-    fn acknowledge(&self, at: Time, tally: &mut Tally) {
-        if tally.acks.len() < KEPT * self.request.len() {
+    /// An acknowledgement of a sample came. False where more came than anybody needs: a server may send them without end.
+    fn acknowledge(&self, at: Time, tally: &mut Tally) -> bool {
+        let has_room = tally.acks.len() < KEPT * self.request.len();
+        if has_room {
             tally.acks.push(at);
         }
+        has_room
     }
 
     /// The last word, at the number that the server expects.
@@ -229,8 +231,7 @@ pub(crate) async fn fill(
                         && wire.is_sample(&segment)
                         && !segment.has_data();
                     if is_sample {
-                        wire.acknowledge(segment.at, tally);
-                        tally.late += 1;
+                        tally.late += u32::from(wire.acknowledge(segment.at, tally));
                     }
                 }
             }

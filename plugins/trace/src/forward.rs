@@ -235,7 +235,7 @@ impl Session {
     /// Puts news where they belong. An answer for a hop that was given up is told at once, and may
     /// end the path.
     pub(crate) fn note(&mut self, news: News) -> Option<Stop> {
-        let News { name, is_current, what } = news;
+        let News { name, is_current, what, .. } = news;
         let at = self.hops.iter().position(|hop| is_current && hop.ttl == name.ttl);
         let Some(at) = at else {
             return match what {

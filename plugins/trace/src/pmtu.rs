@@ -187,9 +187,11 @@ impl Session {
             let name = self.send_in_turn(ttl, attempt, size).await;
             while let Some(news) = self.hear(None).await? {
                 match news.what {
-                    // A hop's, late.
+                    // A hop's, late. What is of a round before is told already.
                     What::Answer(answer) if !news.is_current => {
-                        self.emit(answer.row);
+                        if news.is_of_round {
+                            self.emit(answer.row);
+                        }
                         continue;
                     }
                     // Answers to other sizes come too late to tell anything of this one.

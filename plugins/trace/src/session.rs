@@ -46,6 +46,8 @@ pub(crate) struct Session {
     launched: u32,
     /// The first probe of this part of the measurement.
     phase: u32,
+    /// And of this round.
+    round_began: u32,
     not_sent: u32,
     unsent_in_a_row: u8,
     /// Until then no probe is sent, after one that did not leave.
@@ -71,6 +73,8 @@ pub(crate) struct News {
     pub(crate) name: ProbeName,
     /// The probe is of this part of the measurement, not of one before.
     pub(crate) is_current: bool,
+    /// It is of this round, or of a later part of it.
+    pub(crate) is_of_round: bool,
     pub(crate) what: What,
 }
 
@@ -156,6 +160,7 @@ impl Session {
             last_sent: None,
             launched: 0,
             phase: 0,
+            round_began: 0,
             not_sent: 0,
             unsent_in_a_row: 0,
             rests_until: begin,
@@ -174,6 +179,7 @@ impl Session {
         self.round += 1;
         self.path = Path::new(self.plan.first);
         self.begin_phase();
+        self.round_began = self.phase;
     }
 
     /// Answers to probes before this moment are of the past; what has not left stays here.
@@ -273,14 +279,19 @@ impl Session {
                 }
             }
         };
-        Ok(Some(News { name, is_current: self.is_current(name), what }))
+        Ok(Some(News {
+            name,
+            is_current: self.is_since(self.phase, name),
+            is_of_round: self.is_since(self.round_began, name),
+            what,
+        }))
     }
 
-    /// Whether a probe is of this part of the measurement.
-    fn is_current(&self, name: ProbeName) -> bool {
+    /// Whether a probe is that with the index `first`, or a later one.
+    fn is_since(&self, first: u32, name: ProbeName) -> bool {
         let newest = self.launched.wrapping_sub(1);
         let age = (newest % NUMBERS + NUMBERS - u32::from(name.number)) % NUMBERS;
-        newest.checked_sub(age).is_some_and(|index| index >= self.phase)
+        newest.checked_sub(age).is_some_and(|index| index >= first)
     }
 
     fn blank(&self, name: ProbeName) -> HopRow {
