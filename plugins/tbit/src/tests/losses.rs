@@ -125,6 +125,7 @@ fn no_packet_that_is_lost_once_accuses_anybody_or_changes_a_window() {
         // This server does not repeat its SYN/ACK. Where the last segment of a window is lost nobody can tell.
         let packets =
             (1..=14).map(|number| ("->", number)).chain((2..=11).map(|number| ("<-", number)));
+        let mut told = 0;
         for (way, number) in packets {
             let net = Net::draw(&format!(
                 "vantage - r1 - target
@@ -136,7 +137,11 @@ fn no_packet_that_is_lost_once_accuses_anybody_or_changes_a_window() {
             let run = Sim::new(net.host("target", server), 1).run::<Tbit>(params);
             let row = &run.typed::<SummaryRow>("summary")[0];
             assert!([right, Verdict::None].contains(&row.result), "{way} {number} {run}");
+            told += u32::from(row.result == right);
             assert!(row.icw_segments.is_none_or(|segments| segments == 10), "{way} {number} {run}");
         }
+        // What is lost of the window that abc counts leaves nothing to tell.
+        let least = if test == Test::Abc { 15 } else { 23 };
+        assert!(told >= least, "{test:?} is told in {told} of 24 runs");
     }
 }
