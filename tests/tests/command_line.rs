@@ -132,16 +132,21 @@ fn a_list_without_targets_is_a_mistake_of_usage() {
     assert_eq!((run.code, run.errors.as_str()), (2, "sonde: there are no targets\n"));
 }
 
-#[test]
-#[ignore = "needs root: drops to a user without rights"]
-fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_what_helps() {
-    // The build folder may be closed to others: a copy that everybody can read.
+/// A copy with the plugin ping, which everybody can read: the build folder may be closed to others.
+fn open_to_all() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let program = folder.path().join("sonde");
     std::fs::copy(sonde(), &program).unwrap();
     std::fs::copy(sonde_tests::plugin("ping"), folder.path().join("libsonde_ping.so")).unwrap();
+    (folder, program)
+}
+
+#[test]
+#[ignore = "needs root: drops to a user without rights"]
+fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_what_helps() {
+    let (_folder, program) = open_to_all();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.args(["--bounding-set=-all", "--inh-caps=-all"]).env_remove("XDG_RUNTIME_DIR");
@@ -153,12 +158,7 @@ fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_
 #[test]
 #[ignore = "needs root: gives a file a capability"]
 fn a_plugin_does_not_get_the_sockets_of_a_program_that_anybody_may_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), open).unwrap();
-    let program = folder.path().join("sonde");
-    std::fs::copy(sonde(), &program).unwrap();
-    std::fs::copy(sonde_tests::plugin("ping"), folder.path().join("libsonde_ping.so")).unwrap();
+    let (_folder, program) = open_to_all();
     let grant = Command::new("setcap").arg("cap_net_raw+ep").arg(&program).status().unwrap();
     assert!(grant.success());
     let run = |isolation: &str| {

@@ -326,18 +326,24 @@ impl NotSent {
     /// network has not come back for 7 s.
     #[must_use]
     pub fn pause(&self, before: u8) -> Option<Duration> {
-        // EINVAL, EMSGSIZE and EDQUOT, as the host numbers them on every system.
-        let is_final = self.refused_by_policy || matches!(self.errno, 22 | 90 | 122);
+        // EINVAL and EMSGSIZE, as the host numbers them on every system.
+        let is_final =
+            self.refused_by_policy || self.is_out_of_budget() || matches!(self.errno, 22 | 90);
         let pause = Duration::from_millis(100) * (1 << before.min(5));
         (!is_final && before < 7).then(|| pause.min(Duration::from_secs(2)))
+    }
+
+    /// The measurement may send no more packets.
+    #[must_use]
+    pub fn is_out_of_budget(&self) -> bool {
+        // EDQUOT, as the host numbers it on every system.
+        self.errno == 122
     }
 }
 
 impl fmt::Display for NotSent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As the host numbers it on every system, EDQUOT.
-        const NO_BUDGET: i32 = 122;
-        if self.refused_by_policy && self.errno == NO_BUDGET {
+        if self.refused_by_policy && self.is_out_of_budget() {
             formatter.write_str("not sent: the measurement's budget of packets is used up")
         } else if self.refused_by_policy {
             formatter.write_str("not sent: refused by the host's policy, or it is not of its flow")

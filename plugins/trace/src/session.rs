@@ -12,8 +12,6 @@ use crate::{
     rows::{HopRow, SummaryRow, TraceRow},
 };
 
-/// The operator's or the method's budget of packets is used up.
-const EDQUOT: i32 = 122;
 /// The probe was withdrawn.
 const ECANCELED: i32 = 125;
 /// The TTL that gets everywhere.
@@ -266,7 +264,7 @@ impl Session {
             }
             Fate::Unsent(reason) => {
                 self.not_sent += 1;
-                if reason.errno == EDQUOT {
+                if reason.is_out_of_budget() {
                     What::NoBudget
                 } else {
                     // Those of a window do not leave together.

@@ -73,9 +73,6 @@ pub(crate) async fn run(ctx: Ctx<TraceboxRow>, params: TraceboxParams) -> Result
 /// Why it stopped: the host wanted it.
 const INTERRUPTED: &str = "interrupted";
 
-/// The host's budget of packets is used up.
-const EDQUOT: i32 = 122;
-
 /// Why probing ends.
 enum Halt {
     /// No packets are left.
@@ -434,7 +431,7 @@ impl Session {
 
     /// Why a probe did not leave, and what an operator could do about it.
     fn not_sent(&self, probe: &[u8], reason: NotSent) -> Halt {
-        if reason.errno == EDQUOT {
+        if reason.is_out_of_budget() {
             return Halt::Budget;
         }
         let is_plain = self.spec.ip_options.is_empty() && self.spec.extension_headers.is_none();

@@ -31,9 +31,6 @@ const TRIES_FOR_SILENCE: u8 = 6;
 /// others more.
 const PATIENCE: Duration = Duration::from_millis(1_100);
 
-/// The host's budget is spent.
-const EDQUOT: i32 = 122;
-
 /// Who answered, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -138,7 +135,7 @@ impl Prober {
                 Outcome::Unsent(reason) => {
                     self.sent.set(self.sent.get() - 1);
                     self.unsent.set(self.unsent.get() + 1);
-                    if reason.errno == EDQUOT {
+                    if reason.is_out_of_budget() {
                         return Err(Halt::Budget);
                     }
                     let pause = reason.pause(refused).ok_or(Halt::Failed(reason.into()))?;

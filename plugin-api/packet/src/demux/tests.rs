@@ -44,6 +44,19 @@ fn error(quoted: &[u8], octets: usize) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+fn error6(to: &str, quoted: &[u8], octets: usize) -> Vec<u8> {
+    let message = ErrorMessage {
+        source: "2001:db8:5::1".parse().unwrap(),
+        destination: to.parse().unwrap(),
+        ttl: 60,
+        kind: ErrorKind::TimeExceeded,
+        quoted,
+        quoted_octets: octets,
+        extensions: &[],
+    };
+    message.to_vec().unwrap()
+}
+
 fn opened(probe: &[u8], field: Key, hear_all: bool) -> (Demux, FlowId) {
     let mut demux = Demux::new(42);
     let flow = demux.open(FlowKey::of_probe(probe).unwrap(), field, 5, hear_all).unwrap();
@@ -404,18 +417,7 @@ fn of_ipv6_a_translated_probe_is_known_by_its_checksum_and_by_no_other() {
     let udp = |to: &str, destination_port| {
         packet(ours, to, 0, Transport::Udp { source_port: 40_000, destination_port })
     };
-    let quoted = |probe: &[u8]| {
-        let message = ErrorMessage {
-            source: "2001:db8:5::1".parse().unwrap(),
-            destination: ours.parse().unwrap(),
-            ttl: 60,
-            kind: ErrorKind::TimeExceeded,
-            quoted: probe,
-            quoted_octets: 48,
-            extensions: &[],
-        };
-        message.to_vec().unwrap()
-    };
+    let quoted = |probe: &[u8]| error6(ours, probe, 48);
     for (field, first, second, shown) in [
         (Key::IcmpSequence, icmp(target, 1), icmp(target, 2), icmp(other, 2)),
         (Key::RemotePort, udp(target, 1001), udp(target, 1002), udp(other, 1002)),
@@ -525,18 +527,7 @@ fn a_quote_whose_identification_was_counted_up_or_changed_is_credited_by_its_che
 #[test]
 fn of_ipv6_too_a_lone_quote_whose_source_or_sequence_number_was_changed_is_credited() {
     let (ours, target, other) = ("2001:db8::1", "2001:db8::99", "2001:db8:77::5");
-    let quoted = |probe: &[u8]| {
-        let message = ErrorMessage {
-            source: "2001:db8:5::1".parse().unwrap(),
-            destination: ours.parse().unwrap(),
-            ttl: 60,
-            kind: ErrorKind::TimeExceeded,
-            quoted: probe,
-            quoted_octets: probe.len(),
-            extensions: &[],
-        };
-        message.to_vec().unwrap()
-    };
+    let quoted = |probe: &[u8]| error6(ours, probe, probe.len());
     let segment = |from, source_port, sequence, acknowledgement| {
         let segment = TcpSegment {
             source_port,
