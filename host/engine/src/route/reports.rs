@@ -55,6 +55,8 @@ pub(super) struct Tables {
     pub(super) prefixes: [Prefixes; 2],
     /// Routing rules beside those that every system has, of IPv4 and IPv6.
     pub(super) rules: [usize; 2],
+    /// Kinds of messages that the library could not read since the tables were last read.
+    missed: Vec<u16>,
 }
 
 /// Tables that are not complete yet.
@@ -188,7 +190,8 @@ impl Tables {
     /// Of a machine without devices.
     pub(super) fn new() -> Self {
         let prefixes = [Prefixes::new(), Prefixes::new()];
-        let mut tables = Self { interfaces: Interfaces::default(), prefixes, rules: [0, 0] };
+        let interfaces = Interfaces::default();
+        let mut tables = Self { interfaces, prefixes, rules: [0, 0], missed: Vec::new() };
         for (address, length) in LABELS {
             tables.add_prefix(Prefix::new(address.into(), length), false);
         }
@@ -235,13 +238,25 @@ impl Tables {
     /// A message that the library cannot read. Where it may be about a piece that we do not know, every destination is asked
     /// for until the tables are read again.
     fn miss(&mut self, kind: u16) -> Effect {
+        let is_new = !self.missed.contains(&kind);
+        if is_new {
+            self.missed.push(kind);
+        }
         if ROUTE_MESSAGES.contains(&kind) {
             self.rules = [1, 1];
+            if is_new {
+                tracing::warn!(
+                    kind,
+                    "a message about routes is of no known form: the kernel is asked for each destination"
+                );
+            }
         } else if !NEXT_HOP_MESSAGES.contains(&kind) {
-            tracing::warn!(
-                kind,
-                "a message about devices, addresses or neighbours is of no known form"
-            );
+            if is_new {
+                tracing::warn!(
+                    kind,
+                    "a message about devices, addresses or neighbours is of no known form"
+                );
+            }
             return Effect::None;
         }
         Effect::All
@@ -351,7 +366,10 @@ mod tests {
             (libc::RTM_NEWLINK, Effect::None, [0, 0]),
         ] {
             let mut tables = Tables::new();
-            assert_eq!((tables.miss(kind), tables.rules), (effect, rules), "{kind}");
+            for _ in 0..2 {
+                assert_eq!((tables.miss(kind), tables.rules), (effect, rules), "{kind}");
+            }
+            assert_eq!(tables.missed, [kind]);
         }
     }
 }
