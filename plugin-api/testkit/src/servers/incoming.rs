@@ -5,6 +5,8 @@ use sonde_packet::{
     tcp::{TcpView, flags},
 };
 
+use crate::router::is_intact;
+
 /// Who talks to a server, from its point of view.
 #[derive(Clone, Debug)]
 pub(super) struct Ends {
@@ -13,7 +15,7 @@ pub(super) struct Ends {
     peer_port: u16,
 }
 
-/// A whole segment.
+/// A whole segment, its checksums right.
 pub(super) struct Incoming<'a> {
     pub(super) ends: Ends,
     pub(super) view: TcpView<'a>,
@@ -26,6 +28,9 @@ impl<'a> Incoming<'a> {
     /// `None` where it is none.
     pub(super) fn parse(packet: &'a [u8]) -> Option<Self> {
         let header = IpHeader::parse(packet).ok().filter(|it| it.protocol == protocol::TCP)?;
+        if !is_intact(packet, &header) {
+            return None;
+        }
         let view = TcpView::new(header.transport(packet));
         let ends =
             Ends { header, own_port: view.destination_port()?, peer_port: view.source_port()? };
