@@ -17,8 +17,9 @@ use libc::sock_filter;
 
 /// Octets to take of a packet that passes: all.
 const ALL: u32 = 0x4_0000;
-/// How many IPv6 extension headers are walked; a packet with more is not for us.
-const EXTENSIONS: usize = 4;
+/// How many IPv6 extension headers are walked; a packet with more is not for us. RFC 8200, section 4.1, has a place for five
+/// that can be read.
+const EXTENSIONS: usize = 8;
 
 const ICMP4_TYPES: [u32; 7] = [0, 3, 4, 5, 11, 12, 14];
 const ICMP6_TYPES: [u32; 5] = [1, 2, 3, 4, 129];

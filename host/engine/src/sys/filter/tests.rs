@@ -194,6 +194,12 @@ fn options_and_extension_headers_are_walked() {
     assert!(passes(&with(&extensions, 40_001)));
     extensions[0] = 59;
     assert!(!passes(&with(&extensions, 40_000)));
+    // The order of RFC 8200, section 4.1: destination options twice, a routing header and a fragment between.
+    let mut in_order =
+        vec![60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0];
+    in_order.extend([60, 0, 0, 1, 0, 0, 0, 9, 6, 0, 1, 4, 0, 0, 0, 0]);
+    assert!(passes(&with(&in_order, 40_000)));
+    assert!(!passes(&with(&in_order, 40_001)));
 }
 
 #[test]
