@@ -182,9 +182,9 @@ impl Session {
 
     /// Sends a packet of a size until it is answered, as many times as a silent hop gets.
     async fn ask(&mut self, ttl: u8, size: u32) -> Result<Fate, Fail> {
-        let mut attempt = 1;
-        while attempt <= self.plan.attempts {
-            let name = self.send_in_turn(ttl, attempt, size).await;
+        let mut tried = 0;
+        while tried < self.plan.attempts {
+            let name = self.send_in_turn(ttl, tried + 1, size).await;
             while let Some(news) = self.hear(None).await? {
                 match news.what {
                     // A hop's, late. What is of a round before is told already.
@@ -197,7 +197,7 @@ impl Session {
                     // Answers to other sizes come too late to tell anything of this one.
                     _ if news.name != name => continue,
                     What::Answer(answer) => return Ok(self.fate(&answer)),
-                    What::TimeOut(_) => attempt += 1,
+                    What::TimeOut(_) => tried += 1,
                     What::Unsent => {}
                     What::NoBudget => return Ok(Fate::NoBudget),
                 }

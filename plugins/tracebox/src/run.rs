@@ -366,8 +366,8 @@ impl Session {
         };
         let attempts = self.params.attempts.max(1);
         let mut was_repeated = false;
-        let (mut attempt, mut refused) = (1, 0);
-        'attempts: while attempt <= attempts {
+        let (mut tried, mut refused) = (0, 0);
+        'attempts: while tried < attempts {
             // What comes of a probe must not be taken for what comes of the next to this hop.
             let label = self.sent;
             self.sent += 1;
@@ -398,7 +398,7 @@ impl Session {
                             if std::mem::replace(&mut was_repeated, true)
                                 && let Outcome::Reply(reply) = outcome
                             {
-                                return Ok((Some(Answer { reply, packet }), attempt));
+                                return Ok((Some(Answer { reply, packet }), tried + 1));
                             }
                             displaced = Some(self.ctx.now() + wait);
                         }
@@ -407,7 +407,7 @@ impl Session {
                     Outcome::Reply(reply)
                         if is_it && self.is_believable(probe, &reply, &packet) =>
                     {
-                        return Ok((Some(Answer { reply, packet }), attempt));
+                        return Ok((Some(Answer { reply, packet }), tried + 1));
                     }
                     // It was the one outcome of its probe, or of none.
                     Outcome::Reply(_) if heard == Some(label) && displaced.is_none() => break,
@@ -424,7 +424,7 @@ impl Session {
                     }
                 }
             }
-            (attempt, refused) = (attempt + 1, 0);
+            (tried, refused) = (tried + 1, 0);
         }
         Ok((None, attempts))
     }

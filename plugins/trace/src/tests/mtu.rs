@@ -69,6 +69,16 @@ fn a_black_hole_is_measured_and_placed() {
 }
 
 #[test]
+fn a_hole_is_placed_with_as_many_probes_as_can_be_asked_for() {
+    let net = net().link_there("target", "mtu 1400 black-hole");
+    let wait = Duration::from_millis(200);
+    let params = TraceParams { pmtud: true, attempts: 255, wait, ..trace(TARGET4) };
+    let run = run_in(net, params);
+    let row = json!({"kind": "silence", "pmtu": 1400, "ttl": 3, "addr": addresses(TARGET4)[2]});
+    assert_eq!(findings(&run)[1], row, "{run}");
+}
+
+#[test]
 fn a_hole_in_front_of_a_router_that_names_its_size_is_told_beside_it() {
     for target in TARGETS {
         let hole = net().link_there("r3", "mtu 1400 black-hole");

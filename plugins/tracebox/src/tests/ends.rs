@@ -97,3 +97,12 @@ fn who_throws_every_probe_away_ends_the_run() {
     assert_eq!(addresses(&run), [HOPS6[0], HOPS6[1], HOPS6[1]], "{run}");
     assert_eq!(run.stop, "unreachable", "{run}");
 }
+
+#[test]
+fn a_silent_hop_gets_as_many_probes_as_can_be_asked_for_and_no_more() {
+    let params =
+        TraceboxParams { attempts: 255, wait: Duration::from_millis(10), ..tracebox(TARGET4) };
+    let run = run_in(net().silent("r2"), params);
+    assert_eq!(run.table("hops").column("attempts"), [1, 255, 1, 1], "{run}");
+    assert_eq!(run.stop, "reached", "{run}");
+}
