@@ -104,7 +104,9 @@ impl Demux {
                 };
                 let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
                 let found = self.find_field(flow, &fields, both);
-                found.or_else(|| self.find_field(flow, &fields, by_field))
+                found
+                    .or_else(|| self.find_field(flow, &fields, by_field))
+                    .or_else(|| self.sequenced(flow, quoted, &header))
             }
         };
         if let Some(slot) = found {
@@ -119,7 +121,8 @@ impl Demux {
             _ => slot.expected.is_identified(quoted),
         };
         let may_guess = is_v4 && u32::from(flow.misses) < MAX_BARE_MISSES;
-        let weak = if may_guess { self.find(flow, identified) } else { None };
+        let nearly = || self.nearly_identified(flow, quoted);
+        let weak = may_guess.then(|| self.find(flow, identified).or_else(nearly)).flatten();
         let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
             // A conversation has no probes, so that errors about it are no guesses.
@@ -150,6 +153,28 @@ impl Demux {
             .or_else(|| self.find_field(flow, fields, same))
     }
 
+    /// The one probe of a flow with this sequence number, where acknowledgement numbers tell probes apart and the quote
+    /// ends before them.
+    fn sequenced(&self, flow: &Flow, quoted: &[u8], header: &IpHeader) -> Option<u32> {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let ends_before =
+            flow.field == Key::TcpAcknowledgement && flow.field.of_probe(quoted).is_none();
+        let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
+        ends_before.then(|| self.find_only(flow, shown)).flatten()
+    }
+
+    /// The one waiting probe whose identification a router may have spoilt, where a box has changed the field as well: what
+    /// is shown of that is none of the flow's.
+    fn nearly_identified(&self, flow: &Flow, quoted: &[u8]) -> Option<u32> {
+        let shown = flow.field.of_probe(quoted)?;
+        let is_anothers = || self.find(flow, |slot| slot.expected.field() == shown).is_some();
+        if matches!(flow.field, Key::None | Key::IpId | Key::IcmpSequence) || is_anothers() {
+            return None;
+        }
+        let near = |slot: &Slot| slot.expected.is_identified(quoted);
+        self.find_only(flow, |slot| slot.state == State::Waiting && near(slot))
+    }
+
     /// A quote that ends before the ports: it is credited where its destination and identification
     /// are those of exactly one waiting probe. That is little to guess, so there are few guesses.
     fn barely_quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
@@ -168,12 +193,14 @@ impl Demux {
         self.only_one(received, &key, &[End::Remote], identified)
     }
 
-    /// A quote of no flow of ours, sent to us all the same: a translator changed one end of the probe
-    /// and did not put it back. It is credited where the other end is that of exactly one waiting
-    /// probe whose field or identification came back.
+    /// A quote of no flow of ours, sent to us all the same: translators changed the ends of the probe
+    /// and did not put them back. It is credited where what is left, the destination or the port or identifier of ours,
+    /// is that of exactly one waiting probe whose field or identification came back.
     fn rewritten(&mut self, quoted: &[u8], received: &Received, key: FlowKey) -> Found {
         let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        // Whoever the quote names as the sender, the error came to the one that it was.
+        let key = FlowKey { local_address: mapped(received.to), ..key };
         self.only_one(received, &key, &[End::Remote, End::Local], |slot, flow| {
             let expected = &slot.expected;
             expected.has_identification(quoted)
@@ -215,6 +242,9 @@ impl Demux {
                 found.extend(self.find_all(flow, fits).take(2));
             }
         }
+        // A flow may have both ends.
+        found.sort_unstable();
+        found.dedup();
         match found[..] {
             [slot] => return Found::Probe(slot, Quality::Weak),
             // Errors about what other programs send are no guesses.

@@ -33,11 +33,12 @@ fn how_much_is_quoted_is_told_and_short_quotes_are_still_credited() {
             assert_eq!(hop.quoted_ttl, Some(1));
         }
     }
-    let six = run_in(net().attributes("r2", "quote header+8"), trace(TARGET6));
-    assert_eq!(
-        (hops(&six), of_hop(&six, 2).quote),
-        (path(addresses(TARGET6)), Some(QuoteDepth::Eight))
-    );
+    for method in Kind::ALL.iter().copied() {
+        let net = net().attributes("r2", "quote header+8");
+        let six = run_in(net, TraceParams { method, ..trace(TARGET6) });
+        assert_eq!(hops(&six), path(addresses(TARGET6)), "{method}\n{six}");
+        assert_eq!(of_hop(&six, 2).quote, Some(QuoteDepth::Eight), "{method}\n{six}");
+    }
     // Without any quote nobody can tell whose it is.
     let run = run_in(net().attributes("r2", "quote none"), trace(TARGET4));
     assert_eq!(hops(&run)[1..3], [(2, "*".to_owned()), (2, "*".to_owned())]);
@@ -62,9 +63,11 @@ fn identifications_that_a_router_spoils_lose_no_hop() {
 #[test]
 fn a_spoilt_checksum_in_a_quote_loses_no_hop() {
     for spoilt in ["zero", "incremented"] {
-        let net = net().attributes("r2", &format!("quoted-checksum {spoilt} quote 28"));
-        let run = run_in(net, TraceParams { hopwindow: 4, ..trace(TARGET4) });
-        assert_eq!(hops(&run), path(addresses(TARGET4)), "{spoilt}\n{run}");
+        for id in ["", "quoted-id incremented", "quoted-id swapped"] {
+            let net = net().attributes("r2", &format!("quoted-checksum {spoilt} quote 28 {id}"));
+            let run = run_in(net, TraceParams { hopwindow: 4, ..trace(TARGET4) });
+            assert_eq!(hops(&run), path(addresses(TARGET4)), "{spoilt} {id}\n{run}");
+        }
     }
 }
 
@@ -121,6 +124,23 @@ fn hops_behind_a_translator_are_kept_and_what_it_changed_is_told() {
         let destination = if rule.contains("10.0.0.9") { "10.0.0.9" } else { TARGET4 };
         assert_eq!(hop.quoted_dst, destination.parse().ok(), "{rule}");
         assert_eq!(run.stop, "reached", "{rule}\n{run}");
+    }
+}
+
+#[test]
+fn hops_behind_two_translators_one_of_each_end_are_kept() {
+    for method in Kind::ALL.iter().copied() {
+        let net = Net::draw(
+            "vantage - r1 - r2 - r3 - target
+             r1 192.0.2.254
+             r2 203.0.113.2
+             r3 203.0.113.3
+             target 198.51.100.9 10.0.0.9
+             r1 nat-source 203.0.113.77 fix-up none
+             r2 nat-destination 198.51.100.9 10.0.0.9 fix-up none",
+        );
+        let run = run_in(net, TraceParams { method, ..trace(TARGET4) });
+        assert_eq!(hops(&run)[..3], path(addresses(TARGET4))[..3], "{method}\n{run}");
     }
 }
 
