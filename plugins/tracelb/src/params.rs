@@ -71,6 +71,8 @@ params! {
         scope: Scope = Scope::Node => "sonde.tracelb.confidence.scope",
         /// Times as many flows as the theory asks for, for balancers with weights.
         factor: f64 = 1.0 => "sonde.tracelb.factor" { range: 1.0..=20.0 },
+        /// A number that comes back in the summary.
+        userid: u32 = 0 => "scamper.tracelb.userid" { short: 'U' },
     }
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn emit(explorer: &Explorer, end: End, begin: Time) {
         algorithm: prober.params.algorithm.name().to_owned(),
         confidence: prober.params.confidence,
         duration_ms: (ctx.now() - begin).as_millis() as u64,
+        userid: prober.params.userid,
     });
     ctx.stop(stop);
 }

@@ -123,6 +123,8 @@ row! {
         confidence: u8,
         /// How long it took, milliseconds.
         duration_ms: u64,
+        /// As given.
+        userid: u32,
     }
 }
 

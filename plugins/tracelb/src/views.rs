@@ -41,6 +41,7 @@ fn standard() -> Capability {
 /// Every kind of probe; the links of the graph.
 fn full() -> Capability {
     parameters("tracelb-full-{ip}", Constraint::set(Kind::NAMES.iter().copied()), 65_535)
+        .parameter("scamper.tracelb.userid", Constraint::Any)
         .parameter("sonde.tracelb.gateway.{ip}", Constraint::Any)
         .parameter("sonde.tracelb.algorithm", Constraint::set(["mda", "mda-lite"]))
         .parameter("sonde.tracelb.confidence.scope", Constraint::set(["node", "graph"]))
