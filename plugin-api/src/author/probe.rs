@@ -62,7 +62,9 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fill {
     /// Random octets, then zeros.
-    Nonce,
+    Random,
+    /// These octets, then zeros.
+    Nonce(u64),
     Zeros,
     /// What is in [`Rare`].
     Chosen,
@@ -129,7 +131,7 @@ impl Probe {
     const fn new(kind: Kind) -> Self {
         Self {
             kind,
-            fill: Fill::Nonce,
+            fill: Fill::Random,
             chosen: 0,
             ttl: 64,
             tos: 0,
@@ -289,6 +291,13 @@ impl Probe {
         self.payload_octets(octets)
     }
 
+    /// A payload that begins with these octets, in network order, in place of random ones, so that probes can carry the
+    /// same: its size is the usual one or that which is chosen.
+    pub fn nonce(mut self, nonce: u64) -> Self {
+        self.fill = Fill::Nonce(nonce);
+        self
+    }
+
     /// A payload that repeats `pattern`; its size is the usual one or that which is chosen.
     pub fn pattern(mut self, pattern: &[u8]) -> Self {
         self.rare().pattern = pattern.into();
@@ -388,7 +397,8 @@ impl Probe {
             return Ok(());
         }
         let nonce = match self.fill {
-            Fill::Nonce => flow.head.random().to_ne_bytes(),
+            Fill::Random => flow.head.random().to_ne_bytes(),
+            Fill::Nonce(nonce) => nonce.to_be_bytes(),
             Fill::Zeros | Fill::Chosen => [0; NONCE_OCTETS],
         };
         let mut packet = Packet {
@@ -409,7 +419,9 @@ impl Probe {
             }
         };
         packet.payload = match (self.fill, rare) {
-            (Fill::Nonce, _) => Payload::Repeat { first: &nonce, pattern: &[], octets },
+            (Fill::Random | Fill::Nonce(_), _) => {
+                Payload::Repeat { first: &nonce, pattern: &[], octets }
+            }
             (Fill::Chosen, Some(rare)) => {
                 Payload::Repeat { first: &rare.payload, pattern: &rare.pattern, octets }
             }

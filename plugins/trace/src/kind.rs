@@ -119,15 +119,19 @@ impl Secret {
 pub(crate) fn probe(plan: &Plan, secret: Secret, number: u16, octets: u32) -> Probe {
     let dport = plan.dport;
     let probe = match plan.kind {
-        Kind::UdpParis if plan.keeps_payload => Probe::udp(dport).pattern(&[0]),
-        Kind::UdpParis => Probe::udp(dport).checksum(secret.checksum(number)),
-        Kind::Udp => Probe::udp(port(dport, number)),
-        Kind::Icmp => Probe::echo(secret.echo(number)),
-        Kind::IcmpParis => Probe::echo(secret.echo(number)).checksum(dport),
+        Kind::UdpParis => Probe::udp(dport).zeros(0),
+        Kind::Udp => Probe::udp(port(dport, number)).zeros(0),
+        // What balancers may look at stays the same, and nobody outside knows what an answer brings back.
+        Kind::Icmp => Probe::echo(secret.echo(number)).nonce(secret.0),
+        Kind::IcmpParis => Probe::echo(secret.echo(number)).nonce(secret.0).checksum(dport),
         Kind::Tcp => Probe::tcp_syn(dport, secret.sequence(number)),
         Kind::TcpAck => {
             Probe::tcp_ack(dport, secret.sequence(number), secret.acknowledgement(number))
         }
+    };
+    let probe = match plan.is_steered() {
+        true => probe.checksum(secret.checksum(number)),
+        false => probe,
     };
     let probe = match &plan.payload {
         Some(payload) => probe.payload(payload),

@@ -123,6 +123,15 @@ impl Plan {
         self.destination.is_ipv4()
     }
 
+    /// Whether each probe gets a checksum of its own, which the first octets of its payload make.
+    pub(crate) fn is_steered(&self) -> bool {
+        match self.kind {
+            Kind::UdpParis => !self.keeps_payload,
+            Kind::Udp => self.payload.is_none(),
+            _ => false,
+        }
+    }
+
     /// Length of a probe, whole packet.
     pub(crate) fn octets(&self) -> u32 {
         let headers = if self.is_v4() { 20 } else { 40 } + self.kind.header_octets();

@@ -184,8 +184,7 @@ impl<'a> Sent<'a> {
         let (is_port, is_checksum) = if plan.kind.is_icmp() {
             (differs(word(4), self.local), false)
         } else {
-            let is_steered = plan.kind == Kind::UdpParis && !plan.keeps_payload;
-            let seen = word(6).filter(|seen| *seen != 0 && is_steered);
+            let seen = word(6).filter(|seen| *seen != 0 && plan.is_steered());
             (
                 differs(word(0), self.local) || differs(word(2), dport),
                 differs(seen, self.secret.checksum(self.number)),

@@ -128,6 +128,16 @@ fn hops_behind_a_translator_are_kept_and_what_it_changed_is_told() {
 }
 
 #[test]
+fn a_translator_that_puts_the_addresses_back_is_told_by_the_checksum() {
+    for method in [Kind::UdpParis, Kind::Udp] {
+        let net = net().attributes("r1", "nat-source 203.0.113.77 fix-up addresses");
+        let run =
+            run_in(net.attributes("r2", "quote 28"), TraceParams { method, ..trace(TARGET4) });
+        assert_eq!(of_hop(&run, 2).rewritten, ["checksum"], "{method}\n{run}");
+    }
+}
+
+#[test]
 fn hops_behind_two_translators_one_of_each_end_are_kept() {
     for method in Kind::ALL.iter().copied() {
         let net = Net::draw(
@@ -294,6 +304,25 @@ fn the_flow_is_constant_for_paris_and_tcp_and_as_chosen() {
             let varies = matches!(method, Kind::Udp | Kind::Icmp);
             assert_eq!(flows.len() == 1, !varies, "{method} {flows:?}\n{run}");
             assert!(flows.iter().all(|flow| flow.1 == flowlabel));
+        }
+    }
+}
+
+#[test]
+fn probes_carry_zeros_or_always_the_same_behind_what_makes_their_checksum() {
+    for target in TARGETS {
+        for (method, steered) in
+            [(Kind::UdpParis, 2), (Kind::Udp, 2), (Kind::Icmp, 0), (Kind::IcmpParis, 2)]
+        {
+            let run = run_in(net(), TraceParams { method, ..trace(target) });
+            let payload = |packet: &[u8]| {
+                let header = IpHeader::parse(packet).unwrap();
+                header.transport(packet)[8 + steered..].to_vec()
+            };
+            let payloads: BTreeSet<_> = run.exchange().sent().map(payload).collect();
+            assert_eq!(payloads.len(), 1, "{method}\n{run}");
+            let is_zero = payloads.iter().flatten().all(|octet| *octet == 0);
+            assert_eq!(is_zero, !method.is_icmp(), "{method}\n{run}");
         }
     }
 }
