@@ -9,7 +9,7 @@
 
 use sonde_plugin_api::packet::{protocol, tcp::flags};
 
-use crate::token::Token;
+use crate::{token::Token, unusual::Unusual};
 
 /// A probe, as asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,6 +33,7 @@ pub(crate) struct Spec {
     pub(crate) options: Vec<u8>,
     /// Behind the transport's header; that of the method where none is chosen.
     pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) unusual: Unusual,
 }
 
 /// What is wrong with a probe, and where.
@@ -204,7 +205,8 @@ impl Reader<'_> {
     fn take_network(&mut self, at: usize, token: &mut Token<'_>) -> Result<bool, String> {
         match token.name.as_str() {
             "IP" | "IPV6" => {
-                token.accept(if self.is_v4 { &["tos", "id", "df"] } else { &["tos", "flow"] })?;
+                let fields: &[&str] = &["tos", "id", "df", "reserved"];
+                token.accept(if self.is_v4 { fields } else { &["tos", "flow"] })?;
                 if at != 0 {
                     return Err("the network layer comes first".to_owned());
                 }
@@ -215,6 +217,7 @@ impl Reader<'_> {
                 self.spec.tos = token.number("tos", 0..=255)?.unwrap_or(0);
                 self.spec.ip_id = token.number("id", 1..=65_535)?;
                 self.spec.dont_fragment = token.number("df", 0..=1)? == Some(1_u8);
+                self.spec.unusual.ip_reserved = token.number("reserved", 0..=1)? == Some(1_u8);
                 self.spec.flow_label = token.number("flow", 0..=0xf_ffff)?.unwrap_or(0);
             }
             "ECT" | "CE" => {
@@ -323,8 +326,10 @@ impl Reader<'_> {
                     let given = u8::from(self.spec.is_udp);
                     return Err(format!("contradicts scamper.tracebox.udp, which is {given}"));
                 }
-                let fields: &[&str] = &["flags", "window", "seq", "ack", "urgent"];
-                token.accept(if is_udp { &[] } else { fields })?;
+                token.accept(match is_udp {
+                    true => &["length", "checksum"],
+                    false => &["flags", "window", "seq", "ack", "urgent", "reserved", "checksum"],
+                })?;
                 // What `ECE` in front of it has set stays.
                 let ecn = self.spec.flags & (flags::ECE | flags::CWR);
                 self.spec.flags = token.number("flags", 0..=255)?.unwrap_or(flags::SYN) | ecn;
@@ -332,6 +337,10 @@ impl Reader<'_> {
                 self.spec.sequence = token.number("seq", 0..=u32::MAX)?;
                 self.spec.acknowledgement = token.number("ack", 0..=u32::MAX)?.unwrap_or(0);
                 self.spec.urgent = token.number("urgent", 0..=65_535)?.unwrap_or(0);
+                let unusual = &mut self.spec.unusual;
+                unusual.tcp_reserved = token.number("reserved", 0..=15)?.unwrap_or(0);
+                unusual.udp_length = token.number("length", 0..=65_535)?;
+                unusual.checksum = token.number("checksum", 0..=65_535)?;
                 self.has_transport = true;
             }
             "ECE" => {

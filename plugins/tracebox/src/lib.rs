@@ -17,6 +17,7 @@ mod params;
 mod rows;
 mod run;
 mod token;
+mod unusual;
 mod views;
 
 use sonde_plugin_api::prelude::*;

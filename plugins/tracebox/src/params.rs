@@ -22,6 +22,10 @@ params! {
         wait: Duration = Duration::from_secs(3) => "scamper.tracebox.wait" {
             range: Duration::ZERO..=Duration::from_secs(255), short: 'w'
         },
+        /// Least time from one probe to the next, in units of 10 ms; 0 leaves it to the host's pace.
+        waitprobe: u32 = 0 => "scamper.tracebox.waitprobe" {
+            range: 0..=2_550_000, unit: "10 ms", short: 'W'
+        },
         /// Probes to a hop that does not answer; 0 is 1.
         attempts: u8 = 3 => "scamper.tracebox.attempts" { short: 'q' },
         /// Last TTL; 0 is 255.

@@ -35,6 +35,8 @@ struct Session {
     sequence: u32,
     payload: [u8; UDP_PAYLOAD],
     sent: u32,
+    /// When the next probe may leave.
+    next: Time,
     told: Vec<Told>,
     /// What the peer itself says is no answer.
     hears_errors_alone: bool,
@@ -128,6 +130,7 @@ impl Session {
             ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
             sequence: spec.sequence.unwrap_or_else(|| ctx.random()),
             dport: if params.dport == 0 { 80 } else { params.dport },
+            next: ctx.now(),
             ctx,
             params,
             flow,
@@ -346,7 +349,9 @@ impl Session {
             },
             checksum: None,
         };
-        Ok(packet.to_vec()?)
+        let mut packet = packet.to_vec()?;
+        spec.unusual.write(&mut packet);
+        Ok(packet)
     }
 
     /// Sends a probe until it is answered, and how many that took.
@@ -368,6 +373,8 @@ impl Session {
         let mut was_repeated = false;
         let (mut tried, mut refused) = (0, 0);
         'attempts: while tried < attempts {
+            self.ctx.sleep_until(self.next).await;
+            self.next = self.ctx.now() + Duration::from_millis(10) * self.params.waitprobe;
             // What comes of a probe must not be taken for what comes of the next to this hop.
             let label = self.sent;
             self.sent += 1;

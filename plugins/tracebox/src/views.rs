@@ -49,6 +49,7 @@ fn chosen(label: &str) -> Capability {
         .parameter("scamper.tracebox.sport", Constraint::range(0, 65_535))
         .parameter("scamper.tracebox.values", Constraint::boolean())
         .parameter("scamper.tracebox.wait", octet())
+        .parameter("scamper.tracebox.waitprobe", Constraint::range(0, 2_550_000))
         .parameter("scamper.tracebox.attempts", octet())
         .parameter("scamper.tracebox.maxttl", octet())
         .parameter("scamper.tracebox.gaplimit", octet())

@@ -165,3 +165,23 @@ fn nothing_is_the_usual_probe() {
         assert_eq!((spec.flags, spec.options.len(), spec.tos), (flags::SYN, 0, 0));
     }
 }
+
+#[test]
+fn fields_that_no_host_chooses_can_be() {
+    let chosen = |text, is_udp| parse(text, is_udp, true).map(|spec| spec.unusual);
+    let expected =
+        Unusual { ip_reserved: true, tcp_reserved: 5, checksum: Some(0), udp_length: None };
+    assert_eq!(chosen("IP(reserved=1)/TCP(reserved=5,checksum=0)", false), Ok(expected));
+    let expected = Unusual { udp_length: Some(8), checksum: Some(0xffff), ..Unusual::default() };
+    assert_eq!(chosen("IP/UDP(length=8,checksum=0xffff)", true), Ok(expected));
+    assert_eq!(
+        chosen("IP/UDP(0)", true),
+        Ok(Unusual { udp_length: Some(0), ..Unusual::default() })
+    );
+    for (text, is_udp) in
+        [("IP/TCP(reserved=16)", false), ("IP/UDP(reserved=1)", true), ("IP/TCP(length=8)", false)]
+    {
+        assert!(chosen(text, is_udp).is_err(), "{text}");
+    }
+    assert!(parse("IPV6(reserved=1)/TCP", false, false).is_err());
+}

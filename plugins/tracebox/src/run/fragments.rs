@@ -22,6 +22,7 @@ use super::{
 use crate::{
     grammar::Spec,
     rows::{Device, DeviceRow, Verdict},
+    unusual::Unusual,
 };
 
 /// What the hops told so far.
@@ -73,6 +74,7 @@ fn content(session: &Session) -> Spec {
         dont_fragment: false,
         ip_options: Vec::new(),
         extension_headers: None,
+        unusual: Unusual::default(),
         ..spec
     }
 }

@@ -1,6 +1,6 @@
 //! Runs that end before the path does, and what is left behind.
 
-use sonde_testkit::{Status, edit};
+use sonde_testkit::{Entry, Status, edit};
 
 use super::*;
 
@@ -105,4 +105,19 @@ fn a_silent_hop_gets_as_many_probes_as_can_be_asked_for_and_no_more() {
     let run = run_in(net().silent("r2"), params);
     assert_eq!(run.table("hops").column("attempts"), [1, 255, 1, 1], "{run}");
     assert_eq!(run.stop, "reached", "{run}");
+}
+
+#[test]
+fn probes_keep_the_distance_that_is_asked_for() {
+    let params = TraceboxParams { waitprobe: 50, ..tracebox(TARGET4) };
+    let run = run_in(net().silent("r2"), params);
+    let is_syn = |packet: &[u8]| packet[33] == packet::tcp::flags::SYN;
+    let sent: Vec<Duration> = (run.exchange().entries().iter())
+        .filter_map(|(at, entry)| match entry {
+            Entry::Sent(packet) if is_syn(packet) => Some(*at),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent.len(), 4, "{run}");
+    assert!(sent.is_sorted_by(|one, next| *next - *one >= Duration::from_millis(500)), "{run}");
 }

@@ -1,7 +1,7 @@
 //! Options of IPv4, extension headers of IPv6, and fragments.
 
 use sonde_plugin_api::{
-    packet::{Family, IpHeader, protocol},
+    packet::{self, Family, IpHeader, protocol},
     prelude::*,
 };
 use sonde_testkit::{Middlebox, Run, Sim, Verdict, Way};
@@ -238,5 +238,31 @@ fn who_puts_fragments_together_is_found_by_what_is_quoted_behind_it() {
             let run = run_in(net, looking(target, udp));
             assert_eq!(devices(&run), [NOT_FOUND, "found 2-3"], "{run}");
         }
+    }
+}
+
+#[test]
+fn fields_that_no_host_chooses_leave_as_they_were_asked_for_with_right_checksums_around_them() {
+    for (target, ip, at) in [(TARGET4, "IP(reserved=1)", 20), (TARGET6, "IPV6", 40)] {
+        let run = run_in(net(), probing(target, &format!("{ip}/TCP(reserved=5)")));
+        assert_eq!((run.stop.as_str(), intervals(&run).len()), ("reached", 0), "{run}");
+        for sent in run.exchange().sent().filter(|sent| sent[at + 13] == packet::tcp::flags::SYN) {
+            let header = IpHeader::parse(sent).unwrap();
+            assert_eq!(packet::verify(sent, &header), packet::Verdict::Good, "{run}");
+            assert_eq!(sent[at + 12] & 0x0f, 5, "{run}");
+            assert!(at == 40 || sent[6] & 0x80 != 0, "{run}");
+        }
+        // A host takes no segment whose checksum is wrong; routers do not look at it.
+        let run = run_in(net(), probing(target, "IP/TCP(checksum=1)"));
+        assert_eq!((run.stop.as_str(), changes(&run).len()), ("gap_limit", 8), "{run}");
+        let checksums = run.table("hops").column("checksum");
+        assert_eq!(checksums[0], "wrong", "{run}");
+        assert_eq!(intervals(&run).len(), 0, "{run}");
+        let params = TraceboxParams { udp: true, ..probing(target, "IP/UDP(length=9,checksum=7)") };
+        let run = run_in(net(), params);
+        let sent = run.exchange().sent().next().unwrap();
+        assert_eq!(sent[at + 4..at + 8], [0, 9, 0, 7], "{run}");
+        assert_eq!(intervals(&run).len(), 0, "{run}");
+        assert!(run.table("hops").len() > 3, "{run}");
     }
 }
