@@ -3,20 +3,23 @@
 //! The file names the campaign in its first line, and then, a line at a time, which targets have ended and
 //! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
 //! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `end` behind
-//! the length says that there is none, whatever others have written behind it. It outlives the death of the
-//! program; a loss of power may cost the last lines.
+//! the length says that there is none, whatever others have written behind it. What is cut off may be of others as well, so
+//! it is kept, in `FILE.cut`. The journal outlives the death of the program; a loss of power may cost the last lines.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::MetadataExt,
     },
     path::Path,
+    time::SystemTime,
 };
+
+use crate::console::complain;
 
 /// First word of the first line.
 const FORM: &str = "sonde-resume-1";
@@ -123,8 +126,8 @@ impl Journal {
             if found < wanted {
                 return Err(JournalError::Output { found, wanted });
             }
-            if !is_all {
-                output.set_len(wanted).map_err(fail)?;
+            if !is_all && found > wanted {
+                cut(output, wanted, &format!("{name}.cut"))?;
             }
         }
         let mut journal = Self { name, file, done, output, line: String::new() };
@@ -221,6 +224,23 @@ fn read(
     Ok((done, whole, written))
 }
 
+/// Moves what stands in `output` behind its first `octets` to the end of the file at `path`, and tells.
+fn cut(mut output: &File, octets: u64, path: &str) -> Result<(), JournalError> {
+    let mut moved = || {
+        let mut kept = OpenOptions::new().append(true).create(true).open(path)?;
+        output.seek(SeekFrom::Start(octets))?;
+        let moved = io::copy(&mut output, &mut kept)?;
+        kept.sync_all()?;
+        output.set_len(octets)?;
+        Ok(moved)
+    };
+    let moved = moved().map_err(|cause| JournalError::File { file: path.to_owned(), cause })?;
+    complain!(
+        "standard output: {moved} octets behind the results that are noted are in {path} now"
+    );
+    Ok(())
+}
+
 /// How long an output was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Written {
@@ -244,16 +264,21 @@ fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Written)> {
 }
 
 /// Where a descriptor, as that of standard output, writes to if that is a plain file. Its name is one that no other file
-/// has meanwhile.
+/// has, also when this one is gone and another has its number.
 pub(crate) fn results(written: impl AsFd) -> io::Result<Option<Results>> {
     let file = File::from(written.as_fd().try_clone_to_owned()?);
     let facts = file.metadata()?;
     if !facts.is_file() {
         return Ok(None);
     }
-    let name = format!("{}:{}", facts.dev(), facts.ino());
+    let born = facts.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let born = born.map_or(0, |since| since.as_nanos());
+    let name = format!("{}:{}:{born}", facts.dev(), facts.ino());
     // Opened anew, for a lock is of what was opened: others may share the redirection, and keep it longer.
-    let again = OpenOptions::new().append(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let again = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()));
     Ok(Some((again.unwrap_or(file), name)))
 }
 
@@ -312,6 +337,29 @@ mod tests {
         assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 70 end\n"), some(70, true));
         assert_eq!(written("1:2 70 0 1\n1:2 70 end\n3:4 0 end\n1:2 90\n"), some(90, false));
         assert!(entry("1:2 3 End", &mut done).is_none());
+    }
+
+    #[test]
+    fn what_is_cut_off_is_kept_whoever_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, output, kept] =
+            ["journal", "results", "journal.cut"].map(|it| folder.path().join(it));
+        let write = |text: &str| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&output).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        let open = || Journal::open(&path, "m", 7, results(write("")).unwrap()).unwrap();
+        let mut journal = open();
+        write("one\n");
+        journal.note(&[0]).unwrap();
+        for (round, rest) in ["tw", "two\nof others\n"].into_iter().enumerate() {
+            drop(journal);
+            write(rest);
+            journal = open();
+            assert_eq!(std::fs::read_to_string(&output).unwrap(), "one\n", "{round}");
+        }
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), "twtwo\nof others\n");
     }
 
     #[test]
