@@ -76,8 +76,15 @@ pub(crate) enum JournalError {
     },
 }
 
-/// A file that results are written to, and its name in the journal.
-pub(crate) type Results = (File, String);
+/// A file that results are written to.
+pub(crate) struct Results {
+    /// Opened anew, for a lock is of what was opened: others may share the redirection, and keep it longer.
+    file: File,
+    /// As it was given: where it writes is shared with who gave it.
+    given: File,
+    /// In the journal. No other file has it, also when this one is gone and another has its number.
+    name: String,
+}
 
 /// Which targets have ended, and where that is written down.
 pub(crate) struct Journal {
@@ -99,7 +106,7 @@ impl Journal {
         path: &Path,
         method: &str,
         print: u64,
-        output: Option<Results>,
+        mut output: Option<Results>,
     ) -> Result<Self, JournalError> {
         let name = path.display().to_string();
         let fail = |cause| JournalError::File { file: name.clone(), cause };
@@ -111,24 +118,28 @@ impl Journal {
             Err(TryLockError::Error(cause)) => return Err(fail(cause)),
         }
         // A file system that knows no locks keeps nobody from measuring.
-        if let Some((output, _)) = &output
-            && let Err(TryLockError::WouldBlock) = output.try_lock()
+        if let Some(output) = &output
+            && let Err(TryLockError::WouldBlock) = output.file.try_lock()
         {
             return Err(JournalError::InUse { file: "standard output".to_owned() });
         }
-        let this = output.as_ref().map_or("-", |output| output.1.as_str());
+        let this = output.as_ref().map_or("-", |output| output.name.as_str());
         let head = format!("{FORM} {method} {print:016x}");
         let (done, whole, written) = read(&file, &name, &head, this)?;
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
-        if let (Some(Written { octets: wanted, is_all }), Some((output, _))) = (written, &output) {
-            let found = output.metadata().map_err(fail)?.len();
+        if let (Some(Written { octets: wanted, is_all }), Some(output)) = (written, &output) {
+            let found = output.file.metadata().map_err(fail)?.len();
             if found < wanted {
                 return Err(JournalError::Output { found, wanted });
             }
             if !is_all && found > wanted {
-                cut(output, wanted, &format!("{name}.cut"))?;
+                cut(&output.file, wanted, &format!("{name}.cut"))?;
             }
+        }
+        // Without `>>` whoever was killed has left it behind what is cut off: there would be a hole.
+        if let Some(Results { given, .. }) = &mut output {
+            given.seek(SeekFrom::End(0)).map_err(fail)?;
         }
         let mut journal = Self { name, file, done, output, line: String::new() };
         if whole == 0 {
@@ -156,7 +167,9 @@ impl Journal {
     /// Where that cannot be written down.
     pub(crate) fn note(&mut self, numbers: &[u64]) -> Result<(), JournalError> {
         let (name, octets) = match &self.output {
-            Some((output, name)) => (name.as_str(), output.metadata().map_or(0, |it| it.len())),
+            Some(Results { file, name, .. }) => {
+                (name.as_str(), file.metadata().map_or(0, |it| it.len()))
+            }
             None => ("-", 0),
         };
         self.line.clear();
@@ -175,8 +188,8 @@ impl Journal {
     ///
     /// As [`Journal::note`].
     pub(crate) fn close(&mut self) -> Result<(), JournalError> {
-        let Some((output, name)) = &self.output else { return Ok(()) };
-        let octets = output.metadata().map_or(0, |it| it.len());
+        let Some(Results { file, name, .. }) = &self.output else { return Ok(()) };
+        let octets = file.metadata().map_or(0, |it| it.len());
         self.line = format!("{name} {octets} {END}\n");
         self.append()
     }
@@ -263,23 +276,22 @@ fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Written)> {
     Some((output, Written { octets, is_all }))
 }
 
-/// Where a descriptor, as that of standard output, writes to if that is a plain file. Its name is one that no other file
-/// has, also when this one is gone and another has its number.
+/// Where a descriptor, as that of standard output, writes to if that is a plain file.
 pub(crate) fn results(written: impl AsFd) -> io::Result<Option<Results>> {
-    let file = File::from(written.as_fd().try_clone_to_owned()?);
-    let facts = file.metadata()?;
+    let given = File::from(written.as_fd().try_clone_to_owned()?);
+    let facts = given.metadata()?;
     if !facts.is_file() {
         return Ok(None);
     }
     let born = facts.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     let born = born.map_or(0, |since| since.as_nanos());
     let name = format!("{}:{}:{born}", facts.dev(), facts.ino());
-    // Opened anew, for a lock is of what was opened: others may share the redirection, and keep it longer.
-    let again = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .open(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Ok(Some((again.unwrap_or(file), name)))
+    let again = format!("/proc/self/fd/{}", given.as_raw_fd());
+    let file = match OpenOptions::new().read(true).append(true).open(again) {
+        Ok(file) => file,
+        Err(_) => given.try_clone()?,
+    };
+    Ok(Some(Results { file, given, name }))
 }
 
 /// A set of numbers that are nearly all there: as many entries as there are holes.
@@ -360,6 +372,23 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&output).unwrap(), "one\n", "{round}");
         }
         assert_eq!(std::fs::read_to_string(kept).unwrap(), "twtwo\nof others\n");
+    }
+
+    #[test]
+    fn results_go_on_where_they_are_cut_off_also_without_append() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut shared = File::create(folder.path().join("results")).unwrap();
+        for round in ["one", "two"] {
+            let open = Journal::open(&path, "m", 7, results(&shared).unwrap());
+            let mut journal = open.unwrap();
+            writeln!(shared, "{round}").unwrap();
+            journal.note(&[0]).unwrap();
+            drop(journal);
+            write!(shared, "cut sho").unwrap();
+        }
+        let text = std::fs::read_to_string(folder.path().join("results")).unwrap();
+        assert_eq!(text, "one\ntwo\ncut sho");
     }
 
     #[test]
