@@ -188,7 +188,7 @@ pub(crate) fn run(
             if printer.is_live() {
                 printer.begin(prepared.parameters(target.address).unwrap_or_default());
             }
-            if printer.names_targets() || journal.is_some() {
+            if printer.names(&target) || journal.is_some() {
                 running.insert(run, target);
             }
         }

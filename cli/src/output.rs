@@ -12,7 +12,10 @@ use sonde_host::{
     Offer, Statistics,
     record::{Record, WITHDRAWN},
 };
-use sonde_plugin_api::text_form::{RowText, TextForm, fill};
+use sonde_plugin_api::{
+    json::put_text,
+    text_form::{RowText, TextForm, fill},
+};
 
 use crate::{arguments::called, console::complain, names::Names, sink::Sink, targets::Target};
 
@@ -103,9 +106,9 @@ impl Printer {
         self.parameters = parameters;
     }
 
-    /// Whether what is shown of a measurement holds the name that the user gave.
-    pub(crate) fn names_targets(&self) -> bool {
-        self.form == Form::Text
+    /// Whether what is shown of a measurement holds what the user wrote.
+    pub(crate) fn names(&self, target: &Target) -> bool {
+        self.form == Form::Text || target.other_name().is_some()
     }
 
     /// A row of a measurement that goes on.
@@ -150,6 +153,13 @@ impl Printer {
         if self.form == Form::Json {
             self.line.clear();
             record.write(&mut self.line);
+            if let Some(name) = target.and_then(Target::other_name) {
+                // INVARIANT: a record ends with its brace.
+                self.line.pop();
+                self.line.extend_from_slice(b",\"target\":");
+                put_text(name, &mut self.line);
+                self.line.push(b'}');
+            }
             self.sink.record(&self.line);
             return;
         }

@@ -89,6 +89,13 @@ pub(crate) struct Target {
     pub(crate) number: u64,
 }
 
+impl Target {
+    /// What the user wrote, where the address does not say so.
+    pub(crate) fn other_name(&self) -> Option<&str> {
+        (self.name != self.address.to_string()).then_some(self.name.as_str())
+    }
+}
+
 /// The lines of a list.
 enum Lines {
     Of(Box<dyn BufRead + Send>),

@@ -94,6 +94,24 @@ fn loopback_answers_in_both_families_and_the_record_is_complete() {
 
 #[test]
 #[ignore = "needs root: opens packet sockets"]
+fn a_record_says_what_was_asked_for_where_that_is_not_the_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    std::fs::write(&list, "localhost\n127.0.0.1\n::ffff:127.0.0.1\n").unwrap();
+    let ping = ["run", "ping", "-4", "-c", "1", "--format", "json", "--targets"];
+    for dns in [&[][..], &["--dns"]] {
+        let run = sonde_with(&[&ping[..], &[list.to_str().unwrap()], dns].concat());
+        assert_eq!(run.code, 0, "{}", run.errors);
+        let records = run.records();
+        assert!(records.iter().all(|record| record["destination"] == "127.0.0.1"));
+        let mut targets: Vec<_> = records.iter().map(|record| record["target"].as_str()).collect();
+        targets.sort_unstable();
+        assert_eq!(targets, [None, Some("::ffff:127.0.0.1"), Some("localhost")]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
 fn a_target_that_the_source_does_not_go_with_costs_no_other_of_its_list() {
     let ping = ["run", "ping", "-c", "1", "-I", "127.0.0.1", "--format", "json"];
     let alone = sonde_with(&[&ping[..], &["::1"]].concat());

@@ -44,6 +44,11 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
             "status": {"enum": ["done", "interrupted", "failed", "refused"]},
             "stop": {"type": ["string", "null"], "description": "why the method stopped"},
             "error": {"type": ["string", "null"]},
+            "target": {
+                "type": "string",
+                "description": "what was asked for, as it was written; not there where that is \
+                                the destination",
+            },
             "names": {
                 "type": "object",
                 "description": "names of addresses, where they were asked for",
