@@ -86,6 +86,14 @@ pub(crate) struct Results {
     name: String,
 }
 
+impl Results {
+    /// How long it is.
+    fn octets(&self) -> Result<u64, JournalError> {
+        let fail = |cause| JournalError::File { file: "standard output".to_owned(), cause };
+        self.file.metadata().map(|facts| facts.len()).map_err(fail)
+    }
+}
+
 /// Which targets have ended, and where that is written down.
 pub(crate) struct Journal {
     name: String,
@@ -129,7 +137,7 @@ impl Journal {
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
         if let (Some(Written { octets: wanted, is_all }), Some(output)) = (written, &output) {
-            let found = output.file.metadata().map_err(fail)?.len();
+            let found = output.octets()?;
             if found < wanted {
                 return Err(JournalError::Output { found, wanted });
             }
@@ -167,9 +175,7 @@ impl Journal {
     /// Where that cannot be written down.
     pub(crate) fn note(&mut self, numbers: &[u64]) -> Result<(), JournalError> {
         let (name, octets) = match &self.output {
-            Some(Results { file, name, .. }) => {
-                (name.as_str(), file.metadata().map_or(0, |it| it.len()))
-            }
+            Some(output) => (output.name.as_str(), output.octets()?),
             None => ("-", 0),
         };
         self.line.clear();
@@ -188,9 +194,8 @@ impl Journal {
     ///
     /// As [`Journal::note`].
     pub(crate) fn close(&mut self) -> Result<(), JournalError> {
-        let Some(Results { file, name, .. }) = &self.output else { return Ok(()) };
-        let octets = file.metadata().map_or(0, |it| it.len());
-        self.line = format!("{name} {octets} {END}\n");
+        let Some(output) = &self.output else { return Ok(()) };
+        self.line = format!("{} {} {END}\n", output.name, output.octets()?);
         self.append()
     }
 
@@ -215,14 +220,20 @@ fn read(
         line.clear();
         let octets = reader.read_line(&mut line);
         let octets = octets.map_err(|cause| JournalError::File { file: name.to_owned(), cause })?;
-        let Some(text) = line.strip_suffix('\n') else { break };
+        let (text, is_whole) =
+            line.strip_suffix('\n').map_or((line.as_str(), false), |text| (text, true));
         if number == 1 {
-            if text != head {
+            // Whatever else has no line's end is no journal, and not ours to empty.
+            if text != head && (is_whole || !head.starts_with(text)) {
                 let found = text.chars().take(80).collect();
                 let (file, wanted) = (name.to_owned(), head.to_owned());
                 return Err(JournalError::Other { file, found, wanted });
             }
-        } else {
+        }
+        if !is_whole {
+            break;
+        }
+        if number > 1 {
             let of = entry(text, &mut done).ok_or_else(|| JournalError::Line {
                 file: name.to_owned(),
                 line: number,
@@ -424,13 +435,19 @@ mod tests {
     }
 
     #[test]
-    fn another_list_another_method_and_nonsense_are_refused() {
+    fn another_list_another_method_and_what_is_no_journal_are_refused_as_they_are() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         Journal::open(&path, "m", 7, None).unwrap();
         for (method, list) in [("n", 7), ("m", 8)] {
             let refused = Journal::open(&path, method, list, None);
             assert!(matches!(refused, Err(JournalError::Other { .. })));
+        }
+        for (text, is_taken) in [("192.0.2.1", false), ("sonde-res", true), ("", true)] {
+            std::fs::write(&path, text).unwrap();
+            let opened = Journal::open(&path, "m", 7, None);
+            assert_eq!(opened.is_ok(), is_taken, "{text}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap() == text, !is_taken, "{text}");
         }
         std::fs::write(&path, format!("{FORM} m {:016x}\n- 0 1\n- 0 x\n", 7)).unwrap();
         let refused = Journal::open(&path, "m", 7, None);
