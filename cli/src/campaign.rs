@@ -234,18 +234,23 @@ pub(crate) fn run(
             }
         }
         note(&mut journal, &printer.flush())?;
-        if let Some(error) = printer.lost() {
-            return console::unwritten(error);
+        if printer.lost().is_some() {
+            if drawing.is_none() {
+                break;
+            }
+            // What runs is drawn as far as it came.
+            if interrupts == 0 {
+                interrupts = 1;
+                host.interrupt_all();
+            }
         }
         progress.done = tally.total();
         progress.answered = tally.answered;
         printer.progress(&progress, &host.statistics());
     }
     note(&mut journal, &printer.finish())?;
-    if let Some(error) = printer.lost() {
-        return console::unwritten(error);
-    }
-    if let Some(journal) = &mut journal {
+    let is_kept = journal.is_some() || drawing.is_some() || recording.is_some();
+    if let Some(journal) = journal.as_mut().filter(|_| printer.lost().is_none()) {
         journal.close().map_err(Stop::lost)?;
     }
     if let Some(drawing) = drawing {
@@ -253,6 +258,12 @@ pub(crate) fn run(
     }
     // What is left of the recording is written when nobody records any more.
     drop(host);
+    match printer.lost() {
+        // Not all of it was measured.
+        Some(error) if is_kept => return Err(console::lost(error)),
+        Some(error) => return console::unwritten(error),
+        None => {}
+    }
     if recording.is_some_and(|recording| recording.is_cut()) {
         return Ok(Exit::Failed);
     }

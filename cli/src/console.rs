@@ -38,6 +38,11 @@ pub(crate) fn tell(text: fmt::Arguments<'_>) {
 pub(crate) fn unwritten(error: &io::Error) -> Result<Exit, Stop> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        _ => Err(Stop { exit: Exit::Failed, text: format!("standard output: {error}") }),
+        _ => Err(lost(error)),
     }
+}
+
+/// As [`unwritten`], where something is kept beside that is not whole without.
+pub(crate) fn lost(error: &io::Error) -> Stop {
+    Stop::lost(format!("standard output: {error}"))
 }

@@ -212,7 +212,7 @@ impl Printer {
     /// After the last measurement: waits for the names of what is not printed yet.
     pub(crate) fn finish(&mut self) -> Vec<u64> {
         let mut written = self.flush();
-        while self.sink.is_waiting() {
+        while self.sink.is_waiting() && self.lost().is_none() {
             std::thread::sleep(std::time::Duration::from_millis(5));
             written.extend(self.flush());
         }

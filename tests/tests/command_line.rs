@@ -347,6 +347,26 @@ fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
 
 #[test]
 #[ignore = "needs root: opens packet sockets"]
+fn what_is_kept_beside_results_that_nobody_reads_is_written_and_said_to_be_a_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let [svg, pcap, list, journal] =
+        ["svg", "pcap", "list", "journal"].map(|it| folder.path().join(it).display().to_string());
+    std::fs::write(&list, "127.0.0.1\n127.0.0.2\n").unwrap();
+    for arguments in [
+        &["tracelb", "127.0.0.1", "--svg", &svg][..],
+        &["ping", "-c", "2", "127.0.0.1", "127.0.0.2", "--pcap", &pcap],
+        &["ping", "-c", "1", "--targets", &list, "--resume", &journal],
+    ] {
+        let run = unread(&[&["run"], arguments].concat());
+        let expected = "sonde: standard output: Broken pipe (os error 32)\n";
+        assert_eq!((run.code, run.errors.as_str()), (5, expected), "{arguments:?}");
+    }
+    let drawn = std::fs::read_to_string(svg).unwrap();
+    assert!(drawn.ends_with("</svg>\n"), "{drawn}");
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
 fn drawings_and_recordings_that_cannot_be_written_are_a_failure() {
     let lost = |arguments: &[&str]| {
         let run = sonde_with(&[arguments, &["--format", "json", "127.0.0.1"]].concat());
