@@ -180,6 +180,12 @@ impl Kind {
         }
         Some(Probe::tcp_rst(params.dport, segment.acknowledgement()?).immediate())
     }
+
+    /// The reset that closes what SYN number `number` may have opened half, though nobody said so.
+    pub(crate) fn reset(params: &PingParams, number: u32, secret: Secret) -> Probe {
+        let behind = far_apart(secret.sequence, number).wrapping_add(1);
+        Probe::tcp_rst(params.dport, behind).ttl(params.probe_ttl())
+    }
 }
 
 /// Sequence numbers so far apart that the answer to one, with all its data, is never that to the

@@ -50,6 +50,8 @@ struct Session {
     is_mixed: bool,
     /// Probes of which an error came first: the target may still answer.
     failed: Vec<u32>,
+    /// The SYN before, on the one port of all, may have opened a connection half: the next would be taken for a part of it.
+    is_half_open: bool,
     /// The first answer was none that the too-big trick works with.
     is_useless: bool,
     /// Address, and port or identifier, that the first probe left with.
@@ -106,6 +108,7 @@ impl Session {
             most_pending: on_their_way as usize + MOST_KEPT,
             is_mixed: false,
             failed: Vec::new(),
+            is_half_open: false,
             is_useless: false,
             origin: None,
         })
@@ -275,6 +278,10 @@ impl Session {
         if late > params.period.max(LATEST) {
             self.begin = self.begin + late;
         }
+        if self.is_half_open {
+            flow.send(Kind::reset(params, number - 1, self.secret));
+        }
+        self.is_half_open = params.method == Kind::TcpSyn;
         self.launched += 1;
         self.pending.push_back(number);
         flow.launch(number, probe, params.timeout());
@@ -285,6 +292,11 @@ impl Session {
         let number = heard.label?;
         match &heard.outcome {
             Outcome::Reply(reply) => {
+                // The reset before the next SYN has closed what an earlier one opened, unless it was lost.
+                let is_last = number + 1 == self.launched;
+                let is_closed =
+                    self.params.method == Kind::TcpSyn && !is_last && !reply.is_duplicate();
+                self.is_half_open &= !is_last;
                 let answer = Answer::new(reply, packet);
                 let is_answer = self.answer(number, reply, &answer);
                 let too_big = too_big::about(reply, packet, self.params.mtu);
@@ -292,7 +304,7 @@ impl Session {
                     self.statistics.too_big_sent += 1;
                     return Some((number, too_big));
                 }
-                let segment = answer.segment()?;
+                let segment = answer.segment().filter(|_| !is_closed)?;
                 let reset = self.params.method.parting(&self.params, &segment)?;
                 return Some((number, reset));
             }

@@ -23,7 +23,10 @@ fn probes_leave_by_the_clock_while_answers_are_on_their_way() {
         let params = PingParams { period: ms(7), ..ping_by(method, 100) };
         let run = run_in(net().and("link r1 target delay 150ms jitter 5ms"), params);
         let sent = run.exchange().entries().iter().filter(|(_, e)| matches!(e, Entry::Sent(_)));
-        assert!(sent.map(|(at, _)| *at).eq((0..100).map(|n| ms(7) * n)), "{run}");
+        let mut times: Vec<Duration> = sent.map(|(at, _)| *at).collect();
+        // A SYN leaves together with the reset of the one before.
+        times.dedup();
+        assert!(times.into_iter().eq((0..100).map(|n| ms(7) * n)), "{run}");
         assert_eq!(summary(&run).answered, 100, "{run}");
     }
 }

@@ -12,6 +12,21 @@ fn probes_that_are_lost_are_those_without_an_answer() {
 }
 
 #[test]
+fn no_syn_is_lost_to_the_connection_that_the_one_before_opened_half() {
+    for target in [TARGET4, TARGET6] {
+        let open = || net().attributes("target", "tcp 80");
+        let params = PingParams { method: TcpSyn, ..ping(target, 20) };
+        let quick = PingParams { period: ms(10), ..params.clone() };
+        let run = run_in(open().and("link r1 target delay 150ms"), quick);
+        let SummaryRow { answered, lost, duplicates, .. } = summary(&run);
+        assert_eq!((answered, lost, duplicates), (20, 0, 0), "{run}");
+        assert_eq!(run.counters.sent, 40, "a reset for each SYN\n{run}");
+        let run = run_in(open().drop_back("target", [3]), params);
+        assert_eq!(of_kind(&run, "timeout"), [2], "{run}");
+    }
+}
+
+#[test]
 fn random_loss_is_measured_and_the_same_seed_gives_the_same_rows() {
     let lossy = |seed| {
         let params = PingParams { period: ms(1), ..ping(TARGET4, 3000) };
