@@ -68,6 +68,12 @@ impl ReceiveQueue {
         self.expected
     }
 
+    /// Octets beyond the next missing one that are taken.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
     /// The peer's FIN and all before it are here.
     #[must_use]
     pub fn is_finished(&self) -> bool {

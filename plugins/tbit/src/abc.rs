@@ -28,6 +28,8 @@ const USUAL: Duration = Duration::from_millis(200);
 const PARTS: u32 = 4;
 /// Segments that are acknowledged at once.
 const STRETCH: u32 = 4;
+/// Segments that the window grows by at most, from the first to the last.
+const MOST_GROWTH: u32 = PARTS + STRETCH;
 
 /// Acknowledges the initial window in small pieces, then in a large one.
 pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
@@ -60,6 +62,9 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let least = i64::from((1 + STRETCH) * segment);
     if i64::from(distance(begin, seen.behind)) < least || seen.is_again {
         return Ok(Verdict::AbcBadIcw);
+    }
+    if session.is_limited(window, MOST_GROWTH * segment) {
+        return Ok(Verdict::None);
     }
     let first = rtt(session) + QUIET[0];
     if begin != start {

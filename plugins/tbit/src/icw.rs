@@ -1,7 +1,7 @@
 //! icw: how much does the server send before the first acknowledgement?
 //!
 //! Nothing is acknowledged until the first segment comes again. The last one must have been full, and then it must go on, or
-//! the answer and not the window was the limit.
+//! the answer and not the window was the limit. Where the server grants no window scale, ours may be.
 //!
 //! Source: Padhye and Floyd 2001, section 3.1; RFC 6928.
 
@@ -29,7 +29,8 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let offered = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
     let stamps = if session.connection.agreed.timestamps { 12 } else { 0 };
     let mss = offered.saturating_sub(stamps).max(1);
-    let full = session.connection.mss().min(mss).saturating_sub(MOST_OPTIONS);
+    let largest = session.connection.mss().min(mss);
+    let full = largest.saturating_sub(MOST_OPTIONS);
     let mut flight = Flight::default();
     let (mut begin, mut is_ended) = (None, false);
     loop {
@@ -56,6 +57,9 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     }
     let segments = flight.segments();
     let behind = start.wrapping_add(flight.octets());
+    if !is_ended && session.is_limited(flight.octets(), largest as u32) {
+        return Ok(Verdict::None);
+    }
     session.summary.icw_octets = Some(flight.octets());
     session.summary.icw_segments = Some(segments.len() as u32);
     // A server that has more to send and no more window fills its segments up; what it sends later, it did not have yet. Where

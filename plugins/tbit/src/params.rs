@@ -70,7 +70,7 @@ params! {
         offset: i32 = 0 => "scamper.tbit.offset" { range: -i32::MAX..=i32::MAX, short: 'o' },
         /// Fast open cookie, hexadecimal, of 4 to 16 octets.
         cookie: Option<Hex> => "scamper.tbit.cookie" { max_length: 16, short: 'f' },
-        /// Window scale that is offered; 0 offers none.
+        /// Window scale that is offered; 0 offers none, but 7 with icw and abc, for our window must not limit theirs.
         wscale: u8 = 0 => "scamper.tbit.wscale" { range: 0..=14, short: 'w' },
         /// TTL or hop limit of what is sent.
         ttl: u8 = 255 => "scamper.tbit.ttl" { range: 1..=255, unit: "hops", short: 'T' },
@@ -78,6 +78,9 @@ params! {
         userid: u32 = 0 => "sonde.tbit.userid" { short: 'U' },
     }
 }
+
+/// What Linux offers with the usual buffers; a window of 8 MB is more than any server begins with.
+const USUAL_SCALE: u8 = 7;
 
 pub(crate) const SACK: &str = "sack";
 const OPTIONS: [&str; 8] =
@@ -197,10 +200,12 @@ impl TbitParams {
         let headers = if self.destination.is_ipv4() { 40 } else { 60 };
         let mss = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         let cookie = self.cookie.as_ref().map(|cookie| cookie.0.clone());
+        let scale =
+            if self.counts_a_window() && self.wscale == 0 { USUAL_SCALE } else { self.wscale };
         let asks = self.has("fo") || self.has("fo-exp");
         Offer {
             mss: Some(if self.mss == 0 { mss } else { self.mss }),
-            window_scale: (self.wscale != 0).then_some(self.wscale),
+            window_scale: (scale != 0).then_some(scale),
             sack: self.test == Test::SackRcvr || self.has(SACK) && !self.counts_a_window(),
             timestamps: self.has("tcpts"),
             fast_open: cookie.or_else(|| asks.then(Vec::new)),

@@ -121,6 +121,19 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Whether our window leaves no room for so many `more` octets behind those that came, and so may be the limit in place
+    /// of the server's; it is told.
+    pub(crate) fn is_limited(&self, octets: u32, more: u32) -> bool {
+        let window = self.connection.received.window();
+        let is_limited = octets + more > window;
+        if is_limited {
+            self.ctx.warn(&format!(
+                "{octets} octets came, and our window of {window} may have been the limit, not the server's"
+            ));
+        }
+        is_limited
+    }
+
     /// Takes what a segment brings.
     pub(crate) fn take(&mut self, segment: &Segment) {
         self.connection.take(segment);

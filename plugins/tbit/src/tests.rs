@@ -136,6 +136,21 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
 }
 
 #[test]
+fn a_window_that_ours_cuts_off_is_not_taken_for_the_servers() {
+    let wide = Behaviour { window_segments: 60, page: 200_000, ..LINUX };
+    let (told, row) = run(Test::Icw, wide);
+    assert_eq!((row.result, row.icw_segments), (Verdict::IcwSuccess, Some(60)), "{told}");
+    assert_eq!(verdict(Test::Abc, wide), Verdict::AbcSuccess);
+    for test in [Test::Icw, Test::Abc] {
+        let (run, row) = run(test, Behaviour { scales: false, ..wide });
+        assert_eq!((row.result, row.icw_octets), (Verdict::None, None), "{run}");
+        assert!(run.logs.iter().any(|line| line.text.contains("our window of 65535")), "{run}");
+    }
+    let page = Behaviour { page: 65_000, scales: false, ..wide };
+    assert_eq!(verdict(Test::Icw, page), Verdict::IcwTooShort, "it ended");
+}
+
+#[test]
 fn what_makes_the_window_grow_is_told_with_its_limit() {
     let abc = |growth| run(Test::Abc, Behaviour { growth, ..LINUX });
     for (limit, wanted) in [(1, 1), (2, 2), (usize::MAX, 4)] {
@@ -201,7 +216,7 @@ fn a_window_is_asked_for_without_selective_acknowledgements() {
         let net = Net::draw("vantage - target\n target 198.51.100.9");
         let run = Sim::new(net.host("target", PageServer::new(LINUX)), 1).run::<Tbit>(params);
         let row = &run.typed::<SummaryRow>("summary")[0];
-        assert_eq!(row.granted, [""; 0], "{run}");
+        assert_eq!(row.granted, ["wscale"], "{run}");
         assert!(run.logs.iter().any(|line| line.text.contains("sack")), "{run}");
     }
 }

@@ -32,6 +32,8 @@ pub struct Behaviour {
     pub mss: usize,
     /// Initial window, segments.
     pub window_segments: usize,
+    /// Grants a window scale, so that the client's window may be more than 65,535 octets.
+    pub scales: bool,
     /// Octets that it has to send at first, where these are fewer; the rest comes when they are acknowledged.
     pub head: usize,
     /// Answers a SYN with ECE with these flags beside SYN and ACK.
@@ -115,6 +117,7 @@ impl Behaviour {
         page: 100_000,
         mss: 1460,
         window_segments: 10,
+        scales: true,
         head: usize::MAX,
         synack: flags::ECE,
         echoes_congestion: true,
@@ -157,6 +160,10 @@ struct Connection {
     acknowledged: usize,
     sent: usize,
     window: usize,
+    /// Of the client, octets.
+    their_window: usize,
+    /// What its windows are shifted by.
+    their_scale: u8,
     segment: usize,
     df: bool,
     /// Octets of the packets that it cuts its own to.
@@ -217,6 +224,8 @@ impl PageServer {
             acknowledged: 0,
             sent: 0,
             window: self.behaviour.head.min(self.behaviour.window_segments * self.behaviour.mss),
+            their_window: usize::from(segment.view.window().unwrap_or(0)),
+            their_scale: offered.window_scale.filter(|_| self.behaviour.scales).unwrap_or(0),
             segment: self.behaviour.mss,
             df: self.behaviour.sets_df,
             mtu: usize::MAX,
@@ -228,6 +237,9 @@ impl PageServer {
         let mut options = vec![TcpOption::MaximumSegmentSize(self.behaviour.mss as u16)];
         if connection.has_sack {
             options.push(TcpOption::SackPermitted);
+        }
+        if self.behaviour.scales && offered.window_scale.is_some() {
+            options.extend([TcpOption::NoOperation, TcpOption::WindowScale(0)]);
         }
         let ecn = if segment.has(flags::ECE) { self.behaviour.synack } else { 0 };
         let bits = flags::SYN | flags::ACK | ecn;
@@ -324,7 +336,8 @@ impl Connection {
         if !self.request.ends_with(b"\r\n\r\n") {
             return;
         }
-        let limit = self.behaviour.page.min(self.acknowledged + self.window);
+        let window = self.window.min(self.their_window);
+        let limit = self.behaviour.page.min(self.acknowledged + window);
         while self.sent < limit {
             self.sent += self.piece(self.sent, limit, net);
         }
@@ -355,6 +368,8 @@ impl Connection {
             self.is_gone = true;
             return;
         }
+        let window = usize::from(segment.view.window().unwrap_or(0));
+        self.their_window = window << self.their_scale;
         let acknowledged = segment.acknowledgement;
         let is_old = distance(FIRST_SEQUENCE, acknowledged) < OLD;
         if is_old && self.behaviour.blind != Blind::Accepts {
