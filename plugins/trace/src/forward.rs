@@ -138,6 +138,7 @@ impl Session {
             while let Some(news) = self.hear(None).await? {
                 match news.what {
                     What::Answer(answer) if news.is_current => {
+                        self.path.has_reached |= answer.sight.addr == self.plan.destination;
                         self.ctx.emit(last_ditch(*answer));
                         return Ok(());
                     }

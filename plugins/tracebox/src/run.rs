@@ -528,9 +528,8 @@ fn depth(depth: Depth, has_transport: bool) -> &'static str {
     match depth {
         Depth::Empty => "Empty",
         Depth::Network => "Layer 3 header",
-        Depth::Full => "Full packet",
-        Depth::Partial if has_transport => "Full packet",
-        Depth::Eight | Depth::Partial => "Layer 3 Header + First 8 L3 payload bytes",
+        Depth::Full | Depth::Partial if has_transport => "Full packet",
+        Depth::Eight | Depth::Partial | Depth::Full => "Layer 3 Header + First 8 L3 payload bytes",
     }
 }
 

@@ -36,12 +36,13 @@ fn last_ditch_probes_tell_whether_anything_answers_at_all() {
         let silent = net().silent("r1").silent("r2").silent("r3");
         let params = || TraceParams { gaplimit: 2, gapaction: 2, ..trace(target) };
         let run = run_in(silent, params());
-        assert_eq!(run.stop, "gap_limit");
+        assert_eq!((run.stop.as_str(), summary(&run).reached), ("gap_limit", true), "{run}");
         let row = json!({"attempt": 1, "addr": target, "rtt_us": 8000});
         assert_eq!(run.table("lastditch").columns(["attempt", "addr", "rtt_us"]), [row]);
         let nobody =
             run_in(net().silent("r1").silent("r2").silent("r3").silent("target"), params());
         assert!(nobody.table("lastditch").is_empty(), "{nobody}");
+        assert!(!summary(&nobody).reached, "{nobody}");
         assert_eq!(summary(&nobody).sent, 2 * 2 + 2, "{nobody}");
     }
 }

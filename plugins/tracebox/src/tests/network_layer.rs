@@ -266,3 +266,13 @@ fn fields_that_no_host_chooses_leave_as_they_were_asked_for_with_right_checksums
         assert!(run.table("hops").len() > 3, "{run}");
     }
 }
+
+#[test]
+fn a_quote_that_claims_to_be_whole_and_has_no_whole_header_is_of_eight_octets() {
+    // 28 octets: what is left of 48 where the router counts without the header.
+    let short = net().attributes("r2", "quote 28 quoted-length reduced");
+    let run = run_in(short, probing(TARGET4, "IP/TCP/MSS/SACKP"));
+    let quotes = run.table("hops").column("quote");
+    assert_eq!(quotes[1], "Layer 3 Header + First 8 L3 payload bytes", "{run}");
+    assert_eq!(quotes[0], "Full packet", "{run}");
+}
