@@ -84,6 +84,8 @@ impl Kind {
             }
             Self::IcmpEcho => Probe::echo(low.wrapping_add(number as u16))
                 .size(if is_ip4 { SIZE4 } else { SIZE6 })
+                // The data of a flow stays the same too.
+                .nonce(u64::from(secret) << 32 | u64::from(!secret))
                 .checksum(checksum(high, flow)),
             Self::TcpSport => Probe::tcp_syn(dport, spread),
             // In both numbers: quotes of eight octets hold the first, a reset gives back the second.

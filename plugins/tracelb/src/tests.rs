@@ -189,6 +189,14 @@ fn a_flow_keeps_its_first_four_octets_at_every_hop() {
 }
 
 #[test]
+fn the_data_of_an_echo_is_the_same_in_all_but_for_what_makes_its_checksum() {
+    let params = TracelbParams { method: Kind::IcmpEcho, ..towards(TARGET4) };
+    let run = explore(UNIFORM, TARGET4, 1, params);
+    let data: BTreeSet<&[u8]> = run.exchange().sent().map(|packet| &packet[30..]).collect();
+    run.expect(data.len() == 1, "data varies");
+}
+
+#[test]
 fn a_plain_path_takes_few_probes_and_has_no_diamond() {
     let run = explore("vantage - 1 - 2 - 3 - 4 - target", TARGET4, 1, towards(TARGET4));
     assert_eq!(
