@@ -21,8 +21,8 @@ fn plain(packet: &[u8], header: &IpHeader, octets: usize) -> Vec<u8> {
         ip[2..4].copy_from_slice(&(octets as u16 + 20).to_be_bytes());
         ip[6..8].fill(0);
         ip[10..12].fill(0);
-        let sum = sonde_plugin_api::packet::checksum::sum(&ip, 0);
-        let sum = sonde_plugin_api::packet::checksum::finish(sum);
+        let sum = packet::checksum::sum(&ip, 0);
+        let sum = packet::checksum::finish(sum);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
     } else {
         ip[4..6].copy_from_slice(&(octets as u16).to_be_bytes());
