@@ -217,12 +217,19 @@ pub(crate) fn run(
                 Notice::Ended { run, status, record } => {
                     let target = running.remove(&run);
                     tally.count(status, record.answered());
-                    // What was interrupted is to be measured when it goes on: only then is there a result, so that none is
-                    // there twice.
-                    let is_left =
-                        interrupts > 0 && status == Status::Interrupted && journal.is_some();
-                    if !is_left {
-                        printer.ended(target.as_ref(), &record);
+                    // What was interrupted, or failed by this host, is to be measured when it goes on: only then is there a
+                    // result, so that none is there twice.
+                    let is_left = journal.is_some()
+                        && match status {
+                            Status::Interrupted => interrupts > 0,
+                            status => status == Status::Unable,
+                        };
+                    match (is_left, &target, &record.error) {
+                        (false, ..) => printer.ended(target.as_ref(), &record),
+                        (true, Some(target), Some(error)) => {
+                            printer.complain(&format!("{}: left for later: {error}", target.name));
+                        }
+                        (true, ..) => {}
                     }
                     if let Some(drawing) = &mut drawing {
                         drawing.add(record.rows());
@@ -283,7 +290,7 @@ impl Tally {
         self.answered += answered;
         match status {
             Status::Done | Status::Interrupted => self.done += 1,
-            Status::Failed => self.failed += 1,
+            Status::Failed | Status::Unable => self.failed += 1,
             Status::Unfit => self.unfit += 1,
             Status::Refused => self.refused += 1,
         }

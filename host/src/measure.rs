@@ -56,6 +56,8 @@ pub enum Status {
     Interrupted,
     /// It could not measure.
     Failed,
+    /// As [`Status::Failed`], and for all that is known by this host: its worker died, it had no way out.
+    Unable,
     /// Its parameters contradict each other, or do not go with the target.
     Unfit,
     /// Policy forbade it.
@@ -338,6 +340,7 @@ impl Host {
                 not_sent_errno: Vec::new(),
                 stamps: ("none", "none"),
                 source: None,
+                unable: true,
                 started_wall_ns: 0,
                 ended_wall_ns: 0,
                 clock_steps: Vec::new(),
@@ -487,6 +490,10 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         }
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
         End::Failed { kind: FailKind::BadParams, text, .. } => (Status::Unfit, None, Some(text)),
+        End::Failed { kind: FailKind::Crashed, text, .. } => (Status::Unable, None, Some(text)),
+        End::Failed { kind: FailKind::Error, text, .. } if ended.unable => {
+            (Status::Unable, None, Some(text))
+        }
         End::Failed { text, .. } => (Status::Failed, None, Some(text)),
     };
     let reason = |(errno, count): &(i32, u64)| {
@@ -508,7 +515,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         status: match status {
             Status::Done => "done",
             Status::Interrupted => "interrupted",
-            Status::Failed | Status::Unfit => "failed",
+            Status::Failed | Status::Unable | Status::Unfit => "failed",
             Status::Refused => "refused",
         },
         stop,

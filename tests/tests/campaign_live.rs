@@ -116,6 +116,29 @@ fn thousands_at_a_time_have_every_result_once_after_a_kill_in_the_middle() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn what_fails_for_this_host_has_no_result_and_is_measured_when_the_campaign_goes_on() {
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, journal] = ["targets", "journal"].map(|it| folder.path().join(it));
+    list(&targets, 3);
+    let run = || {
+        let mut command = lab.command("src", sonde());
+        command.args(["run", "trace", "--format", "json", "--pps", "500", "--targets"]);
+        Finished::of(command.arg(&targets).arg("--resume").arg(&journal))
+    };
+    lab.ip("src", "route del default");
+    let away = run();
+    assert_eq!((away.code, away.output.as_str()), (5, ""), "{}", away.errors);
+    assert_eq!(away.errors.matches("left for later: ").count(), 3, "{}", away.errors);
+    lab.ip("src", "route add default via 198.51.100.2");
+    for results in [3, 0] {
+        let back = run();
+        assert_eq!((back.code, back.records().len()), (0, results), "{}", back.errors);
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn names_stand_beside_addresses_and_who_has_none_keeps_nobody_waiting() {
     let lab = Lab::chain(2);
     let hosts = tempfile::NamedTempFile::new().unwrap();

@@ -10,7 +10,7 @@ use crate::{
     link::Link,
     policy::check_peer,
     route::{Lookup, Query, Route},
-    tasks::{FlowState, TaskIndex},
+    tasks::{FlowState, TaskIndex, is_of_this_host},
 };
 
 /// How long a neighbour may take to answer for itself.
@@ -163,6 +163,7 @@ impl<L: Link> Core<L> {
             Attempt::Refused(refused) => {
                 if let Some(entry) = self.state.tasks.get_mut(task) {
                     entry.refused |= refused.is_policy;
+                    entry.unable |= is_of_this_host(refused.errno);
                     self.state.ports[entry.port as usize].kept.flows -= 1;
                 }
                 let event = Event {

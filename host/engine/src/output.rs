@@ -183,6 +183,8 @@ pub struct Ended {
     pub stamps: (&'static str, &'static str),
     /// Address that its first flow sent from.
     pub source: Option<IpAddr>,
+    /// This host had no way or no means for something that it wanted.
+    pub unable: bool,
     /// Wall time, ns since 1970, as the clock was set then.
     pub started_wall_ns: u64,
     /// As `started_wall_ns`.

@@ -62,6 +62,7 @@ impl<H> State<H> {
             opening: 0,
             output: OutputUsed { keeps_rows: start.keeps_rows, ..Default::default() },
             refused: false,
+            unable: false,
             host_drops,
         });
         port.numbers[number as usize] = Some(task);

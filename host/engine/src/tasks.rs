@@ -59,6 +59,8 @@ pub(crate) struct Task {
     pub(crate) output: OutputUsed,
     /// A packet of it was refused by policy, and none left.
     pub(crate) refused: bool,
+    /// This host had no way or no means for something that it wanted.
+    pub(crate) unable: bool,
     /// Packets that this host had lost when it began.
     pub(crate) host_drops: u64,
 }
@@ -293,9 +295,27 @@ impl Task {
     /// One more packet that was not sent.
     pub(crate) fn count_not_sent(&mut self, errno: i32) {
         self.counters.not_sent += 1;
+        self.unable |= is_of_this_host(errno);
         match self.not_sent.iter_mut().find(|(known, _)| *known == errno) {
             Some((_, count)) => *count += 1,
             None => self.not_sent.push((errno, 1)),
         }
     }
+}
+
+/// Whether that is so wherever the packet goes: the network is away, or something is used up.
+pub(crate) fn is_of_this_host(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EADDRINUSE
+            | libc::EADDRNOTAVAIL
+            | libc::EMFILE
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::ENFILE
+            | libc::ENOBUFS
+            | libc::ENODEV
+            | libc::ENOMEM
+            | libc::ENXIO
+    )
 }

@@ -117,6 +117,10 @@ fn a_way_that_is_not_there_is_told_with_its_errno() {
     bench.turn();
     bench.turn();
     assert_eq!(answers(&plugin)[0].0, libc::ENETUNREACH);
+    let fail = Action { kind: ActionKind::Fail, task, code: 1, ..Action::ZERO };
+    plugin.wants(fail, b"no way");
+    bench.turn();
+    assert!(bench.ended()[0].unable, "it is not the target's");
 }
 
 #[test]
