@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::ArgMatches;
+use serde_json::{Map, Value as Json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sonde_host::{
     Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Rate, Settings, Stamps, Status,
@@ -102,8 +103,9 @@ pub(crate) fn run(
     let mut targets = targets(matches)?;
     let list = matches.get_one::<PathBuf>("targets");
     let survey = list.and_then(|list| targets::survey(list));
-    // What was measured otherwise is not measured yet.
-    let how = format!("{parameters:?} {:?}", wanted(matches));
+    let mut prepared = Prepared::new(offer.clone(), parameters);
+    // What was measured otherwise is not measured yet, whoever said how.
+    let how = format!("{} {:?} {:?}", offer.version(), used(&mut prepared), wanted(matches));
     let print = survey.map(|(_, print)| targets::printed(print, how.as_bytes()));
     let mut journal = journal(method, matches, print)?;
     if journal.as_ref().is_some_and(|journal| journal.done() > 0) {
@@ -135,7 +137,6 @@ pub(crate) fn run(
         (true, true) => host.tell_rows(),
         (false, _) => {}
     }
-    let mut prepared = Prepared::new(offer, parameters);
     let mut running = HashMap::new();
     let mut tally = Tally::default();
     // What a method says to those who look for a fault is asked for as all such lines are.
@@ -328,6 +329,12 @@ fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Va
         }
     }
     Ok(values)
+}
+
+/// All that is measured with, defaults included, in each family that it goes with.
+fn used(prepared: &mut Prepared) -> [Option<Map<String, Json>>; 2] {
+    [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        .map(|address| prepared.parameters(address).ok())
 }
 
 fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {

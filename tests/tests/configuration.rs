@@ -109,6 +109,24 @@ fn a_value_outside_of_the_operators_constraint_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root: opens packet sockets"]
+fn a_journal_is_of_the_defaults_that_it_was_begun_with() {
+    let folder = folder("[methods.ping.defaults]\ncount = 1\n", "");
+    let [list, journal] = ["list", "journal"].map(|it| folder.path().join(it));
+    fs::write(&list, "127.0.0.1\n").unwrap();
+    let [list, journal] = [list.to_str().unwrap(), journal.to_str().unwrap()];
+    let arguments = ["run", "ping", "--targets", list, "--resume", journal];
+    let run = || with(&folder, Command::new(sonde()), &arguments);
+    let (first, again) = (run(), run());
+    assert_eq!((first.code, again.code), (0, 0), "{}{}", first.errors, again.errors);
+    let file = folder.path().join("host.toml");
+    fs::write(file, "[methods.ping.defaults]\ncount = 2\n").unwrap();
+    let other = run();
+    assert_eq!(other.code, 2, "{}", other.errors);
+    assert!(other.errors.contains(" is of another campaign "), "{}", other.errors);
+}
+
+#[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_denied_target_is_refused_by_policy_and_the_others_are_measured() {
     let lab = Lab::chain(0);
