@@ -34,7 +34,7 @@ impl<'a> Answer<'a> {
         Some(TcpView::new(header.transport(self.packet)))
     }
 
-    /// All columns that the packet itself tells; `has_options` where the probe asked for any.
+    /// All columns that the packet itself tells, but when it was asked for; `has_options` where the probe asked for any.
     pub(crate) fn row(&self, has_options: bool) -> ReplyRow {
         let reply = self.reply;
         let is_icmp = !matches!(reply.class(), Class::Tcp | Class::Udp);
@@ -91,7 +91,6 @@ impl<'a> Answer<'a> {
     }
 
     fn read_times(&self, row: &mut ReplyRow) {
-        row.icmp_originate_ms = self.long(8);
         row.icmp_receive_ms = self.long(12);
         row.icmp_transmit_ms = self.long(16);
     }

@@ -367,6 +367,9 @@ impl Session {
             (false, false) => self.statistics.errors += u32::from(row.late && !row.duplicate),
         }
         row.rx_interface = self.ctx.interface(reply).map(|name| name.to_string());
+        // The request itself bears the time at which it was made, before it waited for its turn.
+        row.icmp_originate_ms = (reply.class() == Class::TimestampReply)
+            .then(|| self.ctx.wall(reply.sent()).milliseconds_of_day());
         self.emit(number, if is_answer { RowKind::Reply } else { RowKind::Error }, row);
         if is_first {
             self.settle(number);

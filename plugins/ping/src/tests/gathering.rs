@@ -69,6 +69,14 @@ fn a_timestamp_reply_shows_its_three_times() {
 }
 
 #[test]
+fn a_timestamp_request_that_waited_for_its_turn_was_sent_when_it_left() {
+    let params = PingParams { period: ms(10), ..ping_by(IcmpTime, 20) };
+    let rows = Sim::new(net(), SEED).pacing(10.0).run::<Ping>(params).typed::<ReplyRow>("replies");
+    let ways = rows.iter().map(|row| row.icmp_receive_ms.unwrap() - row.icmp_originate_ms.unwrap());
+    assert_eq!(ways.collect::<Vec<_>>(), [2; 20]);
+}
+
+#[test]
 fn what_an_error_quotes_and_carries_is_in_its_row() {
     let net = net().and("r1 mpls 24001:1 rewrite tos 8");
     let run = run_in(net, PingParams { ttl: 1, tos: 4, ..ping(TARGET4, 1) });
