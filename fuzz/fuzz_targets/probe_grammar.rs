@@ -8,6 +8,9 @@ use libfuzzer_sys::fuzz_target;
 mod grammar;
 #[path = "../../plugins/tracebox/src/token.rs"]
 mod token;
+#[allow(dead_code, reason = "packets are not written here")]
+#[path = "../../plugins/tracebox/src/unusual.rs"]
+mod unusual;
 
 fuzz_target!(|data: &[u8]| {
     let [choice, text @ ..] = data else { return };
