@@ -50,6 +50,8 @@ pub(crate) struct Sockets {
     ring: Ring,
     sender: Sender,
     guards: Guards,
+    /// The filter is not that of the ports.
+    pub(super) is_stale: bool,
 }
 
 impl Sockets {
@@ -71,7 +73,7 @@ impl Sockets {
         let program = filter::answers(&guards.ports());
         let ring = Ring::open(options.ring_blocks, &program).map_err(refused("receiving ring"))?;
         let sender = Sender::open().map_err(refused("sending sockets"))?;
-        Ok(Self { ring, sender, guards })
+        Ok(Self { ring, sender, guards, is_stale: false })
     }
 
     /// Becomes readable when packets have come.
@@ -87,6 +89,7 @@ impl Sockets {
     /// Hands received packets to `sink`, each from its IP header on and perhaps with padding
     /// behind; `budget` is overrun by a block at most. Returns how many there were.
     pub(crate) fn receive(&mut self, budget: usize, sink: impl FnMut(&[u8], &Received)) -> usize {
+        self.renew_filter();
         self.ring.receive(budget, sink)
     }
 
@@ -120,6 +123,7 @@ impl Sockets {
     /// Sends what was queued and reports every packet by its tag: when it left, or the errno.
     /// `EAGAIN` and `ENOBUFS` mean that the device does not keep up.
     pub(crate) fn flush(&mut self, clock: &Clock, sink: impl FnMut(u64, Result<Departure, c_int>)) {
+        self.renew_filter();
         self.sender.flush(clock, sink);
     }
 
@@ -135,8 +139,8 @@ impl Sockets {
         self.sender.stamps(clock, has_errors, sink)
     }
 
-    /// Holds a local port, the one given or one of ours, in both families; from now on packets for
-    /// it are received and the kernel does not answer them.
+    /// Holds a local port, the one given or one of ours, in both families: the kernel does not answer packets for it from now
+    /// on, and they are received from the next flush on, or the next look into the ring.
     ///
     /// # Errors
     ///
@@ -147,10 +151,7 @@ impl Sockets {
         port: Option<u16>,
     ) -> Result<Guard, GuardError> {
         let (guard, renew) = self.guards.hold(protocol, port)?;
-        if renew && let Err(error) = self.renew_filter() {
-            self.guards.release(&guard);
-            return Err(error.into());
-        }
+        self.is_stale |= renew;
         Ok(guard)
     }
 
@@ -166,11 +167,22 @@ impl Sockets {
     ///
     /// The kernel's, when it does not take the new filter; the old one stays.
     pub(crate) fn tidy(&mut self) -> io::Result<()> {
-        if self.guards.tidy() { self.renew_filter() } else { Ok(()) }
+        self.is_stale |= self.guards.tidy();
+        if self.is_stale { self.set_filter() } else { Ok(()) }
     }
 
-    fn renew_filter(&self) -> io::Result<()> {
-        self.ring.set_filter(&filter::answers(&self.guards.ports()))
+    /// Where ports were taken, however many: each new filter takes longer than a packet. One that the kernel does not take is
+    /// tried again, and told when it is tidied up.
+    fn renew_filter(&mut self) {
+        if self.is_stale {
+            let _ = self.set_filter();
+        }
+    }
+
+    fn set_filter(&mut self) -> io::Result<()> {
+        self.ring.set_filter(&filter::answers(&self.guards.ports()))?;
+        self.is_stale = false;
+        Ok(())
     }
 
     /// As on a kernel that cannot number stamps as it is told.

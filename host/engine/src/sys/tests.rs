@@ -437,6 +437,10 @@ fn the_kernel_reports_no_guarded_port_as_unreachable() {
         let mut sockets = Sockets::open(Options::default()).unwrap();
         let mut clock = Clock::new();
         let guard = sockets.guard(Protocol::Udp, None).unwrap();
+        // However many ports were taken, they are received once something leaves.
+        assert!(sockets.is_stale);
+        sockets.flush(&clock, |_, _| {});
+        assert!(!sockets.is_stale);
         pair.inside("far", || {
             for (local, near) in [("0.0.0.0:0", "198.51.100.1"), ("[::]:0", "2001:db8::1")] {
                 let socket = UdpSocket::bind(local).unwrap();
