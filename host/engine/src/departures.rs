@@ -11,6 +11,7 @@ use sonde_plugin_api::abi::{Event, EventKind, flags, stamp};
 
 use crate::{
     engine::{Core, State, Timer},
+    exchange::LOOKED_THROUGH,
     link::Link,
     pacing::{CLASSES, Class, Lane, Opening, QUANTUM_NS, Scope, Verdict},
     ports::PortState,
@@ -417,6 +418,7 @@ impl<H> State<H> {
         };
         if let Some(entry) = self.tasks.get_mut(task).filter(|task| task.put_off > 0) {
             let before = self.later.len();
+            self.work += before / LOOKED_THROUGH;
             self.later.retain(|(_, owner, since, waiting)| {
                 let is_meant = (*owner, *since) == (task, generation)
                     && flow.is_none_or(|flow| waiting.send.flow == flow);
@@ -431,6 +433,7 @@ impl<H> State<H> {
                 continue;
             };
             for queue in flow.lanes.iter_mut().flat_map(|lanes| lanes.iter_mut().rev()) {
+                self.work += queue.packets.len() / LOOKED_THROUGH;
                 queue.packets.retain(|waiting| {
                     let stays = stays(waiting);
                     taken += usize::from(!stays);

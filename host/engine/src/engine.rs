@@ -1,8 +1,8 @@
 //! The loop: one thread that sends, receives and keeps time, for all measurements.
 //!
 //! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
-//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `departed`, `last_words`, `starts`,
-//! `steps` and `ends`.
+//! The parts are in `arrivals`, `actions`, `flows`, `departures`, `departed`, `exchange`, `last_words`,
+//! `starts`, `steps` and `ends`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,13 +17,14 @@ use std::{
 use foldhash::quality::RandomState;
 use sonde_packet::demux::{Demux, ProbeId};
 use sonde_plugin_api::{
-    abi::{Action, Event, EventKind},
+    abi::{Event, EventKind},
     port::{Lost, Port},
 };
 
 use crate::{
     config::{Config, Rate, Stamps},
     departures::{Bare, HIGH_RATE, ProbeNotes},
+    exchange::Wishes,
     flows::Opening,
     identifiers::Identifiers,
     last_words::LastWord,
@@ -31,7 +32,7 @@ use crate::{
     output::{ClockStep, News, Output, PortId, RunId, Start, Statistics, Tap},
     pacing::{self, CLASSES, Class, Pacer, QUANTUM_NS},
     policy::Policy,
-    ports::{GONE, PortState},
+    ports::PortState,
     recent::Recent,
     tasks::{FlowState, Slab, Task, TaskIndex, Waiting},
     timers::SWEEP_AT,
@@ -79,15 +80,6 @@ pub(crate) enum Timer {
     Grace { task: TaskIndex, generation: u32 },
     /// There are tokens at a gate of the pacer.
     Gate(pacing::Opening),
-}
-
-/// What the plugins want, copied out of their batches; kept for its memory.
-#[derive(Default)]
-struct Wishes {
-    actions: Vec<Action>,
-    bytes: Vec<u8>,
-    /// Where each batch ends: actions and octets.
-    ends: Vec<(usize, usize)>,
 }
 
 /// All that the engine knows, apart from the world outside.
@@ -140,6 +132,8 @@ pub(crate) struct State<H> {
     pub(crate) statistics: Statistics,
     /// When the operator was told last that packets were lost here, and how many were lost by then.
     pub(crate) warned: (u64, u64),
+    /// What the plugin whose turn it is has cost in it, in actions.
+    pub(crate) work: usize,
     /// Octets of rows that are not kept, on their way to who reads them.
     pub(crate) passing: Arc<AtomicUsize>,
     /// Names of interfaces by their number, the first is 1.
@@ -157,7 +151,8 @@ pub(crate) struct Core<L: Link> {
     shared: Arc<Mutex<Statistics>>,
     others: Vec<std::os::fd::RawFd>,
     wake: std::os::fd::RawFd,
-    wishes: Wishes,
+    /// Of no plugin; kept for its memory.
+    pub(crate) wishes: Wishes,
     /// There may be more of them than the last turn took.
     has_commands: bool,
     /// When news was sent last.
@@ -201,6 +196,7 @@ impl<H> State<H> {
             params: Vec::new(),
             statistics: Statistics::default(),
             warned: (0, 0),
+            work: 0,
             passing: Arc::default(),
             interfaces: Vec::new(),
             tap: None,
@@ -438,67 +434,6 @@ impl<L: Link> Core<L> {
         true
     }
 
-    /// Hands events to the plugins and does what they want.
-    fn exchange(&mut self) {
-        let wall = self.state.now.saturating_add_signed(self.state.wall_offset_ns);
-        for index in 0..self.state.ports.len() {
-            let now = self.state.now;
-            let port = &mut self.state.ports[index];
-            port.hand_over(now, wall);
-            let mut wishes = std::mem::take(&mut self.wishes);
-            let Wishes { actions, bytes, ends } = &mut wishes;
-            let collected = port.port.collect(&mut |more, octets| {
-                actions.extend_from_slice(more);
-                bytes.extend_from_slice(octets);
-                ends.push((actions.len(), bytes.len()));
-            });
-            port.has_died = collected.is_err();
-            let (mut first, mut begin) = (0, 0);
-            for (last, end) in ends.drain(..) {
-                for action in &actions[first..last] {
-                    self.act(index as u32, action, &bytes[begin..end]);
-                }
-                (first, begin) = (last, end);
-            }
-            actions.clear();
-            bytes.clear();
-            self.wishes = wishes;
-            if let Err(Lost { reason }) = collected {
-                // What is in the batch leaves, and counts.
-                self.flush();
-                self.state.lose_port(index as u32, &reason);
-            }
-            // Events that the actions caused should not wait for the next turn.
-            self.state.ports[index].hand_over(now, wall);
-            if self.state.ports[index].is_lost() {
-                self.flush();
-                self.state.restart_port(index as u32);
-            }
-        }
-        self.drop_ports();
-    }
-
-    /// Departures are told at once: nothing else may happen for a long time.
-    fn tell(&mut self) {
-        let (now, wall_offset_ns) = (self.state.now, self.state.wall_offset_ns);
-        for port in self.state.ports.iter_mut().filter(|port| port.has_events) {
-            port.hand_over(now, now.saturating_add_signed(wall_offset_ns));
-        }
-    }
-
-    /// Lets plugins go that were replaced, from the end, so that the numbers of the others stay.
-    fn drop_ports(&mut self) {
-        let has_gone = |port: &PortState| port.tasks == 0 && (port.leaving || port.id == GONE);
-        while self.state.ports.last().is_some_and(has_gone) {
-            self.state.ports.pop();
-        }
-        for port in &mut self.state.ports {
-            if port.leaving && port.tasks == 0 {
-                *port = PortState::missing(GONE, "it was replaced".to_owned());
-            }
-        }
-    }
-
     fn report(&mut self) {
         let ready: usize = self.state.ready.iter().map(VecDeque::len).sum();
         self.state.statistics.waiting = self.state.unsent.max(ready) as u64;
@@ -519,7 +454,7 @@ impl<L: Link> Core<L> {
 
     /// How long there is nothing to do.
     fn idle_for(&mut self) -> Duration {
-        if self.has_commands {
+        if self.has_commands || self.state.ports.iter().any(|port| port.wishes.is_some()) {
             return Duration::ZERO;
         }
         let state = &self.state;

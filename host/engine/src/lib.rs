@@ -13,6 +13,7 @@ mod departed;
 mod departures;
 mod ends;
 mod engine;
+mod exchange;
 mod flows;
 mod handle;
 mod identifiers;

@@ -8,6 +8,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    exchange::Wishes,
     output::PortId,
     tasks::{Task, TaskIndex},
 };
@@ -119,6 +120,8 @@ pub(crate) struct PortState {
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
     pub(crate) kept: Kept,
+    /// What it wants that did not fit in the last turn.
+    pub(crate) wishes: Option<Box<Wishes>>,
     pub(crate) leaving: bool,
     /// So many interfaces has it been told the names of.
     pub(crate) named: usize,
@@ -142,6 +145,7 @@ impl PortState {
             tasks: 0,
             queued: Queued::default(),
             kept: Kept::default(),
+            wishes: None,
             leaving: false,
             named: 0,
         }
@@ -236,6 +240,7 @@ impl PortState {
         self.has_died = false;
         self.queued = Queued::default();
         self.kept = Kept::default();
+        self.wishes = None;
         self.named = 0;
     }
 }

@@ -11,6 +11,7 @@ use super::world::{
 };
 use crate::{
     config::Stamps,
+    exchange::MAX_WORK,
     output::{End, Ended, Output},
 };
 
@@ -57,6 +58,43 @@ fn a_cancelled_timer_neither_fires_nor_counts() {
 }
 
 #[test]
+fn what_does_not_fit_in_a_turn_waits_for_the_next_in_its_order() {
+    let (mut bench, plugin, _) = slow();
+    let timer = Action { kind: ActionKind::Timer, arg: bench.core.link.now + MS, ..Action::ZERO };
+    plugin.wants_all(many(timer, 1500), Vec::new());
+    plugin.wants_all(many(timer, 1500), Vec::new());
+    plugin.finishes(0);
+    let before = bench.core.state.wheel.len();
+    for timers in [MAX_WORK, 2 * MAX_WORK] {
+        bench.one_turn();
+        assert_eq!(bench.core.state.wheel.len() - before, timers);
+        assert_eq!(bench.ended(), []);
+    }
+    bench.one_turn();
+    assert!(matches!(bench.ended()[..], [Ended { end: End::Finished { .. }, .. }]));
+}
+
+#[test]
+fn a_cancel_that_looks_through_a_long_queue_is_much_work() {
+    let (mut bench, plugin, flow) = slow();
+    let packet = echo(7, 1);
+    let len = packet.len() as u32;
+    let send = Action { kind: ActionKind::Send, flow, len, ..Action::ZERO };
+    plugin.wants_all(many(send, 10_000), packet);
+    bench.turn();
+    let cancel = Action { kind: ActionKind::Cancel, flow, token: 1_000_000, ..Action::ZERO };
+    plugin.wants_all(vec![cancel; 70], Vec::new());
+    let mut turns = 1;
+    bench.one_turn();
+    while bench.core.state.ports[0].wishes.is_some() {
+        bench.one_turn();
+        turns += 1;
+    }
+    // Each is worth the 10,000 packets that it looks at.
+    assert!((9..=12).contains(&turns), "{turns}");
+}
+
+#[test]
 fn more_timers_than_anybody_needs_fail_their_task() {
     let (mut bench, plugin, _) = slow();
     let never = Action { kind: ActionKind::Timer, arg: u64::MAX, ..Action::ZERO };
@@ -77,6 +115,24 @@ fn timers_that_never_come_do_not_outlive_their_tasks_for_long() {
     }
     bench.turn();
     assert!(bench.core.state.wheel.len() < 1 << 20, "{}", bench.core.state.wheel.len());
+}
+
+#[test]
+fn what_a_plugin_wanted_before_it_died_is_done_first() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    plugin.wants_all(many(ROW, 5000), Vec::new());
+    plugin.script().lost = Some("worker died".to_owned());
+    bench.one_turn();
+    assert_eq!(bench.ended(), []);
+    bench.turn();
+    let outputs = bench.outputs();
+    let ended = outputs.iter().position(|output| matches!(output, Output::Ended(_)));
+    let last_row = outputs.iter().rposition(|output| matches!(output, Output::Row { .. }));
+    assert!(last_row.is_some() && last_row < ended, "{last_row:?} {ended:?}");
+    // Its successor is told of what begins then.
+    assert_eq!(bench.started(&plugin, 2), 0);
 }
 
 #[test]

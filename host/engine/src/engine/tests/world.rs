@@ -355,8 +355,21 @@ impl Bench {
         plugin.told_of(EventKind::Start)[0].task
     }
 
+    /// A turn, and those that follow at once because a plugin wants more than fits in one.
     pub(super) fn turn(&mut self) {
+        self.one_turn();
+        while self.wants_more() {
+            self.one_turn();
+        }
+    }
+
+    /// One turn, whatever is left for the next.
+    pub(super) fn one_turn(&mut self) {
         assert!(self.core.turn());
+    }
+
+    fn wants_more(&self) -> bool {
+        self.core.state.ports.iter().any(|port| port.wishes.is_some())
     }
 
     /// The next turn, so much later.
