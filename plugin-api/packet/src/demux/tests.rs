@@ -32,21 +32,16 @@ fn udp(identification: u16, destination_port: u16) -> Vec<u8> {
 }
 
 fn error(quoted: &[u8], octets: usize) -> Vec<u8> {
-    let message = ErrorMessage {
-        source: ROUTER.parse().unwrap(),
-        destination: LOCAL.parse().unwrap(),
-        ttl: 60,
-        kind: ErrorKind::TimeExceeded,
-        quoted,
-        quoted_octets: octets,
-        extensions: &[],
-    };
-    message.to_vec().unwrap()
+    error_from(ROUTER, LOCAL, quoted, octets)
 }
 
 fn error6(to: &str, quoted: &[u8], octets: usize) -> Vec<u8> {
+    error_from("2001:db8:5::1", to, quoted, octets)
+}
+
+fn error_from(router: &str, to: &str, quoted: &[u8], octets: usize) -> Vec<u8> {
     let message = ErrorMessage {
-        source: "2001:db8:5::1".parse().unwrap(),
+        source: router.parse().unwrap(),
         destination: to.parse().unwrap(),
         ttl: 60,
         kind: ErrorKind::TimeExceeded,

@@ -206,16 +206,7 @@ fn cases() -> impl Iterator<Item = (Method, bool)> {
 
 fn quoting(quoted: &[u8], octets: usize, six: bool) -> Vec<u8> {
     let (router, local) = if six { (ROUTER6, LOCAL6) } else { (ROUTER, LOCAL) };
-    let message = ErrorMessage {
-        source: router.parse().unwrap(),
-        destination: local.parse().unwrap(),
-        ttl: 60,
-        kind: ErrorKind::TimeExceeded,
-        quoted,
-        quoted_octets: octets,
-        extensions: &[],
-    };
-    message.to_vec().unwrap()
+    error_from(router, local, quoted, octets)
 }
 
 #[test]
