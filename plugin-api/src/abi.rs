@@ -157,7 +157,8 @@ pub mod flags {
 
     /// `OpenFlow`: deliver packets of this flow that answer no probe, and late and duplicate ones.
     pub const HEAR_ALL: u8 = 1;
-    /// `OpenFlow`: the kernel must not answer for this flow (a reset, a port unreachable).
+    /// `OpenFlow`: the kernel must not answer for this flow (a reset, a port unreachable). Without it, it may where there is
+    /// no other way: on ports below 1024.
     pub const QUIET_KERNEL: u8 = 2;
 }
 

@@ -174,6 +174,33 @@ fn every_kind_of_probe_is_answered_and_the_kernel_stays_silent() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn probes_leave_from_a_privileged_port_that_nobody_uses_and_conversations_do_not() {
+    let lab = Lab::chain(2);
+    for target in [TARGET4, TARGET6] {
+        for method in ["tcp-ack", "tcp-syn", "udp"] {
+            let chosen = ["--sport", "33", "--dport", "33435"];
+            let given = [&["-c", "2", "-i", "0.1", "--method", method, target], &chosen[..]];
+            let record = &ping(&lab, &given.concat()).records()[0];
+            assert_eq!(record["counters"]["answered"], 2, "{method}: {record}");
+        }
+    }
+    let mut sting = lab.command("src", sonde());
+    let conversation = Finished::of(sting.args(["run", "sting", "--sport", "33", TARGET4]));
+    let told = conversation.output + &conversation.errors;
+    assert!(told.contains("port 33 is reserved for privileged programs"), "{told}");
+    let _service = Lab::background({
+        let mut service = lab.command("src", "python3");
+        service.args(["-m", "http.server", "33", "--bind", "::"]);
+        service
+    });
+    std::thread::sleep(Duration::from_millis(700));
+    let run = ping(&lab, &["-c", "1", "--method", "tcp-ack", "--sport", "33", TARGET4]);
+    let told = run.output + &run.errors;
+    assert!(told.contains("Tcp port 33 is used by another program"), "{told}");
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn ten_thousand_addresses_at_twenty_thousand_a_second_all_answer() {
     let lab = Lab::chain(1);
     let list = tempfile::NamedTempFile::new().unwrap();

@@ -242,11 +242,12 @@ impl<L: Link> Core<L> {
         let has_port = protocol != Protocol::Icmp;
         let wanted = Some(spec.local).filter(|local| *local != 0);
         let hear_all = spec.flags & flags::HEAR_ALL != 0;
+        let quiet = spec.flags & flags::QUIET_KERNEL != 0;
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
                 let plugin = state.tasks.get(opening.task).map_or(u32::MAX, |task| task.port);
-                match state.identifiers.take_port(&mut self.link, plugin, protocol, wanted) {
+                match state.identifiers.take_port(&mut self.link, plugin, protocol, wanted, quiet) {
                     Ok(port) => port,
                     Err((errno, text)) => return Refused::because(errno, text),
                 }

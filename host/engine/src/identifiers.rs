@@ -99,17 +99,19 @@ impl<H> Identifiers<H> {
         (resting.until > now).then_some(resting.until)
     }
 
-    /// Holds a local port for one more flow of a plugin: the given one, or any.
+    /// Holds a local port for one more flow of a plugin: the given one, or any; `quiet` as for [`Link::hold`].
     pub(crate) fn take_port<L: Link<Hold = H>>(
         &mut self,
         link: &mut L,
         owner: u32,
         protocol: Protocol,
         port: Option<u16>,
+        quiet: bool,
     ) -> Result<u16, (i32, String)> {
         if let Some(port) = port
             && let Some(held) = self.ports.get_mut(&(protocol, port))
         {
+            link.check_hold(&held.hold, quiet)?;
             held.flows += 1;
             return Ok(port);
         }
@@ -117,7 +119,7 @@ impl<H> Identifiers<H> {
         // Nobody has more than what is left for others.
         let most = MAX_HELD.min(self.most.saturating_sub(self.ports.len()));
         let taken = match held < most {
-            true => link.hold(protocol, port),
+            true => link.hold(protocol, port, quiet),
             false => {
                 Err((libc::EMFILE, format!("its plugin holds {held} ports, and may not have more")))
             }

@@ -58,8 +58,10 @@ pub(crate) trait Link {
     fn is_local(&self, address: IpAddr) -> bool;
     /// Whether the address is a broadcast address here.
     fn is_broadcast(&self, address: IpAddr) -> bool;
-    /// Takes a local port, a given one or any.
-    fn hold(&mut self, protocol: Protocol, port: Option<u16>) -> Held<Self::Hold>;
+    /// Takes a local port, a given one or any; `quiet`: only if the kernel answers nothing that comes for it.
+    fn hold(&mut self, protocol: Protocol, port: Option<u16>, quiet: bool) -> Held<Self::Hold>;
+    /// Whether one more flow may use a port that is held, else errno and reason.
+    fn check_hold(&self, hold: &Self::Hold, quiet: bool) -> Result<(), (i32, String)>;
     /// Gives it back.
     fn release(&mut self, hold: Self::Hold);
     /// Puts a packet in the next batch.
@@ -162,11 +164,16 @@ impl Link for Kernel {
         self.router.is_broadcast(address)
     }
 
-    fn hold(&mut self, protocol: Protocol, port: Option<u16>) -> Held<Guard> {
-        let guard = self.sockets.guard(protocol, port);
+    fn hold(&mut self, protocol: Protocol, port: Option<u16>, quiet: bool) -> Held<Guard> {
+        let guard = self.sockets.guard(protocol, port, quiet);
         let guard = guard.map_err(|error| (error.errno(), error.to_string()))?;
         let port = guard.port();
         Ok((guard, port))
+    }
+
+    fn check_hold(&self, hold: &Guard, quiet: bool) -> Result<(), (i32, String)> {
+        let checked = self.sockets.check_guard(hold, quiet);
+        checked.map_err(|error| (error.errno(), error.to_string()))
     }
 
     fn release(&mut self, hold: Guard) {

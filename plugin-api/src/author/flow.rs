@@ -134,6 +134,14 @@ impl FlowSpec {
         self
     }
 
+    /// The kernel may answer what comes for this flow, with a reset or a port unreachable. It does for local ports below 1024,
+    /// which are refused without this; harmless where each probe is for itself, the end of a conversation.
+    #[must_use]
+    pub fn kernel_may_answer(mut self) -> Self {
+        self.0.flags &= !flags::QUIET_KERNEL;
+        self
+    }
+
     pub(super) fn hears_all(&self) -> bool {
         self.0.flags & flags::HEAR_ALL != 0
     }

@@ -187,7 +187,11 @@ impl Session {
 
     /// The flow of a probe; those with one each count their ports up where the first was chosen.
     fn flow_of(&self, number: u32) -> FlowSpec {
-        self.params.method.flow(&self.params).local_behind(self.params.sport, number)
+        self.params
+            .method
+            .flow(&self.params)
+            .kernel_may_answer()
+            .local_behind(self.params.sport, number)
     }
 
     fn opened(&mut self, flow: Flow, number: u32) -> Open {

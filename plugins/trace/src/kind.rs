@@ -60,7 +60,7 @@ impl Kind {
 
     /// The flow that its probes travel in.
     pub(crate) fn flow(self, peer: IpAddr, keeps_payload: bool) -> FlowSpec {
-        match self {
+        let spec = match self {
             Self::UdpParis if keeps_payload => FlowSpec::udp(peer),
             // In IPv4 too: a router may count the identification up, or a translator replace it.
             Self::UdpParis => FlowSpec::udp(peer).key(Key::UdpChecksum),
@@ -68,7 +68,8 @@ impl Kind {
             Self::Icmp | Self::IcmpParis => FlowSpec::icmp(peer),
             Self::Tcp => FlowSpec::tcp(peer).key(Key::TcpSequence),
             Self::TcpAck => FlowSpec::tcp(peer).key(Key::TcpAcknowledgement),
-        }
+        };
+        spec.kernel_may_answer()
     }
 
     /// Whether an answer of this class and code is that of the end of the path.

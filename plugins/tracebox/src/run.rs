@@ -123,6 +123,8 @@ impl Session {
         let flow = if spec.is_udp { FlowSpec::udp(peer) } else { FlowSpec::tcp(peer) };
         // Whatever a middlebox does to the probe, its answer is that to the only one on its way.
         let flow = flow.key(Key::None).hear_all().local(params.sport).tos(spec.tos);
+        let talks = params.stateful || params.proxy;
+        let flow = if talks { flow } else { flow.kernel_may_answer() };
         let flow = ctx.open(params.source.map_or(flow, |source| flow.source(source))).await?;
         let mut payload = [0; UDP_PAYLOAD];
         payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());

@@ -47,7 +47,7 @@ impl Kind {
             Some(gateway) => spec.gateway(gateway),
             None => spec,
         };
-        spec.tos(params.tos).local_behind(params.sport, flow % FLOWS_OPEN)
+        spec.kernel_may_answer().tos(params.tos).local_behind(params.sport, flow % FLOWS_OPEN)
     }
 
     /// Destination port of flow number `flow`; those with a port of ours each share it as far as these go.

@@ -9,6 +9,10 @@
 //! 2385) with a key that nobody knows, and that come from no further than this link (RFC 5082): the
 //! kernel drops all others as silently, and either alone does for nearly all.
 //!
+//! The kernel gives ports below 1024 to privileged programs alone, and sonde gives up its privileges at
+//! start. A flow that the kernel may answer for has one all the same while no program uses it: there
+//! is no guard then, and what comes for the port is answered with a reset or a port unreachable.
+//!
 //! Ports that we choose come in blocks of 64, and the ring's filter passes whole blocks: attaching
 //! a filter costs more than a probe.
 
@@ -25,12 +29,15 @@ use super::{
     fd::{attach_filter, bind, checked, set_option, socket},
     filter::{Ports, nothing},
     process::random,
+    users,
 };
 
 /// Ports of a block; one bit each.
 const BLOCK_PORTS: u16 = 64;
 /// More ranges than this are merged with what lies between them.
 const RANGES: usize = 64;
+/// Most ports that are shared with the kernel: each is asked for once a second.
+const MOST_SHARED: usize = 64;
 /// What Linux draws local ports from unless told otherwise.
 const USUAL_RANGE: RangeInclusive<u16> = 32_768..=60_999;
 
@@ -42,8 +49,11 @@ const IPV6_MINHOPCOUNT: c_int = 73;
 /// Why a port could not be held.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuardError {
-    /// Ports below 1024 (or as the system says) need a capability that sonde gives up at start.
-    #[error("port {port} is reserved for privileged programs, choose one from 1024 on")]
+    /// The kernel cannot be kept quiet on ports below 1024 (or as the system says): that needs a capability that sonde
+    /// gives up at start.
+    #[error(
+        "port {port} is reserved for privileged programs, and the kernel would break in: choose one from 1024 on"
+    )]
     Privileged {
         /// The port asked for.
         port: u16,
@@ -83,7 +93,8 @@ impl GuardError {
 /// A local port that the kernel leaves to us; to be given back with `Sockets::release`.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    _socket: OwnedFd,
+    /// `None`: the port is shared, and the kernel answers what comes for it.
+    socket: Option<OwnedFd>,
     protocol: Protocol,
     port: u16,
 }
@@ -111,6 +122,8 @@ struct Held {
     blocks: Vec<Block>,
     /// Ports that somebody asked for by number.
     chosen: Vec<u16>,
+    /// Those of them that nothing keeps other programs from.
+    shared: Vec<u16>,
 }
 
 #[derive(Debug)]
@@ -135,25 +148,48 @@ impl Guards {
         Ports { tcp: self.tcp.ranges(), udp: self.udp.ranges() }
     }
 
-    /// Holds `port`, or one that is free. True where the ring's filter has to be renewed before the
-    /// port is of use.
+    /// Holds `port`, or one that is free; one that the kernel answers for only where it need not be `quiet`. True where
+    /// the ring's filter has to be renewed before the port is of use.
     pub(super) fn hold(
         &mut self,
         protocol: Protocol,
         port: Option<u16>,
+        quiet: bool,
     ) -> Result<(Guard, bool), GuardError> {
         let range = self.range.clone();
         let held = self.held(protocol).ok_or(GuardError::Portless)?;
         let (socket, port, renew) = match port {
             Some(port) => {
-                let socket = open(protocol, port)?;
+                let socket = match open(protocol, port) {
+                    Ok(socket) => Some(socket),
+                    Err(GuardError::Privileged { .. }) if !quiet => {
+                        held.share(protocol, port)?;
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
                 let known = held.blocks.iter().any(|block| block.contains(port));
                 held.chosen.push(port);
                 (socket, port, !known)
             }
-            None => held.draw(protocol, &range)?,
+            None => {
+                let (socket, port, renew) = held.draw(protocol, &range)?;
+                (Some(socket), port, renew)
+            }
         };
-        Ok((Guard { _socket: socket, protocol, port }, renew))
+        Ok((Guard { socket, protocol, port }, renew))
+    }
+
+    /// Whether one more flow may use the port.
+    pub(super) fn check(&self, guard: &Guard, quiet: bool) -> Result<(), GuardError> {
+        let Guard { socket, protocol, port } = guard;
+        let held = if *protocol == Protocol::Tcp { &self.tcp } else { &self.udp };
+        match socket {
+            Some(_) => Ok(()),
+            None if quiet => Err(GuardError::Privileged { port: *port }),
+            None if held.shared.contains(port) => Ok(()),
+            None => Err(GuardError::Taken { protocol: *protocol, port: *port }),
+        }
     }
 
     /// Lets the port go. The ring's filter may pass it until [`Guards::tidy`].
@@ -161,6 +197,7 @@ impl Guards {
         let Some(held) = self.held(guard.protocol) else { return };
         if let Some(at) = held.chosen.iter().position(|port| *port == guard.port) {
             held.chosen.swap_remove(at);
+            held.shared.retain(|port| *port != guard.port);
             self.stale = true;
         } else if let Some(block) = held.blocks.iter_mut().find(|block| block.contains(guard.port))
         {
@@ -168,10 +205,11 @@ impl Guards {
         }
     }
 
-    /// Forgets blocks of which no port is held. True where the ring's filter passes too much.
+    /// Forgets blocks of which no port is held, and ports that a program has come to use. True where the ring's filter passes too much.
     pub(super) fn tidy(&mut self) -> bool {
         let mut changed = std::mem::take(&mut self.stale);
-        for held in [&mut self.tcp, &mut self.udp] {
+        for (protocol, held) in [(Protocol::Tcp, &mut self.tcp), (Protocol::Udp, &mut self.udp)] {
+            changed |= held.leave_to_programs(protocol);
             let before = held.blocks.len();
             held.blocks.retain(|block| block.ours != 0);
             changed |= held.blocks.len() != before;
@@ -189,6 +227,38 @@ impl Guards {
 }
 
 impl Held {
+    /// Takes a port that the kernel lets nobody hold who is not privileged, if no program uses it.
+    fn share(&mut self, protocol: Protocol, port: u16) -> Result<(), GuardError> {
+        if self.shared.len() >= MOST_SHARED {
+            return Err(GuardError::Exhausted { protocol });
+        }
+        match users::has(protocol, port) {
+            Ok(false) => {}
+            Ok(true) => return Err(GuardError::Taken { protocol, port }),
+            Err(_) => return Err(GuardError::Privileged { port }),
+        }
+        self.shared.push(port);
+        Ok(())
+    }
+
+    /// Hears no more for shared ports that a program uses by now: what comes is for that.
+    fn leave_to_programs(&mut self, protocol: Protocol) -> bool {
+        let before = self.shared.len();
+        self.shared.retain(|port| {
+            let is_free = users::has(protocol, *port).is_ok_and(|is_used| !is_used);
+            if !is_free {
+                self.chosen.retain(|chosen| chosen != port);
+                tracing::warn!(
+                    port,
+                    ?protocol,
+                    "a program uses a port that probes leave from: nothing more is heard for them"
+                );
+            }
+            is_free
+        });
+        self.shared.len() != before
+    }
+
     /// A port of a block that we have, else of a new one.
     fn draw(
         &mut self,
@@ -397,7 +467,13 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        net::{TcpListener, UdpSocket},
+        sync::mpsc::channel,
+    };
+
+    use super::{super::lab::Pair, *};
+    use crate::privileges;
 
     fn block(first: u16) -> Block {
         Block { first, ours: 1, theirs: 0 }
@@ -417,20 +493,20 @@ mod tests {
     #[test]
     fn blocks_that_touch_are_one_range() {
         let blocks = vec![block(40_064), block(33_024), block(40_000)];
-        let held = Held { blocks, chosen: vec![8080, 40_010] };
+        let held = Held { blocks, chosen: vec![8080, 40_010], ..Held::default() };
         assert_eq!(held.ranges(), [8080..=8080, 33_024..=33_087, 40_000..=40_127]);
     }
 
     #[test]
     fn the_topmost_block_ends_with_the_last_port() {
-        let held = Held { blocks: vec![block(65_472)], chosen: Vec::new() };
+        let held = Held { blocks: vec![block(65_472)], ..Held::default() };
         assert_eq!(held.ranges(), [65_472..=65_535]);
     }
 
     #[test]
     fn too_many_ranges_are_joined_where_least_lies_between() {
         let chosen = (1..=64u16).map(|number| number * 900).chain([9_005]).collect();
-        let ranges = Held { blocks: Vec::new(), chosen }.ranges();
+        let ranges = Held { chosen, ..Held::default() }.ranges();
         assert_eq!(ranges.len(), RANGES);
         assert!(ranges.contains(&(9_000..=9_005)));
     }
@@ -447,9 +523,9 @@ mod tests {
     #[test]
     fn ports_are_drawn_from_one_block_until_it_is_used_up() {
         let mut guards = Guards::new();
-        let (first, renew) = guards.hold(Protocol::Udp, None).unwrap();
+        let (first, renew) = guards.hold(Protocol::Udp, None, true).unwrap();
         assert!(renew);
-        let (second, renew) = guards.hold(Protocol::Udp, None).unwrap();
+        let (second, renew) = guards.hold(Protocol::Udp, None, true).unwrap();
         assert!(!renew);
         assert_eq!(first.port() / BLOCK_PORTS, second.port() / BLOCK_PORTS);
         assert_ne!(first.port(), second.port());
@@ -462,13 +538,49 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root: makes network namespaces"]
+    fn privileged_ports_are_shared_with_the_kernel_until_a_program_uses_them() {
+        Pair::new().inside("near", || {
+            let mut guards = Guards::new();
+            let _service = TcpListener::bind("[::]:22").unwrap();
+            let (ask, asked) = channel();
+            let (bound, is_bound) = channel();
+            // A thread of its own keeps its privileges.
+            let program = std::thread::spawn(move || {
+                asked.recv().unwrap();
+                let socket = UdpSocket::bind("0.0.0.0:33").unwrap();
+                bound.send(()).unwrap();
+                socket
+            });
+            privileges::drop_own().unwrap();
+            let taken = guards.hold(Protocol::Tcp, Some(22), false);
+            assert!(matches!(taken, Err(GuardError::Taken { port: 22, .. })), "{taken:?}");
+            let refused = guards.hold(Protocol::Udp, Some(33), true);
+            assert!(matches!(refused, Err(GuardError::Privileged { port: 33 })), "{refused:?}");
+            let (shared, renew) = guards.hold(Protocol::Udp, Some(33), false).unwrap();
+            assert!(renew && !guards.tidy());
+            guards.check(&shared, false).unwrap();
+            let quiet = guards.check(&shared, true);
+            assert!(matches!(quiet, Err(GuardError::Privileged { port: 33 })), "{quiet:?}");
+            ask.send(()).unwrap();
+            is_bound.recv().unwrap();
+            assert!(guards.tidy());
+            assert_eq!(guards.ports(), Ports::default());
+            let gone = guards.check(&shared, false);
+            assert!(matches!(gone, Err(GuardError::Taken { port: 33, .. })), "{gone:?}");
+            guards.release(&shared);
+            drop(program.join().unwrap());
+        });
+    }
+
+    #[test]
     fn a_port_by_number_is_held_once() {
         let mut guards = Guards::new();
-        let (drawn, _) = guards.hold(Protocol::Tcp, None).unwrap();
-        let again = guards.hold(Protocol::Tcp, Some(drawn.port()));
+        let (drawn, _) = guards.hold(Protocol::Tcp, None, true).unwrap();
+        let again = guards.hold(Protocol::Tcp, Some(drawn.port()), false);
         assert!(matches!(again, Err(GuardError::Taken { port, .. }) if port == drawn.port()));
         guards.release(&drawn);
         drop(drawn);
-        assert!(matches!(guards.hold(Protocol::Icmp, None), Err(GuardError::Portless)));
+        assert!(matches!(guards.hold(Protocol::Icmp, None, true), Err(GuardError::Portless)));
     }
 }

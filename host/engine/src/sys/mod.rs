@@ -16,6 +16,7 @@ mod ring;
 mod send;
 mod sockets;
 mod stamps;
+mod users;
 mod wait;
 
 pub(crate) use fd::read_clock;

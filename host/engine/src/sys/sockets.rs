@@ -140,7 +140,7 @@ impl Sockets {
     }
 
     /// Holds a local port, the one given or one of ours, in both families: the kernel does not answer packets for it from now
-    /// on, and they are received from the next flush on, or the next look into the ring.
+    /// on, unless it has to be shared with it and need not be `quiet`, and they are received from the next flush on, or the next look into the ring.
     ///
     /// # Errors
     ///
@@ -149,10 +149,20 @@ impl Sockets {
         &mut self,
         protocol: Protocol,
         port: Option<u16>,
+        quiet: bool,
     ) -> Result<Guard, GuardError> {
-        let (guard, renew) = self.guards.hold(protocol, port)?;
+        let (guard, renew) = self.guards.hold(protocol, port, quiet)?;
         self.is_stale |= renew;
         Ok(guard)
+    }
+
+    /// Whether one more flow may use a port that is held.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Sockets::guard`].
+    pub(crate) fn check_guard(&self, guard: &Guard, quiet: bool) -> Result<(), GuardError> {
+        self.guards.check(guard, quiet)
     }
 
     /// Gives a port back to the system.

@@ -123,10 +123,10 @@ fn without_any_privilege_probes_of_both_families_are_answered() {
                 assert!(!heard.received.truncated);
             }
         }
-        let guard = sockets.guard(Protocol::Tcp, None).unwrap();
+        let guard = sockets.guard(Protocol::Tcp, None, true).unwrap();
         assert!(guard.port() >= 1024);
         assert!(matches!(
-            sockets.guard(Protocol::Tcp, Some(80)),
+            sockets.guard(Protocol::Tcp, Some(80), true),
             Err(GuardError::Privileged { port: 80 })
         ));
         sockets.release(guard);
@@ -399,7 +399,7 @@ fn converse(pair: &Pair, privileged: bool) {
     let ethernet = Egress::Ethernet { interface: index("near"), address: FAR };
     for (source, destination) in [("198.51.100.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")]
     {
-        let guard = sockets.guard(Protocol::Tcp, None).unwrap();
+        let guard = sockets.guard(Protocol::Tcp, None, true).unwrap();
         let before = resets();
         let syn = packet(source, destination, segment(guard.port(), 8080, tcp::flags::SYN), 0);
         send(&mut sockets, &clock, ethernet, &[syn])[0].unwrap();
@@ -436,7 +436,7 @@ fn the_kernel_reports_no_guarded_port_as_unreachable() {
     pair.inside("near", || {
         let mut sockets = Sockets::open(Options::default()).unwrap();
         let mut clock = Clock::new();
-        let guard = sockets.guard(Protocol::Udp, None).unwrap();
+        let guard = sockets.guard(Protocol::Udp, None, true).unwrap();
         // However many ports were taken, they are received once something leaves.
         assert!(sockets.is_stale);
         sockets.flush(&clock, |_, _| {});
@@ -454,9 +454,12 @@ fn the_kernel_reports_no_guarded_port_as_unreachable() {
         let heard = listen(&mut sockets, &mut clock, 2);
         assert_eq!(heard.iter().map(Heard::class).collect::<Vec<_>>(), [Some(Class::Udp); 2]);
         let port = guard.port();
-        assert!(matches!(sockets.guard(Protocol::Udp, Some(port)), Err(GuardError::Taken { .. })));
+        assert!(matches!(
+            sockets.guard(Protocol::Udp, Some(port), true),
+            Err(GuardError::Taken { .. })
+        ));
         sockets.release(guard);
-        let again = sockets.guard(Protocol::Udp, Some(port)).unwrap();
+        let again = sockets.guard(Protocol::Udp, Some(port), true).unwrap();
         assert_eq!(again.port(), port);
     });
 }
@@ -469,7 +472,7 @@ fn merged_segments_say_how_large_they_were() {
         let mut sockets = Sockets::open(Options::default()).unwrap();
         let mut clock = Clock::new();
         let ethernet = Egress::Ethernet { interface: index("near"), address: FAR };
-        let guard = sockets.guard(Protocol::Tcp, None).unwrap();
+        let guard = sockets.guard(Protocol::Tcp, None, true).unwrap();
         let server = pair.inside("far", || TcpListener::bind("[::]:8080").unwrap());
         let (source, destination) = ("198.51.100.1", "198.51.100.2");
         let syn = packet(source, destination, segment(guard.port(), 8080, tcp::flags::SYN), 0);

@@ -83,8 +83,12 @@ impl Link for Mirror {
         false
     }
 
-    fn hold(&mut self, _protocol: Protocol, port: Option<u16>) -> Held<u16> {
+    fn hold(&mut self, _: Protocol, port: Option<u16>, _quiet: bool) -> Held<u16> {
         Ok((port.unwrap_or(1), port.unwrap_or(1)))
+    }
+
+    fn check_hold(&self, _hold: &u16, _quiet: bool) -> Result<(), (i32, String)> {
+        Ok(())
     }
 
     fn release(&mut self, _hold: u16) {}

@@ -39,6 +39,22 @@ fn a_tcp_flow_holds_its_port_until_five_seconds_after_it_was_given_up() {
 }
 
 #[test]
+fn a_conversation_has_no_port_that_the_kernel_answers_for() {
+    let (mut bench, plugin, task) = task();
+    let quiet = FlowSpecRaw { flags: flags::QUIET_KERNEL, ..flow(Proto::Tcp, REMOTE, 33) };
+    plugin.wants(Action { task, ..OPEN }, &quiet.to_octets());
+    bench.turn();
+    let reason = "port 33 is reserved".to_owned();
+    assert_eq!(answers(&plugin), [(libc::EADDRINUSE, 0, reason.clone())]);
+    let (_, port) = bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 33));
+    assert_eq!(port, 33);
+    // Nor one that others have opened.
+    plugin.wants(Action { task, ..OPEN }, &quiet.to_octets());
+    bench.turn();
+    assert_eq!(answers(&plugin), [(libc::EADDRINUSE, 0, reason)]);
+}
+
+#[test]
 fn flows_to_two_peers_share_a_port_and_the_last_gives_it_back() {
     let (mut bench, plugin, task) = task();
     bench.opened(&plugin, task, flow(Proto::Tcp, REMOTE, 443));

@@ -105,7 +105,8 @@ impl Link for FakeLink {
         self.broadcast == Some(address)
     }
 
-    fn hold(&mut self, _protocol: Protocol, port: Option<u16>) -> Held<u16> {
+    fn hold(&mut self, _protocol: Protocol, port: Option<u16>, quiet: bool) -> Held<u16> {
+        port.map_or(Ok(()), |port| self.check_hold(&port, quiet))?;
         let port = port.unwrap_or_else(|| {
             self.next_port += 1;
             40_000 + self.next_port
@@ -113,6 +114,14 @@ impl Link for FakeLink {
         match self.held.insert(port) {
             true => Ok((port, port)),
             false => Err((libc::EADDRINUSE, format!("port {port} is in use"))),
+        }
+    }
+
+    /// As for a program without privileges.
+    fn check_hold(&self, port: &u16, quiet: bool) -> Result<(), (i32, String)> {
+        match quiet && *port < 1024 {
+            true => Err((libc::EADDRINUSE, format!("port {port} is reserved"))),
+            false => Ok(()),
         }
     }
 
