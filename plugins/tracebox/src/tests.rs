@@ -393,6 +393,36 @@ fn a_box_that_rewrites_datagrams_does_not_hide_the_path_behind_it() {
     }
 }
 
+/// Gives datagrams another port, of the two at that octet, and a checksum that fits.
+struct OtherPort(usize);
+
+impl Middlebox for OtherPort {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::There && header.protocol == packet::protocol::UDP {
+            let at = header.header_octets;
+            for (octet, change) in [(at + self.0, 1), (at + 6, u16::MAX)] {
+                let word = u16::from_be_bytes([packet[octet], packet[octet + 1]]);
+                packet[octet..octet + 2].copy_from_slice(&word.wrapping_add(change).to_be_bytes());
+            }
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn ports_that_a_box_rewrites_are_seen_where_datagrams_are_quoted_whole() {
+    for (target, hops) in [(TARGET4, HOPS4), (TARGET6, HOPS6)] {
+        for (octet, name) in [(0, "UDP::SPort"), (2, "UDP::DPort")] {
+            let params = TraceboxParams { udp: true, ..tracebox(target) };
+            let run = run_in(net().middlebox("r1", OtherPort(octet)), params);
+            assert_eq!(addresses(&run), hops, "{run}");
+            let names: Vec<_> = intervals(&run).into_iter().map(|(name, ..)| name).collect();
+            assert_eq!(names, [name, "UDP::Checksum"], "{run}");
+        }
+    }
+}
+
 #[test]
 fn a_refusal_acknowledges_the_payload_of_the_syn() {
     for (target, probe) in [(TARGET4, "IP/TCP/RAW(414243444546)"), (TARGET6, "IPV6/TCP/RAW(4142)")]

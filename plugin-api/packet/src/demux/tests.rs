@@ -549,13 +549,21 @@ fn of_ipv6_too_a_lone_quote_whose_source_or_sequence_number_was_changed_is_credi
     let guessed = segment(ours, 40_000, 77, 0x9abc_def1);
     assert_eq!(token(demux.receive(&quoted(&guessed))), None);
 
-    let udp = |from| {
-        let ports = Transport::Udp { source_port: 40_000, destination_port: 33_435 };
-        packet(from, target, 0, ports)
+    let udp = |from, source_port, destination_port| {
+        packet(from, target, 0, Transport::Udp { source_port, destination_port })
     };
-    let (mut demux, flow) = opened(&udp(ours), Key::None, true);
-    demux.sent(flow, 1, &udp(ours), LEFT);
-    assert_eq!(token(demux.receive(&quoted(&udp(other)))), Some((1, Quality::Weak)));
+    for (from, source_port, destination_port) in [
+        (other, 40_000, 33_435),
+        (other, 41_000, 33_435),
+        (ours, 41_000, 33_435),
+        (ours, 40_000, 80),
+    ] {
+        let sent = udp(ours, 40_000, 33_435);
+        let (mut demux, flow) = opened(&sent, Key::None, true);
+        demux.sent(flow, 1, &sent, LEFT);
+        let shown = quoted(&udp(from, source_port, destination_port));
+        assert_eq!(token(demux.receive(&shown)), Some((1, Quality::Weak)), "{source_port}");
+    }
 }
 
 #[test]

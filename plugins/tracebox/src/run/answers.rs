@@ -39,6 +39,7 @@ impl Session {
                     || brings_back(probe, quoted, Part::Transport(4..8))
                     // A checksum where the sequence number ends, for UDP.
                     || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
+                    || self.is_payload_back(probe, quoted)
                     || self.is_rewritten(probe, quoted);
                 is_of_ttl && is_known
             }
@@ -58,6 +59,12 @@ impl Session {
             _ => false,
         };
         is_whole && transport.starts_with(&ports)
+    }
+
+    /// A datagram that is quoted carries the octets that nobody else knows, whatever became of its header.
+    fn is_payload_back(&self, probe: &[u8], quoted: &[u8]) -> bool {
+        let is_secret = self.spec.is_udp && self.spec.payload.is_none();
+        is_secret && brings_back(probe, quoted, Part::Transport(8..8 + UDP_PAYLOAD))
     }
 
     /// A datagram that is quoted carries the payload of another probe.
