@@ -1,5 +1,7 @@
 //! A connection over a flow: opening, hearing, sending again, closing.
 
+mod stamped;
+
 use std::time::Duration;
 
 use super::{
@@ -25,7 +27,7 @@ use crate::{
 pub enum Passage<'a> {
     /// We sent this.
     Sent {
-        /// When it was handed to the host.
+        /// When it was handed to the host, or left where that is waited for.
         at: Time,
         /// Number of its first octet.
         sequence: u32,

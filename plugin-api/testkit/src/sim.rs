@@ -78,6 +78,8 @@ pub struct Sim {
     foreign: u64,
     unsent: Vec<(i32, Numbers)>,
     gap_ns: u64,
+    /// Immediate packets wait for their turn as others do.
+    paces_all: bool,
     /// Packets of one measurement.
     budget: u64,
     /// Local identifiers handed out so far.
@@ -130,6 +132,7 @@ impl Sim {
             foreign: 0,
             unsent: Vec::new(),
             gap_ns: 0,
+            paces_all: false,
             budget: u64::MAX,
             next_local: 0,
             next_turn_ns: 0,
@@ -173,6 +176,14 @@ impl Sim {
         assert!(packets_per_second > 0.0, "{packets_per_second} packets per second");
         self.gap_ns = (1e9 / packets_per_second) as u64;
         self
+    }
+
+    /// As [`Sim::pacing`], and immediate packets wait too, as behind what others of the host want to send.
+    #[must_use]
+    #[track_caller]
+    pub fn pacing_all(mut self, packets_per_second: f64) -> Self {
+        self.paces_all = true;
+        self.pacing(packets_per_second)
     }
 
     /// How long a measurement may go on after an interrupt; one second unless said.

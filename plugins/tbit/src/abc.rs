@@ -68,16 +68,16 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     }
     let first = rtt(session) + QUIET[0];
     if begin != start {
-        session.connection.acknowledge_to(begin);
+        acknowledge(session, begin).await?;
         seen.burst(session, first).await?;
     }
     for part in 1..=PARTS {
-        session.connection.acknowledge_to(begin.wrapping_add(segment * part / PARTS));
+        acknowledge(session, begin.wrapping_add(segment * part / PARTS)).await?;
     }
     let divided = seen.burst(session, first).await?;
     let growth = divided.div_ceil(segment).saturating_sub(1);
     session.summary.abc_counts = Some(if growth > 1 { Counts::Acks } else { Counts::Octets });
-    session.connection.acknowledge_to(begin.wrapping_add(segment * (1 + STRETCH)));
+    acknowledge(session, begin.wrapping_add(segment * (1 + STRETCH))).await?;
     let stretched = seen.burst(session, first).await?;
     if seen.is_ended {
         session.summary.abc_counts = None;
@@ -85,6 +85,21 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     }
     session.summary.abc_limit = Some(stretched.div_ceil(segment).saturating_sub(STRETCH));
     Ok(Verdict::AbcSuccess)
+}
+
+/// Acknowledges all before `number`. One that the limits of this host hold back finds a server whose timer has run out.
+async fn acknowledge(session: &mut Session<'_>, number: u32) -> Result<(), Verdict> {
+    let asked = session.ctx.now();
+    let sent = session.connection.acknowledge_to_stamped(number).await;
+    let waited = session.left(sent)?.since(asked);
+    if waited > QUIET[0] {
+        let waited = waited.as_millis();
+        session
+            .ctx
+            .warn(&format!("an acknowledgement left {waited} ms late by the limits of this host"));
+        return Err(Verdict::None);
+    }
+    Ok(())
 }
 
 fn rtt(session: &Session<'_>) -> Duration {

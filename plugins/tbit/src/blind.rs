@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sonde_plugin_api::{
     packet::tcp::flags,
-    prelude::Probe,
+    prelude::{Probe, Time},
     tcp::{Segment, is_after},
 };
 
@@ -56,8 +56,9 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             .sequence(at)
             .acknowledgement(0)
             .ttl(session.params.ttl);
-        session.connection.send(probe, bits, at, 0, 0);
-        is_alive = match reaction(session, (at, end), sent).await? {
+        let departure = session.connection.send_stamped(probe, bits, at, 0).await;
+        let begin = session.left(departure)?;
+        is_alive = match reaction(session, begin, (at, end), sent).await? {
             Reaction::Verdict(verdict) => return Ok(verdict),
             Reaction::Alive => true,
             Reaction::Silence => false,
@@ -98,10 +99,10 @@ enum Reaction {
 /// sends is acknowledged meanwhile.
 async fn reaction(
     session: &mut Session<'_>,
+    begin: Time,
     (at, behind): (u32, u32),
     sent: u8,
 ) -> Result<Reaction, Verdict> {
-    let begin = session.ctx.now();
     let end = begin + WAIT;
     // What was on its way has come by then.
     let rtt = session.connection.handshake.unwrap_or(USUAL);

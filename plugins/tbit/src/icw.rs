@@ -69,8 +69,9 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     if is_ended || !is_full {
         return Ok(Verdict::IcwTooShort);
     }
-    session.connection.acknowledge();
-    let end = session.ctx.now() + MORE;
+    let sent = session.connection.acknowledge_to_stamped(session.connection.received.expected());
+    let sent = sent.await;
+    let end = session.left(sent)? + MORE;
     while let Some(segment) = session.connection.next(end.since(session.ctx.now())).await {
         session.ends(&segment)?;
         session.accept(&segment);

@@ -33,12 +33,12 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
         let data = &request[octet as usize - 1..octet as usize];
         let bits = flags::PSH | flags::ACK;
         let probe = session.connection.probe(bits, at, data);
-        session.connection.send(probe, bits, at, 1, 0);
+        let sent_octet = session.connection.send_stamped(probe, bits, at, 1).await;
+        let end = session.left(sent_octet)? + WAIT;
         if octet > 1 {
             sent.push((at, at.wrapping_add(1)));
         }
         let has_foreign = |blocks: &[(u32, u32)]| blocks.iter().any(|block| !sent.contains(block));
-        let end = session.ctx.now() + WAIT;
         // An acknowledgement that the network brought twice, or that is of before, is followed by the right one. Which of the
         // older blocks that tells, and in which order, is the server's affair (RFC 2018, section 4).
         loop {

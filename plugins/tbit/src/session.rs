@@ -29,7 +29,7 @@ pub(crate) struct Session<'a> {
     pub(crate) application: Application,
     /// The begin of what the server said.
     pub(crate) answer: Vec<u8>,
-    /// A packet beside the connection was not allowed to leave.
+    /// A packet that the verdict needs did not leave.
     pub(crate) refusal: Option<NotSent>,
 }
 
@@ -132,6 +132,18 @@ impl Session<'_> {
             ));
         }
         is_limited
+    }
+
+    /// When a segment left whose consequences are waited for.
+    ///
+    /// # Errors
+    ///
+    /// The verdict where it did not.
+    pub(crate) fn left(&mut self, sent: Result<Departure, NotSent>) -> Result<Time, Verdict> {
+        sent.map(|departure| departure.at).map_err(|reason| {
+            self.refusal = Some(reason);
+            Verdict::LocalError
+        })
     }
 
     /// Takes what a segment brings.

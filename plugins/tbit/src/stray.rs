@@ -50,8 +50,8 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     let mut is_challenged = false;
     for sent in 1..=session.params.tries(TRIES) {
         session.summary.blind_sent = Some(sent);
-        session.connection.send_acknowledging(wrong, bits, at, data);
-        let begin = session.ctx.now();
+        let left = session.connection.send_acknowledging_stamped(wrong, bits, at, data).await;
+        let begin = session.left(left)?;
         let until = begin + WAIT;
         // What comes sooner was on its way before: an acknowledgement that comes twice, or news of the window.
         let soonest = begin + session.connection.handshake.unwrap_or_default() / 2;

@@ -301,7 +301,8 @@ impl Sim {
             return self.refuse(action, packet, code, bits, &why);
         }
         let departing = Departing { action: *action, packet: packet.to_vec() };
-        if self.gap_ns == 0 || action.flags & flags::IMMEDIATE != 0 {
+        let waits = self.paces_all || action.flags & flags::IMMEDIATE == 0;
+        if self.gap_ns == 0 || !waits {
             return self.depart(departing);
         }
         let turn_ns = self.next_turn_ns.max(self.now_ns);

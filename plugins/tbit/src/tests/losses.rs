@@ -145,3 +145,24 @@ fn no_packet_that_is_lost_once_accuses_anybody_or_changes_a_window() {
         assert!(told >= least, "{test:?} is told in {told} of 24 runs");
     }
 }
+
+#[test]
+fn limits_of_this_host_accuse_no_server() {
+    let tests = [
+        (Test::Icw, Verdict::IcwSuccess),
+        (Test::BlindRst, Verdict::BlindChallenge),
+        (Test::BlindSyn, Verdict::BlindChallenge),
+        (Test::BlindFin, Verdict::BlindChallenge),
+        (Test::SackRcvr, Verdict::SackSuccess),
+        // A server whose timer has run out sends by another window.
+        (Test::Abc, Verdict::None),
+    ];
+    for (test, right) in tests {
+        let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+        let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+        let sim = Sim::new(net.host("target", PageServer::new(LINUX)), 1);
+        let run = sim.pacing_all(0.4).run::<Tbit>(params);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!(row.result, right, "{test:?} {run}");
+    }
+}
