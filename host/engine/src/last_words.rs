@@ -3,8 +3,8 @@
 //! Who opens a connection says beforehand how it is to be closed. When the method fails, or its plugin
 //! dies, nobody else could: a reset with any other sequence number than the right one is refused
 //! (RFC 5961). It is checked as every packet of the flow, when it is said and when it leaves, counts
-//! against the budget of its measurement, and leaves at the pace of conversations, within the time that
-//! the flow's identifier rests.
+//! against the budget of its measurement, and leaves at the pace of conversations, in all scopes, within the
+//! time that the flow's identifier rests.
 
 use std::time::Duration;
 

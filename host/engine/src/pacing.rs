@@ -228,23 +228,20 @@ impl Pacer {
         Verdict::Go
     }
 
-    /// As [`Pacer::take`], for who does not wait at a gate but asks again: whatever the rates of plugin, client and prefix
-    /// are, for there is no more than one for each flow.
+    /// As [`Pacer::take`], for who does not wait at a gate but asks again.
     pub(crate) fn take_at_once(&mut self, now: u64, scope: &Scope, class: Class) -> Verdict {
-        let Nest { host, paid, levels } = &mut self.nests[class as usize];
+        let Nest { host, paid, levels } = &self.nests[class as usize];
         if !host.has_token(*paid, now) {
             return Verdict::Full;
         }
-        let address = levels.iter_mut().find(|(level, _)| *level == Level::Address);
-        if let Some((level, table)) = address {
+        let has_token = |(level, table): &(Level, Table)| {
             let key = level.key(scope);
-            let bucket = table.get(key);
-            if bucket.is_some_and(|bucket| !table.limit(key).has_token(bucket.paid, now)) {
-                return Verdict::Held(None);
-            }
-            table.pay(key, now);
+            table.get(key).is_none_or(|bucket| table.limit(key).has_token(bucket.paid, now))
+        };
+        if !levels.iter().all(has_token) {
+            return Verdict::Held(None);
         }
-        *paid = host.pay(*paid, now);
+        self.pay(now, scope, class);
         Verdict::Go
     }
 

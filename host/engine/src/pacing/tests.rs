@@ -86,10 +86,14 @@ fn a_bucket_that_is_not_full_is_never_forgotten() {
 type Cap = (f64, f64, fn(&Scope) -> u128);
 
 /// A moment of a schedule: how long after the last, and what wants to leave then.
-type Moment = (u64, Vec<(u8, u8, u8, bool)>);
+type Moment = (u64, Vec<Wish>);
+
+/// Plugin, client, address, whether that is of another prefix, and whether it waits at no gate.
+type Wish = (u8, u8, u8, bool, bool);
 
 fn moments() -> impl Strategy<Value = Vec<Moment>> {
-    let wish = (0u8..3, 0u8..3, any::<u8>(), prop::bool::weighted(0.2));
+    let rare = || prop::bool::weighted(0.2);
+    let wish = (0u8..3, 0u8..3, any::<u8>(), rare(), rare());
     let moment = (1u64..60_000_000, prop::collection::vec(wish, 0..12));
     prop::collection::vec(moment, 20..120)
 }
@@ -124,10 +128,15 @@ proptest! {
                 let released = |lane: Lane| asked.push((lane.flow, true));
                 openings.extend(pacer.open(opening, now, |_| true, released));
             }
-            for (port, client, low, is_far) in wishes {
+            for (port, client, low, is_far, is_word) in wishes {
                 let destination = IpAddr::from([198, 51, if is_far { 101 } else { 100 }, low % 5]);
-                scopes.push(Scope { port: port.into(), client: client.into(), destination });
-                asked.push((scopes.len() as u32 - 1, false));
+                let scope = Scope { port: port.into(), client: client.into(), destination };
+                if !is_word {
+                    scopes.push(scope);
+                    asked.push((scopes.len() as u32 - 1, false));
+                } else if pacer.take_at_once(now, &scope, LANE.class) == Verdict::Go {
+                    sent.push((now, scope));
+                }
             }
             for (flow, is_released) in asked {
                 let scope = scopes[flow as usize];

@@ -6,7 +6,7 @@ use sonde_plugin_api::abi::{Action, ActionKind, EventKind, flags};
 
 use super::world::{Bench, MS, Plugin, REMOTE, SECOND, echo, ping};
 use crate::{
-    config::Stamps,
+    config::{Rate, Stamps},
     engine::Command,
     last_words::MOST_WAITING,
     output::RunId,
@@ -179,6 +179,24 @@ fn words_of_many_leave_at_the_pace_of_conversations_and_not_after_the_ports_have
     assert!((100..=102).contains(&said(&bench).len()), "{:?}", said(&bench).len());
     bench.pass(9 * SECOND);
     assert!((400..=402).contains(&said(&bench).len()), "{:?}", said(&bench).len());
+    assert_eq!(bench.core.state.last_words.len(), 0);
+}
+
+#[test]
+fn who_opens_and_closes_without_end_keeps_to_the_rate_of_its_plugin() {
+    let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
+    let plugin = bench.limited_plugin(Some(Rate { packets_per_second: 2.0, burst: 3.0 }));
+    let task = bench.started(&plugin, 1);
+    for identifier in 1..=100 {
+        let (flow, _) = bench.opened(&plugin, task, ping(identifier));
+        leaves(&plugin, task, flow, &echo(identifier, 1));
+        let close = Action { kind: ActionKind::CloseFlow, task, flow, ..Action::ZERO };
+        plugin.wants(close, b"");
+        bench.turn();
+    }
+    bench.pass(10 * SECOND);
+    // Three at once, two a second as long as they may wait.
+    assert!((10..=11).contains(&said(&bench).len()), "{}", said(&bench).len());
     assert_eq!(bench.core.state.last_words.len(), 0);
 }
 
