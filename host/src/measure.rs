@@ -111,8 +111,8 @@ pub struct Host {
     engine: Handle,
     /// Of the lists of prefixes; none where there are none.
     watch: Option<Watch>,
-    /// One port for each plugin in use; a new version of a file is another plugin.
-    ports: Vec<(Arc<PluginFile>, PortId)>,
+    /// Plugins in use; the number of one is its place.
+    ports: Vec<InUse>,
     running: SlotMap<DefaultKey, Running>,
     identities: Identities,
     /// Measurements that the engine was told of.
@@ -122,6 +122,15 @@ pub struct Host {
     keeps_rows: bool,
     /// So many measurements may begin before anybody has to ask the engine.
     room: u64,
+}
+
+/// A plugin in use, and what its port was made of.
+struct InUse {
+    file: Arc<PluginFile>,
+    isolation: Isolation,
+    rate: Option<Rate>,
+    port: PortId,
+    is_gone: bool,
 }
 
 /// A measurement on its way.
@@ -352,23 +361,23 @@ impl Host {
     }
 
     fn port(&mut self, offer: &Offer) -> PortId {
-        if let Some((_, port)) =
-            self.ports.iter().find(|(file, _)| Arc::ptr_eq(file, &offer.plugin))
-        {
-            return *port;
-        }
-        // Another version of the same file: it gets nothing new and leaves when it has finished.
-        self.ports.retain(|(file, port)| {
-            let replaced = file.path == offer.plugin.path;
-            if replaced {
-                self.engine.remove_port(*port);
+        let (settings, file) = (&self.settings, &offer.plugin);
+        let (isolation, rate) = (isolation(settings, file), rate(settings, file));
+        let number = self.ports.iter().position(|known| known.file.path == file.path);
+        if let Some(known) = number.and_then(|number| self.ports.get(number)) {
+            if known.is_made_of(file, isolation, rate) {
+                return known.port;
             }
-            !replaced
-        });
-        let port = self
-            .engine
-            .add_port(maker(&self.settings, &offer.plugin), rate(&self.settings, &offer.plugin));
-        self.ports.push((Arc::clone(&offer.plugin), port));
+            // It gets nothing new and leaves when it has finished.
+            self.engine.remove_port(known.port);
+        }
+        let number = number.unwrap_or(self.ports.len());
+        let port = self.engine.add_port(number as u32, maker(settings, isolation, file), rate);
+        let made = InUse { file: Arc::clone(file), isolation, rate, port, is_gone: false };
+        match self.ports.get_mut(number) {
+            Some(known) => *known = made,
+            None => self.ports.push(made),
+        }
         port
     }
 
@@ -408,6 +417,10 @@ impl Host {
             Output::Log { run, level, text } => notices.push(Notice::Log { run, level, text }),
             Output::Progress { .. } => {}
             Output::PortLost { reason, .. } => tracing::warn!(reason, "plugin lost"),
+            Output::PortGone(port) => {
+                let gone = self.ports.iter_mut().find(|known| known.port == port);
+                gone.into_iter().for_each(|known| known.is_gone = true);
+            }
             Output::Ended(ended) => {
                 let run = ended.run;
                 if let Some(mut running) = self.running.remove(key_of(run)) {
@@ -424,13 +437,27 @@ impl Host {
     }
 }
 
+impl InUse {
+    /// Whether another port would be the same: a catalogue that was read again brings new offers of what has not changed, and a
+    /// new port forgets how often the plugin has crashed, and what it keeps. One that is gone is the same for its offers alone.
+    fn is_made_of(&self, file: &Arc<PluginFile>, isolation: Isolation, rate: Option<Rate>) -> bool {
+        let is_same = self.file.kept == file.kept && !self.is_gone;
+        (is_same || Arc::ptr_eq(&self.file, file))
+            && (self.isolation, self.rate) == (isolation, rate)
+    }
+}
+
 /// Makes the port on the engine's thread.
-fn maker(settings: &Settings, plugin: &PluginFile) -> sonde_engine::PortMaker {
+fn maker(
+    settings: &Settings,
+    isolation: Isolation,
+    plugin: &PluginFile,
+) -> sonde_engine::PortMaker {
     let name = plugin.descriptor.plugin.clone();
     let (path, kept) = (plugin.path.clone(), plugin.kept.clone());
     let store = plugin.kept.path.parent().map(Path::to_path_buf).unwrap_or_default();
     let program = settings.worker.clone();
-    match isolation(settings, plugin) {
+    match isolation {
         Isolation::Process => Box::new(move || {
             let kept = Some(kept);
             let spawn = Spawn { name, program, plugin: path, store, kept, ..Spawn::default() };

@@ -333,6 +333,29 @@ fn a_reload_obeys_other_lists_of_prefixes() {
 
 #[test]
 #[ignore = "needs root: packet sockets"]
+fn a_reload_keeps_the_worker_of_a_plugin_that_has_not_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::new();
+    let host = Host::new(folder.path(), &supervisor, "");
+    let workers_after = |label: &str| {
+        supervisor.until(|books| books.capabilities.get(label).map(drop));
+        supervisor.ask(label, "now + 1s / 1s", label);
+        supervisor.until(|books| books.ends.iter().any(|end| token(end) == label).then_some(()));
+        let children = format!("cat /proc/{}/task/*/children", host.child.id());
+        let output = Command::new("sh").args(["-c", &children]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = workers_after("ping-average-ip4");
+    let text = std::fs::read_to_string(&host.file).unwrap();
+    let changed = text.replace("[component]\n", "[component]\nlabel_prefix = 'new-'\n");
+    std::fs::write(&host.file, changed).unwrap();
+    host.signal("HUP");
+    assert_eq!(workers_after("new-ping-average-ip4"), before);
+    assert_eq!(before.split_whitespace().count(), 1, "{before}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
 fn termination_interrupts_what_runs_and_brings_its_result() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::new();

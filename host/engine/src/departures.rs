@@ -204,7 +204,8 @@ impl<H> State<H> {
     fn scope(&self, flow: FlowId) -> Option<Scope> {
         let flow = self.flows.get(flow.0 as usize)?.as_ref()?;
         let task = self.tasks.get(flow.task)?;
-        Some(Scope { port: task.port, client: task.client, destination: flow.peer() })
+        let plugin = self.ports.get(task.port as usize)?.plugin;
+        Some(Scope { plugin, client: task.client, destination: flow.peer() })
     }
 
     /// Whether the pacer lets the next packet of a flow go that has none waiting.

@@ -98,9 +98,10 @@ impl<H> State<H> {
         self.lose_port(port, reason);
         let entry = &mut self.ports[port as usize];
         if !entry.port.restart(reason) {
-            let (id, leaving) = (entry.id, entry.leaving);
-            *entry = PortState::missing(id, reason.to_owned());
+            let (id, plugin, leaving) = (entry.id, entry.plugin, entry.leaving);
+            *entry = PortState::missing(id, plugin, reason.to_owned());
             entry.leaving = leaving;
+            self.news.outputs.push(Output::PortGone(id));
         }
     }
 

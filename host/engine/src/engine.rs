@@ -57,7 +57,7 @@ pub type PortMaker = Box<dyn FnOnce() -> Result<Box<dyn Port>, Lost> + Send>;
 
 /// What a handle asks of its engine.
 pub(crate) enum Command {
-    AddPort(PortId, PortMaker, Option<Rate>),
+    AddPort { id: PortId, plugin: u32, make: PortMaker, rate: Option<Rate> },
     RemovePort(PortId),
     Start(Start),
     Interrupt(RunId),
@@ -388,13 +388,14 @@ impl<L: Link> Core<L> {
             };
             let state = &mut self.state;
             match command {
-                Command::AddPort(id, make, rate) => {
-                    state.pacer.limit_plugin(state.ports.len() as u32, rate);
+                Command::AddPort { id, plugin, make, rate } => {
+                    state.pacer.limit_plugin(plugin, rate);
                     match make() {
-                        Ok(port) => state.ports.push(PortState::new(id, port)),
+                        Ok(port) => state.ports.push(PortState::new(id, plugin, port)),
                         Err(Lost { reason }) => {
-                            state.ports.push(PortState::missing(id, reason.clone()));
-                            state.news.outputs.push(Output::PortLost { port: id, reason });
+                            state.ports.push(PortState::missing(id, plugin, reason.clone()));
+                            let lost = Output::PortLost { port: id, reason };
+                            state.news.outputs.extend([lost, Output::PortGone(id)]);
                         }
                     }
                 }

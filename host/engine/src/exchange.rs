@@ -122,7 +122,7 @@ impl<L: Link> Core<L> {
         }
         for port in &mut self.state.ports {
             if port.leaving && port.tasks == 0 {
-                *port = PortState::missing(GONE, "it was replaced".to_owned());
+                *port = PortState::missing(GONE, port.plugin, "it was replaced".to_owned());
             }
         }
     }

@@ -246,7 +246,7 @@ impl<L: Link> Core<L> {
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
-                let plugin = state.tasks.get(opening.task).map_or(u32::MAX, |task| task.port);
+                let plugin = state.port_of(opening.task).map_or(u32::MAX, |port| port.plugin);
                 match state.identifiers.take_port(&mut self.link, plugin, protocol, wanted, quiet) {
                     Ok(port) => port,
                     Err((errno, text)) => return Refused::because(errno, text),

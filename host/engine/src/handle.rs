@@ -136,12 +136,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Brings in a plugin; the port is made on the engine's thread. `rate` is instead of what the
-    /// limits say of plugins.
-    pub fn add_port(&mut self, make: PortMaker, rate: Option<Rate>) -> PortId {
+    /// Brings in a plugin, or another version of it; the port is made on the engine's thread. Versions of one `plugin` have one
+    /// rate together, the last that was said. `rate` is instead of what the limits say of plugins.
+    pub fn add_port(&mut self, plugin: u32, make: PortMaker, rate: Option<Rate>) -> PortId {
         let id = PortId(self.next_port);
         self.next_port += 1;
-        self.tell(Command::AddPort(id, make, rate));
+        self.tell(Command::AddPort { id, plugin, make, rate });
         id
     }
 

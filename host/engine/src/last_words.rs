@@ -89,12 +89,14 @@ impl<H> State<H> {
         let Some((port, client)) = self.tasks.get(task).map(|task| (task.port, task.client)) else {
             return;
         };
-        self.ports[port as usize].queued.leave(1, packet.len());
+        let port = &mut self.ports[port as usize];
+        let plugin = port.plugin;
+        port.queued.leave(1, packet.len());
         if self.last_words.len() == MOST_WAITING || !self.spend_last_word(task) {
             self.statistics.counters.not_sent += 1;
             return;
         }
-        let scope = Scope { port, client, destination: flow.peer() };
+        let scope = Scope { plugin, client, destination: flow.peer() };
         let generation = self.tasks.generation(task);
         let until = self.now + PATIENCE_NS;
         self.last_words.push_back(LastWord { packet, flow, generation, scope, until });

@@ -161,6 +161,8 @@ pub enum Output {
         /// One line.
         reason: String,
     },
+    /// A plugin that was lost does not come back by itself.
+    PortGone(PortId),
 }
 
 /// Number of the reason of packets that waited for their turn when nobody wanted them any more.

@@ -37,8 +37,8 @@ const LEAST_IMMEDIATE: f64 = 100.0;
 /// What a packet belongs to, beside the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Scope {
-    /// The plugin.
-    pub(crate) port: u32,
+    /// The plugin, whatever its version.
+    pub(crate) plugin: u32,
     /// Who asked for the measurement.
     pub(crate) client: u64,
     /// Whom it is for.
@@ -126,7 +126,7 @@ impl Level {
     fn key(self, scope: &Scope) -> u128 {
         let octets = || u128::from_be_bytes(mapped(scope.destination));
         match self {
-            Self::Plugin => u128::from(scope.port),
+            Self::Plugin => u128::from(scope.plugin),
             Self::Client => u128::from(scope.client),
             Self::Prefix if scope.destination.is_ipv4() => octets() >> 8,
             Self::Prefix => octets() >> 80,
@@ -171,17 +171,17 @@ impl Pacer {
     }
 
     /// Gives the plugin with this number a rate of its own, or that of all plugins.
-    pub(crate) fn limit_plugin(&mut self, port: u32, rate: Option<Rate>) {
+    pub(crate) fn limit_plugin(&mut self, plugin: u32, rate: Option<Rate>) {
         let limit = rate.map(Limit::new);
         self.patience = limit.map_or(self.patience, |limit| self.patience.min(limit.patience()));
         for Nest { levels, .. } in &mut self.nests {
             let at = levels.iter().position(|(level, _)| *level == Level::Plugin);
             // INVARIANT: a new level comes last, for gates know levels by their place.
             match (at, limit) {
-                (Some(at), limit) => levels[at].1.set_own(u128::from(port), limit),
+                (Some(at), limit) => levels[at].1.set_own(u128::from(plugin), limit),
                 (None, Some(_)) => {
                     let mut table = Table::new(Limit::NONE);
-                    table.set_own(u128::from(port), limit);
+                    table.set_own(u128::from(plugin), limit);
                     levels.push((Level::Plugin, table));
                 }
                 (None, None) => {}

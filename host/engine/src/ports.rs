@@ -100,6 +100,8 @@ impl Backlog {
 /// A plugin in use.
 pub(crate) struct PortState {
     pub(crate) id: PortId,
+    /// The plugin, of which this is one version.
+    pub(crate) plugin: u32,
     pub(crate) port: Box<dyn Port>,
     /// Task by the plugin's number.
     pub(crate) numbers: Vec<Option<TaskIndex>>,
@@ -129,9 +131,10 @@ pub(crate) struct PortState {
 
 impl PortState {
     /// Has no task yet.
-    pub(crate) fn new(id: PortId, port: Box<dyn Port>) -> Self {
+    pub(crate) fn new(id: PortId, plugin: u32, port: Box<dyn Port>) -> Self {
         Self {
             id,
+            plugin,
             port,
             numbers: Vec::new(),
             free: Vec::new(),
@@ -152,8 +155,8 @@ impl PortState {
     }
 
     /// Stands where a plugin could not be loaded, or has gone.
-    pub(crate) fn missing(id: PortId, reason: String) -> Self {
-        Self::new(id, Box::new(Missing(reason)))
+    pub(crate) fn missing(id: PortId, plugin: u32, reason: String) -> Self {
+        Self::new(id, plugin, Box::new(Missing(reason)))
     }
 
     /// Gives an event to the plugin, now or as soon as it has room.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const SCOPE: Scope =
-    Scope { port: 0, client: 0, destination: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
+    Scope { plugin: 0, client: 0, destination: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) };
 const LANE: Lane = Lane { flow: 0, serial: 0, class: Class::Probe };
 
 fn takes(pacer: &mut Pacer, now: u64) -> bool {
@@ -128,9 +128,9 @@ proptest! {
                 let released = |lane: Lane| asked.push((lane.flow, true));
                 openings.extend(pacer.open(opening, now, |_| true, released));
             }
-            for (port, client, low, is_far, is_word) in wishes {
+            for (plugin, client, low, is_far, is_word) in wishes {
                 let destination = IpAddr::from([198, 51, if is_far { 101 } else { 100 }, low % 5]);
-                let scope = Scope { port: port.into(), client: client.into(), destination };
+                let scope = Scope { plugin: plugin.into(), client: client.into(), destination };
                 if !is_word {
                     scopes.push(scope);
                     asked.push((scopes.len() as u32 - 1, false));
@@ -149,7 +149,7 @@ proptest! {
         }
         let caps: [Cap; 5] = [
             (host.0, host.0 * 0.006 + 1.0, |_| 0),
-            (plugin.0, plugin.1, |scope| scope.port.into()),
+            (plugin.0, plugin.1, |scope| scope.plugin.into()),
             (client.0, client.1, |scope| scope.client.into()),
             (prefix.0, prefix.1, |scope| Level::Prefix.key(scope)),
             (address.0, address.1, |scope| Level::Address.key(scope)),

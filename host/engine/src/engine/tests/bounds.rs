@@ -371,8 +371,14 @@ fn a_plugin_that_takes_no_events_and_cannot_be_ended_is_refused_from_then_on() {
     (0..9).for_each(|_| plugin.wants_all(many(send, 60_000), Vec::new()));
     bench.turn();
     let text = "the plugin does not take the events that it causes: ended";
-    assert!(matches!(&bench.ended()[..], [Ended { end: End::Failed { text: said, .. }, .. }]
-        if said == text));
+    let outputs = bench.outputs();
+    let is_gone = |output: &Output| matches!(output, Output::PortGone(id) if *id == plugin.id);
+    assert_eq!(outputs.iter().filter(|output| is_gone(output)).count(), 1);
+    let says_so = |output: &Output| {
+        matches!(output, Output::Ended(ended)
+            if matches!(&ended.end, End::Failed { text: said, .. } if said == text))
+    };
+    assert_eq!(outputs.iter().filter(|output| says_so(output)).count(), 1);
     bench.start(&plugin, 3, None);
     bench.turn();
     assert!(matches!(&bench.ended()[..], [Ended { end: End::Failed { text: said, .. }, .. }]

@@ -248,7 +248,9 @@ fn core_costs() {
             Mirror { now: 1_000_000_000, step: GAP_NS * u64::from(tasks), ..Mirror::default() };
         let mut core = Core::new(link, config, 42, (received, sent, Default::default()), -1);
         let make = || Ok(Box::new(Pinger::default()) as Box<dyn Port>);
-        commands.send(Command::AddPort(PortId(0), Box::new(make), None)).unwrap();
+        commands
+            .send(Command::AddPort { id: PortId(0), plugin: 0, make: Box::new(make), rate: None })
+            .unwrap();
         for run in 0..u64::from(tasks) {
             let start = Start {
                 run: RunId(run),

@@ -127,6 +127,24 @@ fn a_plugin_with_a_rate_of_its_own_keeps_to_it_and_is_in_nobodys_way() {
 }
 
 #[test]
+fn versions_of_a_plugin_have_one_rate_together() {
+    let mut bench = Bench::with(1_000.0, Stamps::Interpolated);
+    let rate = Some(Rate { packets_per_second: 5.0, burst: 3.0 });
+    for run in 0..3 {
+        let plugin = bench.version_of(0, rate);
+        let task = bench.started(&plugin, run);
+        let identifier = 100 + run as u16;
+        let (flow, _) = bench.opened(&plugin, task, ping(identifier));
+        for sequence in 0..100 {
+            let packet = echo(identifier, sequence);
+            plugin.sends(task, flow, u32::from(sequence), SECOND, &packet);
+        }
+    }
+    bench.pass(2 * SECOND);
+    assert_eq!(shares(&bench, 3).iter().sum::<usize>(), 13);
+}
+
+#[test]
 fn tasks_that_wait_send_in_turn() {
     let mut bench = Bench::with(100.0, Stamps::Interpolated);
     crowd(&mut bench, 4, 50);

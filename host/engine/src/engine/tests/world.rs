@@ -330,12 +330,17 @@ impl Bench {
 
     /// With a rate of its own.
     pub(super) fn limited_plugin(&mut self, rate: Option<Rate>) -> Plugin {
-        let plugin = Plugin { id: PortId(self.ports), script: Arc::default() };
+        self.version_of(self.ports, rate)
+    }
+
+    /// One more version of the plugin with that number.
+    pub(super) fn version_of(&mut self, plugin: u32, rate: Option<Rate>) -> Plugin {
+        let version = Plugin { id: PortId(self.ports), script: Arc::default() };
         self.ports += 1;
-        let script = Arc::clone(&plugin.script);
-        let make = move || Ok(Box::new(FakePort(script)) as Box<dyn Port>);
-        self.tell(Command::AddPort(plugin.id, Box::new(make), rate));
-        plugin
+        let script = Arc::clone(&version.script);
+        let make = Box::new(move || Ok(Box::new(FakePort(script)) as Box<dyn Port>));
+        self.tell(Command::AddPort { id: version.id, plugin, make, rate });
+        version
     }
 
     pub(super) fn tell(&mut self, command: Command) {
