@@ -72,7 +72,8 @@ impl<H> State<H> {
     pub(crate) fn close_flow(&mut self, flow: FlowId) {
         self.demux.close(flow);
         if let Some(mut state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
-            self.identifiers.retire(state.key, state.has_port, self.now);
+            let owner = self.port_of(state.task).map_or(0, |port| port.plugin);
+            self.identifiers.retire(owner, state.key, state.has_port, self.now);
             let lanes =
                 || state.lanes.iter().flat_map(|lanes| lanes.iter().flat_map(|lane| &lane.packets));
             let (packets, octets) =

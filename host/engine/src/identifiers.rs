@@ -17,8 +17,8 @@ use crate::link::Link;
 
 /// How long a measurement key is not used again.
 pub(crate) const QUARANTINE_NS: u64 = 5_000_000_000;
-/// Most keys in quarantine; beyond, the oldest are let go early.
-const MAX_QUARANTINE: usize = 1 << 18;
+/// Most keys of a plugin in quarantine; beyond, its oldest are let go early.
+pub(crate) const MAX_QUARANTINE: usize = 1 << 18;
 
 /// Ports of a protocol that are held because of one plugin, those in quarantine included.
 const MAX_HELD: usize = 16_384;
@@ -30,7 +30,8 @@ pub(crate) struct Identifiers<H> {
     /// Ports by the plugin that they are held for.
     owned: HashMap<(u32, Protocol), Owned, RandomState>,
     quarantine: HashTable<Resting>,
-    order: VecDeque<Ending>,
+    /// In the order of time, by plugin.
+    order: Vec<VecDeque<Ending>>,
     state: RandomState,
     random: u64,
     /// Ports that may be held in all: each is a descriptor, and others need some.
@@ -76,7 +77,7 @@ impl<H> Identifiers<H> {
             ports: HashMap::default(),
             owned: HashMap::default(),
             quarantine: HashTable::new(),
-            order: VecDeque::new(),
+            order: Vec::new(),
             state: RandomState::default(),
             random: seed | 1,
             most: usize::MAX,
@@ -155,15 +156,19 @@ impl<H> Identifiers<H> {
         Err((libc::EADDRINUSE, "no local port is left".to_owned()))
     }
 
-    /// The flow is over; its key, and the port where it has one, are kept for a while.
-    pub(crate) fn retire(&mut self, key: FlowKey, has_port: bool, now: u64) {
+    /// The flow of a plugin is over; its key, and the port where it has one, are kept for a while.
+    pub(crate) fn retire(&mut self, owner: u32, key: FlowKey, has_port: bool, now: u64) {
         let until = now + QUARANTINE_NS;
         let hash = self.state.hash_one(key);
         let is_it = |resting: &Resting| resting.hash == hash;
         let resting = self.quarantine.entry(hash, is_it, |resting| resting.hash);
         resting.or_insert(Resting { hash, until }).get_mut().until = until;
         let port = has_port.then_some((key.protocol, key.local));
-        self.order.push_back(Ending { hash, until, port });
+        let owner = owner as usize;
+        if self.order.len() <= owner {
+            self.order.resize_with(owner + 1, VecDeque::new);
+        }
+        self.order[owner].push_back(Ending { hash, until, port });
     }
 
     /// A port that no flow came to use.
@@ -188,11 +193,17 @@ impl<H> Identifiers<H> {
 
     /// Lets go what has been kept long enough.
     pub(crate) fn tidy<L: Link<Hold = H>>(&mut self, link: &mut L, now: u64) {
-        while let Some(Ending { hash, until, port }) = self.order.front().copied() {
-            if until > now && self.order.len() <= MAX_QUARANTINE {
+        for owner in 0..self.order.len() {
+            self.tidy_of(owner, link, now);
+        }
+    }
+
+    fn tidy_of<L: Link<Hold = H>>(&mut self, owner: usize, link: &mut L, now: u64) {
+        while let Some(Ending { hash, until, port }) = self.order[owner].front().copied() {
+            if until > now && self.order[owner].len() <= MAX_QUARANTINE {
                 break;
             }
-            self.order.pop_front();
+            self.order[owner].pop_front();
             let is_it = |resting: &Resting| resting.hash == hash && resting.until == until;
             if let Ok(place) = self.quarantine.find_entry(hash, is_it) {
                 place.remove();

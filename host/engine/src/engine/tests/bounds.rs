@@ -4,14 +4,16 @@ use sonde_plugin_api::abi::{
     Action, ActionKind, EventKind, FailKind, FlowSpecRaw, NO_TOKEN, Proto, flags,
 };
 
-use sonde_packet::Transport;
+use sonde_packet::{FlowKey, Protocol, Transport};
 
 use super::world::{
     Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, packet, ping, reply,
 };
 use crate::{
     config::Stamps,
+    engine::Core,
     exchange::MAX_WORK,
+    identifiers::MAX_QUARANTINE,
     output::{End, Ended, Output},
 };
 
@@ -224,6 +226,22 @@ fn a_plugin_holds_no_more_ports_than_it_leaves_to_others() {
     assert_eq!(open(&mut bench, &greedy), 50);
     bench.started(&other, 2);
     assert_eq!(open(&mut bench, &other), 75);
+}
+
+#[test]
+fn a_plugin_with_flows_without_end_cuts_no_others_quarantine_short() {
+    let mut bench = Bench::new();
+    let Core { state, link, .. } = &mut bench.core;
+    let key = |number: u32| {
+        let peer = std::net::Ipv4Addr::from(number).into();
+        FlowKey::new(Protocol::Icmp, LOCAL.parse().unwrap(), peer, 7)
+    };
+    let most = MAX_QUARANTINE as u32;
+    state.identifiers.retire(1, key(0), false, state.now);
+    (1..=most + 1).for_each(|number| state.identifiers.retire(0, key(number), false, state.now));
+    state.identifiers.tidy(link, state.now);
+    let rests = |number| state.identifiers.quarantined(&key(number), state.now).is_some();
+    assert_eq!([0, 1, 2, most + 1].map(rests), [true, false, true, true]);
 }
 
 #[test]
