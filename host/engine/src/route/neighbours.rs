@@ -26,7 +26,7 @@ const MOST: usize = 65_536;
 pub(super) enum Found {
     /// Its link address.
     Address([u8; 6]),
-    /// The kernel is asking.
+    /// The kernel is asking, or has no room for that now.
     Asking,
     /// It did not answer.
     Silent,
@@ -81,7 +81,8 @@ impl Neighbours {
                 let address = *address;
                 if !*fresh && now.saturating_sub(*checked) > CHECK_NS {
                     *checked = now;
-                    self.nudge.send(key.interface, key.address);
+                    // It holds until the kernel says otherwise.
+                    let _ = self.nudge.send(key.interface, key.address);
                 }
                 Found::Address(address)
             }
@@ -161,9 +162,13 @@ impl Neighbours {
     }
 
     fn ask(&mut self, now: u64, key: Key) -> Found {
-        self.make_room();
-        self.entries.insert(key, Entry::Asking { since: now });
-        self.nudge.send(key.interface, key.address);
+        let asked = self.nudge.send(key.interface, key.address);
+        let errno = asked.err().and_then(|error| error.raw_os_error());
+        // Of those, nobody was asked: that is no silence. What else fails counts as silent in the end.
+        if !matches!(errno, Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) {
+            self.make_room();
+            self.entries.insert(key, Entry::Asking { since: now });
+        }
         Found::Asking
     }
 

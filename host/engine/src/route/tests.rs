@@ -98,6 +98,26 @@ fn routes_name_device_neighbour_source_and_size() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn neighbours_for_which_the_kernel_has_no_room_are_asked_for_later() {
+    let pair = Pair::new();
+    pair.ip("near", "route add 10.9.0.0/16 dev near");
+    pair.ip("far", "addr add 10.9.255.1/32 dev far");
+    pair.inside("near", || {
+        let mut router = Router::open(false).unwrap();
+        let clock = Clock::new();
+        // Each that does not answer keeps room of the socket.
+        for number in 0..2_000 {
+            let silent = to(&format!("10.9.{}.{}", number / 250, 1 + number % 250));
+            assert_eq!(router.lookup(clock.now(), &silent), Lookup::Pending);
+        }
+        assert_eq!(router.lookup(clock.now(), &to("10.9.255.1")), Lookup::Pending);
+        let found = settled(&mut router, &to("10.9.255.1"));
+        assert!(matches!(found, Lookup::Ready(_)), "{found:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn a_neighbour_that_is_not_known_is_asked_for() {
     let pair = Pair::new();
     pair.ip("near", "neigh flush all");

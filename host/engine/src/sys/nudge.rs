@@ -45,8 +45,12 @@ impl Nudge {
         Ok(Self { four, six })
     }
 
-    /// Sends one to a neighbour. Should it fail, the neighbour counts as silent in the end.
-    pub(crate) fn send(&self, interface: u32, neighbour: IpAddr) {
+    /// Sends one to a neighbour.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `EAGAIN` where too many neighbours are asked for at a time, `ENOBUFS` where its table of them is full.
+    pub(crate) fn send(&self, interface: u32, neighbour: IpAddr) -> io::Result<()> {
         let mut words = [0; CONTROL_WORDS];
         let mut control = Control::over(&mut words, 0);
         match (neighbour, &self.six) {
@@ -62,7 +66,7 @@ impl Nudge {
                     sin_zero: [0; 8],
                 };
                 let octets = control.octets;
-                transmit(&self.four, name, &mut words, octets);
+                transmit(&self.four, name, &mut words, octets)
             }
             (IpAddr::V6(neighbour), Some(six)) => {
                 let any = in6_addr { s6_addr: [0; 16] };
@@ -77,14 +81,19 @@ impl Nudge {
                     sin6_scope_id: if linked { interface } else { 0 },
                 };
                 let octets = control.octets;
-                transmit(six, name, &mut words, octets);
+                transmit(six, name, &mut words, octets)
             }
-            (IpAddr::V6(_), None) => {}
+            (IpAddr::V6(_), None) => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
         }
     }
 }
 
-fn transmit<A: Copy>(fd: &OwnedFd, mut name: A, control: &mut [u64], octets: usize) {
+fn transmit<A: Copy>(
+    fd: &OwnedFd,
+    mut name: A,
+    control: &mut [u64],
+    octets: usize,
+) -> io::Result<()> {
     // SAFETY: integers and pointers only, for which zero is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = std::ptr::from_mut(&mut name).cast();
@@ -94,5 +103,8 @@ fn transmit<A: Copy>(fd: &OwnedFd, mut name: A, control: &mut [u64], octets: usi
     // Not by way of a router, whatever routes say.
     let flags = libc::MSG_DONTWAIT | libc::MSG_DONTROUTE;
     // SAFETY: name and control messages live until the call is over; there is no payload.
-    unsafe { libc::sendmsg(fd.as_raw_fd(), &header, flags) };
+    match unsafe { libc::sendmsg(fd.as_raw_fd(), &header, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
