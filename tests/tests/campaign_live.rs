@@ -8,11 +8,11 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
-use sonde_tests::{Finished, Lab, TARGET4, sonde, wait_until};
+use sonde_tests::{Finished, Lab, TARGET4, TARGET6, sonde, wait_until};
 
 /// Targets of a campaign.
 const COUNT: u32 = 1500;
@@ -190,18 +190,29 @@ fn a_recording_holds_every_probe_and_its_answer_whole() {
     let lab = Lab::chain(2);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.pcap");
-    let mut command = lab.command("src", sonde());
-    command.args(["run", "trace", "--method", "ICMP-paris", "--pcap"]).arg(&file).arg(TARGET4);
-    assert_eq!(Finished::of(&mut command).code, 0);
-    let read = sonde_tests::run(lab.command("src", "tcpdump").args(["-n", "-vv", "-r"]).arg(&file));
-    let text = String::from_utf8_lossy(&read.stdout).into_owned();
-    for (words, count) in
-        [("ICMP echo request", 5), ("time exceeded in-transit", 2), ("ICMP echo reply", 1)]
-    {
-        // Each error shows the request that it quotes.
-        assert_eq!(text.matches(words).count(), count, "{words}: {text}");
+    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    // Each error of IPv4 is shown with the request that it quotes.
+    for (target, requests) in [(TARGET4, 5), (TARGET6, 3)] {
+        let begin = seconds();
+        let mut command = lab.command("src", sonde());
+        command.args(["run", "trace", "--method", "ICMP-paris", "--pcap"]).arg(&file).arg(target);
+        assert_eq!(Finished::of(&mut command).code, 0);
+        let end = seconds();
+        let mut command = lab.command("src", "tcpdump");
+        let read = sonde_tests::run(command.args(["-n", "-vv", "-tt", "-r"]).arg(&file));
+        let text = String::from_utf8_lossy(&read.stdout).into_owned();
+        for (words, count) in
+            [("echo request", requests), ("time exceeded in-transit", 2), ("echo reply", 1)]
+        {
+            assert_eq!(text.matches(words).count(), count, "{words}: {text}");
+        }
+        assert!(!text.contains("bad cksum") && !text.contains("wrong"), "{text}");
+        let packets = text.lines().filter(|line| line.starts_with(|first: char| first != '\t'));
+        let times = packets.filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
+        let times: Vec<f64> = times.collect();
+        assert_eq!(times.len(), 6, "{text}");
+        assert!(times.iter().all(|time| (begin..end).contains(time)), "{begin} {end} {text}");
     }
-    assert!(!text.contains("bad cksum") && !text.contains("wrong"), "{text}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::{
 impl<H> State<H> {
     /// The kernel took a packet.
     pub(crate) fn left(&mut self, tag: u64, departure: Departure) {
+        if self.tap.is_some() {
+            self.show_departed(tag, departure.at);
+        }
         self.recent.packets += 1;
         self.statistics.sent += 1;
         self.statistics.counters.sent += 1;
@@ -44,6 +47,18 @@ impl<H> State<H> {
                 false => self.deliver(task, sent_event(flow.0, token, departure), &[]),
             }
         }
+    }
+
+    /// Shows a packet whose copy lies in the batch.
+    fn show_departed(&mut self, tag: u64, at: u64) {
+        let copy = match tag & BARE {
+            0 => self.notes.get(tag as u32 as usize).map(|notes| (notes.at, notes.octets)),
+            _ => self.bare.get(tag as u32).map(|bare| (bare.at, bare.octets)),
+        };
+        let Some((begin, octets)) = copy else { return };
+        let flight = std::mem::take(&mut self.flight);
+        self.show(at, flight.get(begin as usize..(begin + octets) as usize).unwrap_or_default());
+        self.flight = flight;
     }
 
     /// The kernel said when a packet really left.

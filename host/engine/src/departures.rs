@@ -39,8 +39,8 @@ pub(crate) struct ProbeNotes {
     tries: u8,
     pub(crate) precise: bool,
     /// Where its copy lies while it is being sent.
-    at: u32,
-    octets: u32,
+    pub(crate) at: u32,
+    pub(crate) octets: u32,
 }
 
 /// A packet on its way that expects no answer.
@@ -49,8 +49,8 @@ pub(crate) struct Bare {
     pub(crate) task: TaskIndex,
     pub(crate) generation: u32,
     pub(crate) send: Send,
-    at: u32,
-    octets: u32,
+    pub(crate) at: u32,
+    pub(crate) octets: u32,
 }
 
 impl<L: Link> Core<L> {
@@ -142,7 +142,6 @@ impl<L: Link> Core<L> {
             // An empty batch has room.
             let _ = self.link.queue(egress, packet, tag, precise);
         }
-        self.state.show(self.state.now, packet);
         self.state.batched += 1;
         let batch = self.state.batch;
         let is_fast = self.state.config.packets_per_second >= HIGH_RATE;

@@ -14,8 +14,8 @@ pub struct RunId(pub u64);
 pub struct PortId(pub u32);
 
 /// Is shown every probe that leaves and every packet that belongs to a measurement: wall time, ns since
-/// 1970, and the packet from its IP header on. Probes have the time of their batch. Runs in the engine's
-/// thread, so it must not take long.
+/// 1970, and the packet from its IP header on. Probes have the time at which the kernel took them; its own stamp of
+/// their departure comes later. Runs in the engine's thread, so it must not take long.
 pub type Tap = Box<dyn FnMut(u64, &[u8]) + Send>;
 
 /// A measurement to begin.

@@ -1,11 +1,14 @@
 //! What leaves, what does not, and from when on an answer is waited for.
 
+use std::sync::mpsc;
+
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, flags, stamp};
 
 use super::world::{Bench, EPOCH, LOCAL, MS, OPEN, REMOTE, SECOND, echo, packet, ping, reply};
 use crate::{
     config::Stamps,
     engine::Command,
+    link::Link,
     output::{End, RunId},
     route::Lookup,
 };
@@ -122,6 +125,28 @@ fn a_device_without_room_delays_a_packet_by_a_quantum_for_each_try() {
     bench.pass(60 * MS);
     let timeouts = plugin.told_of(EventKind::Timeout);
     assert_eq!((timeouts.len(), timeouts[0].sent), (1, departed));
+}
+
+#[test]
+fn who_sees_packets_sees_each_that_left_once_and_when() {
+    let mut bench = Bench::new();
+    let (plugin, task, flow) = measuring(&mut bench);
+    let (seen, shown) = mpsc::channel();
+    let tap = move |at, packet: &[u8]| seen.send((at, packet.to_vec())).unwrap();
+    bench.core.state.tap = Some(Box::new(tap));
+    bench.core.link.results.extend([Err(libc::ENOBUFS), Err(libc::EPERM), Ok(()), Ok(())]);
+    for sequence in 1..=4 {
+        // One of them expects no answer.
+        let timeout = if sequence == 3 { 0 } else { 50 * MS };
+        plugin.sends(task, flow, sequence, timeout, &echo(7, sequence as u16));
+    }
+    bench.core.link.lag = 70_000;
+    bench.turn();
+    bench.after(MS);
+    let left: Vec<_> = bench.core.link.left.iter().map(|left| left.packet.clone()).collect();
+    assert_eq!(left, [echo(7, 3), echo(7, 4), echo(7, 1)]);
+    let departures = bench.core.link.left.iter().map(|left| bench.core.link.wall_of(left.at));
+    assert_eq!(shown.try_iter().collect::<Vec<_>>(), departures.zip(left).collect::<Vec<_>>());
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(super) struct FakeLink {
     /// What the kernel says of the next packets; then it takes all, or says `always`.
     pub(super) results: VecDeque<Result<(), i32>>,
     pub(super) always: Option<i32>,
+    /// How long a packet of a batch takes to leave.
+    pub(super) lag: u64,
     pub(super) attempts: usize,
     pub(super) left: Vec<Left>,
     batch: Vec<(Vec<u8>, u64, bool)>,
@@ -145,8 +147,9 @@ impl Link for FakeLink {
                 sink(tag, Err(errno));
                 continue;
             }
-            self.left.push(Left { at: self.now, tag, precise, packet });
-            sink(tag, Ok(Departure { at: self.now, uncertainty: 1_200 }));
+            let at = self.now + self.lag;
+            self.left.push(Left { at, tag, precise, packet });
+            sink(tag, Ok(Departure { at, uncertainty: 1_200 }));
         }
     }
 
