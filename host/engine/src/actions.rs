@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use sonde_packet::demux::FlowId;
+use sonde_packet::demux::{Flow, FlowId};
 use sonde_plugin_api::abi::{Action, ActionKind, FailKind, NO_TOKEN};
 
 use crate::{
     engine::{Core, Timer},
+    exchange::LOOKED_THROUGH,
     link::Link,
     output::Output,
     tasks::{Send, TaskIndex},
@@ -182,8 +183,13 @@ impl<L: Link> Core<L> {
             for send in state.unqueue(task, Some(flow), |send| send.token != NO_TOKEN) {
                 state.not_sent(task, send, libc::ECANCELED, false);
             }
-        } else if let Some(probe) = state.demux.waiting(flow, action.token) {
+            return;
+        }
+        let probes = state.demux.flow(flow).map_or(0, Flow::waiting);
+        state.work += probes as usize / LOOKED_THROUGH;
+        if let Some(probe) = state.demux.waiting(flow, action.token) {
             state.demux.cancel(probe);
+            state.end_waiting(task, 1);
         } else {
             state.unqueue(task, Some(flow), |send| send.token == action.token);
         }

@@ -112,6 +112,9 @@ impl<H> State<H> {
         let departure = answered.departure.before(event.at);
         task.answered(departure.stamp, event.stamps >> 4);
         let Answered { probe, owner, flow, token, .. } = *answered;
+        if is_first {
+            self.end_waiting(owner, 1);
+        }
         self.tell_departure(probe, owner, flow, token, departure);
         // Who waits for one answer has it, or has given up.
         if !is_first && !hears_all && answered.token & LABEL_TOKEN == 0 {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use sonde_packet::demux::{Departure, FlowId, ProbeId};
+use sonde_packet::demux::{Departure, Flow, FlowId, ProbeId};
 use sonde_plugin_api::abi::{Event, EventKind, flags, stamp};
 
 use crate::{
@@ -120,8 +120,12 @@ impl<L: Link> Core<L> {
             }
         };
         let precise = self.state.is_precise();
-        let Some(tag) = self.state.note(task, send, packet, precise) else {
-            return self.state.not_sent(task, send, libc::EINVAL, false);
+        let tag = match self.state.note(task, send, packet, precise) {
+            Ok(tag) => tag,
+            Err(errno) => {
+                self.state.give_back(&send);
+                return self.state.not_sent(task, send, errno, false);
+            }
         };
         let batch = self.put_in_batch(egress, packet, tag, precise && tag & BARE == 0);
         if let Some(entry) = self.state.tasks.get_mut(task) {
@@ -462,22 +466,44 @@ impl<H> State<H> {
         }
     }
 
-    /// Notes a packet before it is sent; the tag that the link gives back.
-    fn note(&mut self, task: TaskIndex, send: Send, packet: &[u8], precise: bool) -> Option<u64> {
+    /// Notes a packet before it is sent: the tag that the link gives back, or errno.
+    fn note(
+        &mut self,
+        task: TaskIndex,
+        send: Send,
+        packet: &[u8],
+        precise: bool,
+    ) -> Result<u64, i32> {
         if send.timeout_ns == 0 {
-            return Some(self.note_bare((task, self.tasks.generation(task)), send, packet));
+            return Ok(self.note_bare((task, self.tasks.generation(task)), send, packet));
+        }
+        let of_flow = self.demux.flow(send.flow).map_or(0, Flow::waiting);
+        match self.port_of(task) {
+            Some(port) if port.kept.may_wait(of_flow) => {}
+            _ => return Err(libc::ENOBUFS),
         }
         let (at, octets) = (self.flight.len() as u32, packet.len() as u32);
         self.flight.extend_from_slice(packet);
         let departure = Departure { at: self.now, ..Departure::default() };
-        let probe = self.demux.sent(send.flow, send.token, packet, departure)?;
+        let probe = self.demux.sent(send.flow, send.token, packet, departure);
+        let probe = probe.ok_or(libc::EINVAL)?;
+        if let Some(port) = self.port_of(task) {
+            port.kept.waiting += 1;
+        }
         let slot = probe.slot as usize;
         if self.notes.len() <= slot {
             self.notes.resize(slot + 1, ProbeNotes::default());
         }
         let Send { timeout_ns, flags, tries, .. } = send;
         self.notes[slot] = ProbeNotes { timeout_ns, flags, tries, precise, at, octets };
-        Some(u64::from(probe.generation & 0x7fff_ffff) << 32 | u64::from(probe.slot))
+        Ok(u64::from(probe.generation & 0x7fff_ffff) << 32 | u64::from(probe.slot))
+    }
+
+    /// Probes of a task are answered, or nobody waits for them any more.
+    pub(crate) fn end_waiting(&mut self, task: TaskIndex, probes: u32) {
+        if let Some(port) = self.port_of(task) {
+            port.kept.waiting = port.kept.waiting.saturating_sub(probes as usize);
+        }
     }
 
     /// As [`State::note`], of a packet that expects no answer and a task that may be over.
@@ -502,6 +528,7 @@ impl<H> State<H> {
             let Some((flow, token)) = self.demux.probe(probe) else { return };
             let Some(task) = self.demux.flow(flow).map(|flow| flow.owner) else { return };
             self.demux.forget(probe);
+            self.end_waiting(task, 1);
             let ProbeNotes { timeout_ns, flags, tries, at, octets, .. } = notes;
             (task, Send { flow, token, timeout_ns, flags, tries }, at, octets)
         };

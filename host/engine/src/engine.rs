@@ -279,6 +279,7 @@ impl<H> State<H> {
 
     fn time_out(&mut self, probe: ProbeId) {
         let Some(expired) = self.demux.expire(probe) else { return };
+        self.end_waiting(expired.owner, 1);
         self.tell_departure(probe, expired.owner, expired.flow, expired.token, expired.departure);
         let event = Event {
             kind: EventKind::Timeout,

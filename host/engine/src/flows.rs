@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use sonde_packet::{FlowKey, Key, Protocol, demux::FlowId, mapped, unmapped};
+use sonde_packet::{
+    FlowKey, Key, Protocol,
+    demux::{Flow, FlowId},
+    mapped, unmapped,
+};
 use sonde_plugin_api::abi::{Event, EventKind, FlowInfo, FlowSpecRaw, Proto, flags};
 
 use crate::{
@@ -70,8 +74,10 @@ impl<H> State<H> {
 
     /// Forgets a flow; its identifier rests.
     pub(crate) fn close_flow(&mut self, flow: FlowId) {
+        let waiting = self.demux.flow(flow).map_or(0, Flow::waiting);
         self.demux.close(flow);
         if let Some(mut state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
+            self.end_waiting(state.task, waiting);
             let owner = self.port_of(state.task).map_or(0, |port| port.plugin);
             self.identifiers.retire(owner, state.key, state.has_port, self.now);
             let lanes =

@@ -28,6 +28,9 @@ const MAX_QUEUED: usize = 1 << 18;
 /// Octets of them.
 const MAX_QUEUED_OCTETS: usize = 64 << 20;
 
+/// Probes of a flow that may wait for an answer; some 140 octets each.
+const MAX_WAITING: u32 = 65_536;
+
 /// How much of a plugin waits to be sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Queued {
@@ -60,11 +63,14 @@ pub(crate) struct Kept {
     pub(crate) timers: usize,
     /// Those that are not open yet included.
     pub(crate) flows: usize,
+    /// Probes that wait for an answer.
+    pub(crate) waiting: usize,
 }
 
 impl Kept {
     /// Of a plugin with a hundred thousand modest tasks, or a few that take all they may.
-    const MOST: Self = Self { rows: 1 << 30, timers: 1 << 20, flows: 1 << 20 };
+    pub(crate) const MOST: Self =
+        Self { rows: 1 << 30, timers: 1 << 20, flows: 1 << 20, waiting: 1 << 22 };
 
     /// What they have too much of.
     pub(crate) fn surplus(self) -> Option<&'static str> {
@@ -74,6 +80,11 @@ impl Kept {
             _ if self.flows > Self::MOST.flows => Some("1048576 flows"),
             _ => None,
         }
+    }
+
+    /// Whether one more probe may wait, of a flow with so many.
+    pub(crate) fn may_wait(self, of_flow: u32) -> bool {
+        of_flow < MAX_WAITING && self.waiting < Self::MOST.waiting
     }
 
     /// One of the tasks is over.

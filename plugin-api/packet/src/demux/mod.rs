@@ -79,6 +79,14 @@ pub struct Flow {
     index: Option<HashMap<u32, u32, FixedState>>,
 }
 
+impl Flow {
+    /// Probes that wait for an answer.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+}
+
 /// When a probe left, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Departure {
@@ -393,7 +401,8 @@ impl Demux {
     #[must_use]
     pub fn waiting(&self, flow: FlowId, token: u32) -> Option<ProbeId> {
         let fits = |slot: &Slot| slot.token == token && slot.state == State::Waiting;
-        self.find(self.flow(flow)?, fits).map(|slot| self.id(slot))
+        let mut probes = self.walk(self.flow(flow)?);
+        probes.find(|(_, slot)| fits(slot)).map(|(slot, _)| self.id(slot))
     }
 
     /// Whose packet this is.

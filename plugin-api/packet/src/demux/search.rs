@@ -5,11 +5,22 @@ use super::{
 };
 use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
+/// Newest probes of a flow that a packet is compared with where the field leads to none: anybody may send such. More than
+/// those that linger, so that some that wait are among them.
+const MAX_WALKED: u32 = 1024;
+
 /// Where a packet led.
 pub(super) enum Found {
     Probe(u32, Quality),
     Flow(u32),
     Nothing,
+}
+
+impl Flow {
+    /// Whether [`MAX_WALKED`] are all of its probes.
+    fn is_walked_whole(&self) -> bool {
+        self.waiting + u32::from(self.lingering) <= MAX_WALKED
+    }
 }
 
 impl Demux {
@@ -40,7 +51,7 @@ impl Demux {
                 let waiting = |slot: &Slot| slot.state == State::Waiting && is_answered(slot);
                 let mut echoing = self.find_all(flow, echoed);
                 if let Some(newest) = echoing.next() {
-                    if echoing.next().is_none() {
+                    if echoing.next().is_none() && flow.is_walked_whole() {
                         return Found::Probe(newest, Quality::Exact);
                     }
                     // Where probes carry the same, the one that has waited longest.
@@ -61,13 +72,15 @@ impl Demux {
         let key = received.flow.filter(|_| received.class == Class::EchoReply);
         let flow = key.and_then(|key| self.flow(FlowId(self.ends.only(&self.flows, &key)?)));
         let Some(flow) = flow else { return Found::Nothing };
+        let Some(sequence) = Key::IcmpSequence.of_answer(packet, received) else {
+            return Found::Nothing;
+        };
         let is_answered = |slot: &Slot| {
-            let sequence = Key::IcmpSequence.of_answer(packet, received);
             slot.expected.payload != 0
                 && slot.expected.is_answered_by(flow.field, packet, received)
-                && sequence == Some(slot.expected.word & 0xffff)
+                && sequence == slot.expected.word & 0xffff
         };
-        self.find(flow, is_answered)
+        self.find_field(flow, &[sequence; 2], is_answered)
             .map_or(Found::Nothing, |slot| Found::Probe(slot, Quality::Weak))
     }
 
@@ -239,7 +252,8 @@ impl Demux {
             if flow.key.protocol == key.protocol && flow.key.local_address == to {
                 is_near |= flow.waiting > 0;
                 let fits = |slot: &Slot| slot.state == State::Waiting && proven(slot, flow);
-                found.extend(self.find_all(flow, fits).take(2));
+                let fitting = self.walk(flow).filter(|(_, slot)| fits(slot));
+                found.extend(fitting.map(|(slot, _)| slot).take(2));
             }
         }
         // A flow may have both ends.
@@ -279,27 +293,32 @@ impl Demux {
     }
 
     /// The newest probe of a flow that fits.
-    pub(super) fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
+    fn find(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
         self.find_all(flow, fits).next()
     }
 
     /// The one probe of a flow that fits, where no other does.
     fn find_only(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> Option<u32> {
         let mut found = self.find_all(flow, fits);
-        found.next().filter(|_| found.next().is_none())
+        found.next().filter(|_| flow.is_walked_whole() && found.next().is_none())
     }
 
-    /// The probes of a flow that fit, the newest first.
-    fn find_all(&self, flow: &Flow, fits: impl Fn(&Slot) -> bool) -> impl Iterator<Item = u32> {
+    /// The probes of a flow that fit, the newest first, of the [`MAX_WALKED`] newest.
+    pub(super) fn find_all(
+        &self,
+        flow: &Flow,
+        fits: impl Fn(&Slot) -> bool,
+    ) -> impl Iterator<Item = u32> {
+        let walked = self.walk(flow).take(MAX_WALKED as usize);
+        walked.filter(move |(_, slot)| fits(slot)).map(|(slot, _)| slot)
+    }
+
+    /// All probes of a flow, the newest first.
+    pub(super) fn walk(&self, flow: &Flow) -> impl Iterator<Item = (u32, &Slot)> {
         let mut next = flow.newest;
         std::iter::from_fn(move || {
-            while let Some(entry) = self.slots.get(next as usize) {
-                let slot = std::mem::replace(&mut next, entry.next);
-                if fits(entry) {
-                    return Some(slot);
-                }
-            }
-            None
+            let entry = self.slots.get(next as usize)?;
+            Some((std::mem::replace(&mut next, entry.next), entry))
         })
     }
 }

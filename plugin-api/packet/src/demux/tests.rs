@@ -1,3 +1,4 @@
+mod crowds;
 mod forgeries;
 
 use super::*;

@@ -15,6 +15,7 @@ use crate::{
     exchange::MAX_WORK,
     identifiers::MAX_QUARANTINE,
     output::{End, Ended, Output},
+    ports::Kept,
 };
 
 /// A row of no values.
@@ -306,6 +307,75 @@ fn what_many_tasks_keep_together_is_bounded_and_free_again_when_they_end() {
         assert_eq!(bench.ended().len(), 17);
         assert_eq!(bench.core.state.ports[0].kept.timers, 0);
     }
+}
+
+#[test]
+fn probes_that_nobody_answers_are_bounded_for_each_flow() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(7));
+    let packet = echo(7, 1);
+    let kind = ActionKind::Send;
+    let forever = Action { kind, flow, arg: u64::MAX, len: packet.len() as u32, ..Action::ZERO };
+    plugin.wants_all(many(forever, 65_540), packet.clone());
+    bench.pass(100 * MS);
+    let refused = plugin.told_of(EventKind::SendError);
+    let refused: Vec<_> = refused.iter().map(|it| (it.token, i32::from(it.code))).collect();
+    let expected: Vec<_> = (65_536..65_540).map(|token| (token, libc::ENOBUFS)).collect();
+    assert_eq!(refused, expected);
+    // Of what expects no answer there is no such bound, nor of another flow.
+    let (other, _) = bench.opened(&plugin, 0, ping(8));
+    plugin.sends(0, flow, 1, 0, &packet);
+    plugin.sends(0, other, 1, MS, &echo(8, 1));
+    bench.turn();
+    assert_eq!(plugin.told_of(EventKind::SendError), []);
+    let cancel = Action { kind: ActionKind::Cancel, flow, token: 7, ..Action::ZERO };
+    plugin.wants_all(vec![cancel], Vec::new());
+    plugin.sends(0, flow, 7, MS, &packet);
+    bench.turn();
+    assert_eq!(plugin.told_of(EventKind::SendError), []);
+}
+
+#[test]
+fn probes_that_wait_count_for_their_plugin_until_they_are_over() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(7));
+    let waiting = |bench: &Bench| bench.core.state.ports[0].kept.waiting;
+    bench.core.link.results.push_back(Err(libc::EPERM));
+    for token in 0..6 {
+        plugin.sends(0, flow, token, 10 * MS, &echo(7, token as u16));
+    }
+    bench.turn();
+    assert_eq!(waiting(&bench), 5, "one did not leave");
+    for _ in 0..2 {
+        bench.receives(reply(7, 1));
+    }
+    let cancel = Action { kind: ActionKind::Cancel, flow, token: 2, ..Action::ZERO };
+    plugin.wants_all(vec![cancel; 2], Vec::new());
+    bench.turn();
+    assert_eq!(waiting(&bench), 3);
+    bench.pass(20 * MS);
+    assert_eq!(waiting(&bench), 0);
+    bench.core.state.ports[0].kept.waiting = Kept::MOST.waiting - 1;
+    plugin.told();
+    for token in 6..8 {
+        plugin.sends(0, flow, token, SECOND, &echo(7, token as u16));
+    }
+    bench.turn();
+    let refused = plugin.told_of(EventKind::SendError);
+    assert_eq!(refused.iter().map(|it| it.token).collect::<Vec<_>>(), [7]);
+    plugin.wants(Action { kind: ActionKind::CloseFlow, flow, ..Action::ZERO }, b"");
+    bench.turn();
+    assert_eq!(waiting(&bench), Kept::MOST.waiting - 1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(9));
+    plugin.sends(0, flow, 9, SECOND, &echo(9, 9));
+    plugin.finishes(0);
+    bench.turn();
+    assert_eq!(bench.ended()[0].counters.sent, 8 - 1);
+    assert_eq!(waiting(&bench), Kept::MOST.waiting - 1);
 }
 
 #[test]
