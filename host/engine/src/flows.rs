@@ -11,6 +11,7 @@ use sonde_plugin_api::abi::{Event, EventKind, FlowInfo, FlowSpecRaw, Proto, flag
 
 use crate::{
     engine::{Core, State},
+    exchange::{LOOKED_THROUGH, SOCKET_WORK},
     link::Link,
     policy::check_peer,
     route::{Lookup, Query, Route},
@@ -78,6 +79,7 @@ impl<H> State<H> {
         self.demux.close(flow);
         if let Some(mut state) = self.flows.get_mut(flow.0 as usize).and_then(Option::take) {
             self.end_waiting(state.task, waiting);
+            self.work += 1 + waiting as usize / LOOKED_THROUGH;
             let owner = self.port_of(state.task).map_or(0, |port| port.plugin);
             self.identifiers.retire(owner, state.key, state.has_port, self.now);
             let lanes =
@@ -253,6 +255,7 @@ impl<L: Link> Core<L> {
         for _ in 0..ATTEMPTS {
             let local = if has_port {
                 let state = &mut self.state;
+                state.work += SOCKET_WORK;
                 let plugin = state.port_of(opening.task).map_or(u32::MAX, |port| port.plugin);
                 match state.identifiers.take_port(&mut self.link, plugin, protocol, wanted, quiet) {
                     Ok(port) => port,

@@ -87,14 +87,27 @@ fn a_cancel_that_looks_through_a_long_queue_is_much_work() {
     bench.turn();
     let cancel = Action { kind: ActionKind::Cancel, flow, token: 1_000_000, ..Action::ZERO };
     plugin.wants_all(vec![cancel; 70], Vec::new());
-    let mut turns = 1;
-    bench.one_turn();
-    while bench.core.state.ports[0].wishes.is_some() {
-        bench.one_turn();
-        turns += 1;
-    }
+    let turns = bench.turns();
     // Each is worth the 10,000 packets that it looks at.
     assert!((9..=12).contains(&turns), "{turns}");
+}
+
+#[test]
+fn flows_that_hold_ports_are_opened_and_flows_are_closed_in_portions() {
+    let (mut bench, plugin, _) = slow();
+    let peer = |number: u32| std::net::Ipv4Addr::from(0xcb00_7100 + number).to_string();
+    let spec = |number| flow(Proto::Udp, &peer(number), 0).to_octets().to_vec();
+    let octets: Vec<u8> = (0..1000).flat_map(spec).collect();
+    let len = octets.len() as u32 / 1000;
+    let opens = (0..1000).map(|at| Action { off: at * len, len, ..OPEN });
+    plugin.wants_all(opens.collect(), octets);
+    assert!((8..=10).contains(&bench.turns()));
+    let close = Action { kind: ActionKind::CloseFlow, ..Action::ZERO };
+    let opened = plugin.told_of(EventKind::FlowOpen);
+    assert_eq!(opened.iter().filter(|event| event.code == 0).count(), 1000);
+    plugin
+        .wants_all(opened.iter().map(|it| Action { flow: it.flow, ..close }).collect(), Vec::new());
+    assert_eq!(bench.turns(), 2, "a flow is as much work as an action");
 }
 
 #[test]

@@ -374,10 +374,18 @@ impl Bench {
 
     /// A turn, and those that follow at once because a plugin wants more than fits in one.
     pub(super) fn turn(&mut self) {
+        self.turns();
+    }
+
+    /// As `turn`; how many there were.
+    pub(super) fn turns(&mut self) -> usize {
         self.one_turn();
+        let mut turns = 1;
         while self.wants_more() {
             self.one_turn();
+            turns += 1;
         }
+        turns
     }
 
     /// One turn, whatever is left for the next.
