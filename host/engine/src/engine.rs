@@ -99,7 +99,8 @@ pub(crate) struct State<H> {
     pub(crate) ports: Vec<PortState>,
     pub(crate) runs: HashMap<RunId, TaskIndex, RandomState>,
     pub(crate) identifiers: Identifiers<H>,
-    pub(crate) opening: Vec<Opening>,
+    /// In the order in which they are tried again.
+    pub(crate) opening: VecDeque<Opening>,
     pub(crate) pacer: Pacer,
     pub(crate) policy: Arc<Policy>,
     /// Counts the versions of `policy`.
@@ -176,7 +177,7 @@ impl<H> State<H> {
             ports: Vec::new(),
             runs: HashMap::default(),
             identifiers: Identifiers::new(seed.rotate_left(32)),
-            opening: Vec::new(),
+            opening: VecDeque::new(),
             pacer: Pacer::new(config.packets_per_second, &config.limits, now),
             policy: Arc::default(),
             policy_version: 0,
@@ -479,8 +480,11 @@ impl<L: Link> Core<L> {
         if let Some((again, ..)) = state.later.front() {
             until = until.min(*again);
         }
+        if let Some(opening) = state.opening.front() {
+            until = until.min(opening.again);
+        }
         let is_behind = state.ports.iter().any(|port| !port.behind.is_empty());
-        if !state.opening.is_empty() || is_behind || self.link.is_reading() {
+        if is_behind || self.link.is_reading() {
             until = until.min(now + QUANTUM_NS);
         }
         self.others.clear();

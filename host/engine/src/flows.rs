@@ -11,8 +11,9 @@ use sonde_plugin_api::abi::{Event, EventKind, FlowInfo, FlowSpecRaw, Proto, flag
 
 use crate::{
     engine::{Core, State},
-    exchange::{LOOKED_THROUGH, SOCKET_WORK},
+    exchange::{LOOKED_THROUGH, MAX_WORK, SOCKET_WORK},
     link::Link,
+    pacing::QUANTUM_NS,
     policy::check_peer,
     route::{Lookup, Query, Route},
     tasks::{FlowState, TaskIndex, is_of_this_host},
@@ -35,6 +36,8 @@ pub(crate) struct Opening {
     token: u32,
     spec: FlowSpecRaw,
     asked: u64,
+    /// When it is tried again.
+    pub(crate) again: u64,
 }
 
 /// What came of an attempt to open a flow.
@@ -125,13 +128,19 @@ impl<L: Link> Core<L> {
         if !self.is_within_bounds(port, task) {
             return;
         }
-        let opening = Opening { task, generation, token, spec, asked: self.state.now };
+        let asked = self.state.now;
+        let opening = Opening { task, generation, token, spec, asked, again: asked };
         self.try_open(opening);
     }
 
-    /// Tries those again that had to wait.
+    /// Tries those again whose time has come, as many as fit in a turn.
     pub(crate) fn open_flows(&mut self) {
-        for opening in std::mem::take(&mut self.state.opening) {
+        self.state.work = 0;
+        let now = self.state.now;
+        while self.state.work < MAX_WORK
+            && let Some(opening) = self.state.opening.pop_front_if(|it| it.again <= now)
+        {
+            self.state.work += 1;
             let is_there = self.state.tasks.generation(opening.task) == opening.generation;
             if is_there && self.state.tasks.get(opening.task).is_some() {
                 self.try_open(opening);
@@ -162,7 +171,10 @@ impl<L: Link> Core<L> {
             entry.opening -= 1;
         }
         match attempt {
-            Attempt::Later => self.state.opening.push(opening),
+            Attempt::Later => {
+                let again = self.state.now + QUANTUM_NS;
+                self.state.opening.push_back(Opening { again, ..opening });
+            }
             Attempt::Opened(flow, info) => {
                 let now = self.state.now;
                 let kind = EventKind::FlowOpen;

@@ -112,6 +112,37 @@ fn a_neighbour_that_is_looked_for_delays_the_flow() {
 }
 
 #[test]
+fn flows_that_wait_for_a_neighbour_are_tried_again_once_a_millisecond_and_in_portions() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    let peer = REMOTE.parse().unwrap();
+    bench.core.link.lookups.insert(peer, Lookup::Pending);
+    let octets = ping(0).to_octets();
+    for run in 1..=3 {
+        let task = bench.started(&plugin, run);
+        let open = Action { task, len: octets.len() as u32, ..OPEN };
+        plugin.wants_all(vec![open; 1000], octets.to_vec());
+        bench.turn();
+    }
+    let looked_up = |bench: &mut Bench| std::mem::take(&mut bench.core.link.looked_up);
+    assert_eq!(looked_up(&mut bench), 3000);
+    bench.turn();
+    assert_eq!(looked_up(&mut bench), 0, "no time has passed");
+    bench.core.link.now += MS;
+    let portions: Vec<usize> = (0..4)
+        .map(|_| {
+            bench.one_turn();
+            looked_up(&mut bench)
+        })
+        .collect();
+    assert_eq!(portions, [1024, 1024, 952, 0]);
+    bench.core.link.lookups.remove(&peer);
+    bench.core.link.now += MS;
+    (0..3).for_each(|_| bench.one_turn());
+    assert_eq!(answers(&plugin).len(), 3000);
+}
+
+#[test]
 fn a_neighbour_that_does_not_answer_is_unreachable_after_three_seconds() {
     let (mut bench, plugin, task) = task();
     bench.core.link.lookups.insert(REMOTE.parse().unwrap(), Lookup::Pending);

@@ -49,6 +49,8 @@ pub(super) struct FakeLink {
     pub(super) wall_step: i64,
     /// What is not here is reached at once.
     pub(super) lookups: HashMap<IpAddr, Lookup>,
+    /// How often a way was asked for.
+    pub(super) looked_up: usize,
     pub(super) broadcast: Option<IpAddr>,
     /// What it is now, instead of `LOCAL`.
     pub(super) address: Option<IpAddr>,
@@ -86,6 +88,7 @@ impl Link for FakeLink {
     }
 
     fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
+        self.looked_up += 1;
         self.lookups.get(&query.destination).copied().unwrap_or(Lookup::Ready(Route {
             interface: 2,
             source: self.address.unwrap_or(LOCAL.parse().unwrap()),
