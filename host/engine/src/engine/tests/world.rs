@@ -20,6 +20,7 @@ use crate::{
     link::{Arrival, Held, Link},
     output::{Ended, News, Output, PortId, RunId, Start},
     pacing::Pacer,
+    ports::PortState,
     route::{Lookup, Query, Route},
     sys::{Departure, Egress, Full},
 };
@@ -397,7 +398,7 @@ impl Bench {
     }
 
     fn wants_more(&self) -> bool {
-        self.core.state.ports.iter().any(|port| port.wishes.is_some())
+        self.core.state.ports.iter().any(PortState::has_more)
     }
 
     /// The next turn, so much later.
