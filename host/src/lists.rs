@@ -22,6 +22,8 @@ use crate::Configuration;
 
 /// How often the files are looked at. They are read when they were the same twice.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Looks after which files are read although they change all the time.
+const PATIENCE: u32 = 3;
 /// Looks at unchanged files after which they alone count: 10 s.
 const RESTED: u32 = 50;
 
@@ -55,7 +57,7 @@ impl Lists {
     /// The first file or line that cannot be used.
     pub fn read(&self) -> Result<Policy, ListError> {
         let allow = (!self.allow.is_empty()).then(|| Prefixes::read(&self.allow)).transpose()?;
-        Ok(Policy { deny: Prefixes::read(&self.deny)?, allow, former: None })
+        Ok(Policy { deny: Prefixes::read(&self.deny)?, allow })
     }
 
     /// What tells one content of the files from the next without reading them.
@@ -78,15 +80,17 @@ type State = Vec<Option<(u64, i64, i64, u64)>>;
 /// Files and how often they were found unchanged.
 pub(crate) struct Looking {
     lists: Lists,
-    /// Of files that had rested, or that somebody said to read.
-    rested: Arc<Policy>,
+    /// What the engine was told last.
+    in_force: Arc<Policy>,
     /// What the last ones put in force, or refused for a line of them, were like.
     seen: State,
     /// At the last look.
     before: State,
     /// Looks since the last change.
     unchanged: u32,
-    /// What is in force is that of `seen` and `rested` together.
+    /// Looks at files that are not like `seen`.
+    unread: u32,
+    /// What is in force is what was before `seen` as well.
     is_resting: bool,
     /// What the operator was told last.
     told: Option<String>,
@@ -100,8 +104,9 @@ impl Looking {
     /// As [`Lists::read`].
     pub(crate) fn at(lists: Lists) -> Result<Self, ListError> {
         let seen = lists.state();
-        let (rested, before) = (Arc::new(lists.read()?), seen.clone());
-        Ok(Self { lists, rested, seen, before, unchanged: 0, is_resting: false, told: None })
+        let (in_force, before) = (Arc::new(lists.read()?), seen.clone());
+        let (unchanged, unread, is_resting, told) = (0, 0, false, None);
+        Ok(Self { lists, in_force, seen, before, unchanged, unread, is_resting, told })
     }
 
     /// Puts them in force, and again whenever they change.
@@ -110,7 +115,7 @@ impl Looking {
     ///
     /// Where nobody can be had to look at them.
     pub(crate) fn enforce(mut self, engine: PolicySetter) -> Result<Option<Watch>, ListError> {
-        engine.set(Arc::clone(&self.rested));
+        engine.set(Arc::clone(&self.in_force));
         if self.seen.is_empty() {
             return Ok(None);
         }
@@ -143,7 +148,8 @@ impl Looking {
         let state = self.lists.state();
         self.unchanged = if state == self.before { self.unchanged.saturating_add(1) } else { 0 };
         self.before.clone_from(&state);
-        let is_new = state != self.seen && self.unchanged > 0;
+        self.unread = if state == self.seen { 0 } else { self.unread + 1 };
+        let is_new = self.unread > 0 && (self.unchanged > 0 || self.unread >= PATIENCE);
         let has_rested = self.is_resting && self.unchanged >= RESTED && self.are_whole();
         if !is_new && !has_rested && !is_forced {
             return None;
@@ -159,13 +165,13 @@ impl Looking {
                 return None;
             }
         };
-        (self.seen, self.told) = (state, None);
+        // Somebody may have begun to write them while they were read.
+        let has_rested = has_rested && self.lists.state() == state;
+        (self.seen, self.told, self.unread) = (state, None, 0);
         self.is_resting = !has_rested && !is_forced;
-        if self.is_resting {
-            return Some(Arc::new(Policy { former: Some(Arc::clone(&self.rested)), ..policy }));
-        }
-        self.rested = Arc::new(policy);
-        Some(Arc::clone(&self.rested))
+        // Not what had rested last: somebody may change a file a second time meanwhile.
+        self.in_force = Arc::new(if self.is_resting { policy.and(&self.in_force) } else { policy });
+        Some(Arc::clone(&self.in_force))
     }
 
     /// Whether no file looks as if the rest of it were still to come.
@@ -238,8 +244,7 @@ mod tests {
 
     fn denies(policy: &Policy, address: &str) -> bool {
         let address: IpAddr = address.parse().unwrap();
-        let before = policy.former.as_ref().is_some_and(|former| former.deny.contains(address));
-        before || policy.deny.contains(address)
+        policy.deny.contains(address)
     }
 
     #[test]
@@ -269,8 +274,37 @@ mod tests {
             assert!(denies(&policy, "192.0.2.1") && denies(&policy, "203.0.113.1"), "{text}");
             let policy = looking.look(true).unwrap();
             assert_eq!(denies(&policy, "192.0.2.1"), !text.is_empty());
-            assert!(policy.former.is_none());
+            assert_eq!(denies(&policy, "203.0.113.1"), !text.is_empty());
         }
+    }
+
+    #[test]
+    fn what_one_change_adds_holds_while_the_next_is_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, mut looking) = looking(folder.path());
+        fs::write(&file, format!("{OLD}198.51.100.0/24\n")).unwrap();
+        assert!(denies(&after(&mut looking, 2).unwrap(), "198.51.100.1"));
+        fs::write(&file, "").unwrap();
+        let policy = after(&mut looking, 1000).unwrap();
+        assert!(denies(&policy, "198.51.100.1") && denies(&policy, "192.0.2.1"));
+        fs::write(&file, "203.0.113.0/24\n").unwrap();
+        let policy = after(&mut looking, 1000).unwrap();
+        assert!(!denies(&policy, "198.51.100.1") && !denies(&policy, "192.0.2.1"));
+    }
+
+    #[test]
+    fn a_list_that_changes_at_every_look_is_read_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, mut looking) = looking(folder.path());
+        let mut text = OLD.to_owned();
+        let mut append = || {
+            text.push_str("198.51.100.0/24\n");
+            fs::write(&file, &text).unwrap();
+            looking.look(false)
+        };
+        assert!(append().is_none() && append().is_none());
+        assert!(denies(&append().unwrap(), "198.51.100.1"));
+        assert!(append().is_none());
     }
 
     #[test]

@@ -6,10 +6,7 @@
 
 mod list;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sonde_packet::{FlowKey, IpHeader, NotOwn, Permits, check_own, mapped, protocol, unmapped};
 
@@ -25,11 +22,19 @@ pub struct Policy {
     pub deny: Prefixes,
     /// The only ones to be measured, if there are any.
     pub allow: Option<Prefixes>,
-    /// What has to permit it as well: the lists before, where these may not be whole yet.
-    pub former: Option<Arc<Self>>,
 }
 
 impl Policy {
+    /// Permits whom both permit.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let allow = match (self.allow, &other.allow) {
+            (Some(one), Some(other)) => Some(one.intersection(other)),
+            (one, other) => one.or_else(|| other.clone()),
+        };
+        Self { deny: self.deny.union(&other.deny), allow }
+    }
+
     /// Whether a packet may come from where it says, if that is not its flow's address: neither somebody
     /// on the deny list, nor who cannot send.
     ///
@@ -59,7 +64,7 @@ impl Policy {
         if self.allow.as_ref().is_some_and(|allow| !allow.contains(peer)) {
             return Err(Refusal::Address(peer, "not on the allow list"));
         }
-        self.former.as_ref().map_or(Ok(()), |former| former.check(peer))
+        Ok(())
     }
 
     fn check_denied(&self, peer: IpAddr) -> Result<(), Refusal> {
@@ -71,7 +76,7 @@ impl Policy {
         {
             return Err(Refusal::Address(peer, "the way to an IPv4 address on the deny list"));
         }
-        self.former.as_ref().map_or(Ok(()), |former| former.check_denied(peer))
+        Ok(())
     }
 }
 
@@ -271,7 +276,25 @@ mod tests {
 
     fn policy(deny: &str, allow: Option<&str>) -> Policy {
         let list = |text: &str| Prefixes::parse(text, std::path::Path::new("list")).unwrap();
-        Policy { deny: list(deny), allow: allow.map(list), former: None }
+        Policy { deny: list(deny), allow: allow.map(list) }
+    }
+
+    #[test]
+    fn two_policies_permit_whom_both_permit() {
+        let all = || policy("192.0.2.1", None);
+        let some = || policy("192.0.2.2", Some("192.0.2.0/29"));
+        let few = || policy("", Some("192.0.2.0/30\n198.51.100.0/24"));
+        for (joined, permitted) in [
+            (all().and(&all()), vec![0, 2, 3, 4, 8]),
+            (all().and(&some()), vec![0, 3, 4]),
+            (some().and(&all()), vec![0, 3, 4]),
+            (some().and(&few()), vec![0, 1, 3]),
+        ] {
+            let is_fine = |low: &u8| joined.check([192, 0, 2, *low].into()).is_ok();
+            let fine: Vec<u8> = [0, 1, 2, 3, 4, 8].into_iter().filter(is_fine).collect();
+            assert_eq!(fine, permitted);
+            assert!(joined.allow.is_none() || joined.check([198, 51, 100, 1].into()).is_err());
+        }
     }
 
     #[test]

@@ -84,6 +84,18 @@ impl Prefixes {
         Ok(builder.build())
     }
 
+    /// What is in one of both lists.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self { v4: self.v4.union(&other.v4), v6: self.v6.union(&other.v6) }
+    }
+
+    /// What is in both lists.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self { v4: self.v4.intersection(&other.v4), v6: self.v6.intersection(&other.v6) }
+    }
+
     /// Whether the address is in one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -263,6 +275,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn two_lists_are_joined_and_what_they_share_is_found(
+            lists in prop::collection::vec(
+                prop::collection::vec((any::<u8>(), 24u32..=32), 0..20), 2
+            ),
+        ) {
+            let [one, other] = [0, 1].map(|index| {
+                let lines = |(low, length)| {
+                    format!("192.0.2.{low}/{length}\n2001:db8::{low:x}/{}\n", length + 96)
+                };
+                list(&lists[index].iter().map(|it| lines(*it)).collect::<String>()).unwrap()
+            });
+            let (union, shared) = (one.union(&other), one.intersection(&other));
+            for low in 0..=255u8 {
+                let six = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low));
+                for address in [IpAddr::from([192, 0, 2, low]), six.into()] {
+                    let is_in = [one.contains(address), other.contains(address)];
+                    prop_assert_eq!(union.contains(address), is_in[0] || is_in[1], "{}", address);
+                    prop_assert_eq!(shared.contains(address), is_in[0] && is_in[1], "{}", address);
+                }
+            }
+        }
+
         #[test]
         fn an_address_is_inside_exactly_if_a_prefix_holds_it(
             prefixes in prop::collection::vec((any::<u8>(), 24u32..=32), 0..40),

@@ -104,6 +104,35 @@ impl<T: Number> Ranges<T> {
         all
     }
 
+    /// What is in one of both.
+    pub(super) fn union(&self, other: &Self) -> Self {
+        Self::new(self.iter().chain(other.iter()).collect())
+    }
+
+    /// What is in both.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let (mut ones, mut others) = (self.iter().peekable(), other.iter().peekable());
+        let mut shared = Vec::new();
+        while let (Some(one), Some(other)) = (ones.peek(), others.peek()) {
+            let (first, last) = (one.0.max(other.0), one.1.min(other.1));
+            if first <= last {
+                shared.push((first, last));
+            }
+            // The one that ends first has nothing in common with what follows.
+            if one.1 < other.1 {
+                ones.next()
+            } else {
+                others.next()
+            };
+        }
+        Self::new(shared)
+    }
+
+    /// First and last of each.
+    fn iter(&self) -> impl Iterator<Item = (T, T)> {
+        self.starts.iter().copied().zip(self.ends.iter().copied())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.starts.len()
     }
