@@ -4,8 +4,13 @@
 
 use std::{
     collections::HashSet,
+    panic::resume_unwind,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::SystemTime,
 };
 
@@ -16,6 +21,9 @@ use sonde_plugin_api::{
 use sonde_worker::Kept;
 
 use crate::{Mistake, Settings};
+
+/// Files that are asked at the same time: one that does not answer takes ten seconds.
+const AT_ONCE: usize = 8;
 
 /// Plugins that were found, in the order of the folders.
 #[derive(Clone, Debug, Default)]
@@ -147,14 +155,22 @@ impl Catalogue {
                 self.refusals.push(Refusal { path: folder.clone(), reason });
             }
         }
-        for (path, state) in files {
-            let known = before.plugins.iter().find(|known| known.path == path);
-            match known {
-                Some(known) if known.state == state => self.add(Arc::clone(known)),
-                _ => match ask(settings, &path, state) {
-                    Ok(plugin) => self.add(Arc::new(plugin)),
-                    Err(reason) => self.refusals.push(Refusal { path, reason }),
-                },
+        let answers = at_once(&files, |(path, state)| {
+            let mut known = before.plugins.iter();
+            match known.find(|known| known.path == *path && known.state == *state) {
+                Some(known) => Ok((Arc::clone(known), Vec::new())),
+                None => ask(settings, path, *state),
+            }
+        });
+        for ((path, _), answer) in files.into_iter().zip(answers) {
+            match answer {
+                Ok((plugin, refused_calls)) => {
+                    for reason in refused_calls {
+                        tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");
+                    }
+                    self.add(plugin);
+                }
+                Err(reason) => self.refusals.push(Refusal { path, reason }),
             }
         }
         if let Some(configuration) = &settings.configuration {
@@ -246,25 +262,74 @@ fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
     found
 }
 
-fn ask(settings: &Settings, path: &Path, state: FileState) -> Result<PluginFile, String> {
+/// Answers about all of them, in their order. Where no threads can be had it takes longer.
+fn at_once<T: Sync, A: Send>(all: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<A> {
+    let next = AtomicUsize::new(0);
+    let ask_some = || {
+        let mut answers = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(index) else { return answers };
+            answers.push((index, ask(one)));
+        }
+    };
+    let mut answers = thread::scope(|scope| {
+        let spawn =
+            |_| thread::Builder::new().name("ask".into()).spawn_scoped(scope, ask_some).ok();
+        let others: Vec<_> = (1..AT_ONCE.min(all.len())).map_while(spawn).collect();
+        let mut answers = ask_some();
+        for other in others {
+            answers.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        answers
+    });
+    answers.sort_unstable_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// A plugin, and what it tried meanwhile and was refused.
+fn ask(
+    settings: &Settings,
+    path: &Path,
+    state: FileState,
+) -> Result<(Arc<PluginFile>, Vec<String>), String> {
     let store = settings.store().map_err(|error| error.to_string())?;
     let described = sonde_worker::describe(&settings.worker, path, &store)
         .map_err(|error| error.to_string())?;
-    for reason in &described.refused_calls {
-        tracing::warn!(plugin = %path.display(), reason, "refused while it was examined");
-    }
     let mut descriptor = described.descriptor;
     let mut mistakes = Vec::new();
     if let Some(configuration) = &settings.configuration {
         let methods = descriptor.methods.iter_mut();
         methods.for_each(|method| configuration.apply(method, &mut mistakes));
     }
-    Ok(PluginFile { path: path.to_path_buf(), descriptor, kept: described.kept, state, mistakes })
+    let path = path.to_path_buf();
+    let plugin = PluginFile { path, descriptor, kept: described.kept, state, mistakes };
+    Ok((Arc::new(plugin), described.refused_calls))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    #[test]
+    fn files_that_do_not_answer_are_waited_for_together_and_the_order_stays() {
+        let asked = AtomicUsize::new(0);
+        // As a file that hangs: until all of them are asked, or for too long.
+        let hang = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let end = Instant::now() + Duration::from_secs(10);
+            while asked.load(Ordering::Relaxed) < 4 && Instant::now() < end {
+                thread::yield_now();
+            }
+            asked.load(Ordering::Relaxed)
+        };
+        let numbers: Vec<usize> = (0..100).collect();
+        let answers = at_once(&numbers, |it| (*it, if *it < 4 { hang() } else { 4 }));
+        assert_eq!(answers, numbers.iter().map(|it| (*it, 4)).collect::<Vec<_>>());
+        assert!(at_once(&[], |it: &u8| *it).is_empty());
+    }
 
     #[test]
     fn a_file_that_is_reached_by_two_names_is_there_once() {
