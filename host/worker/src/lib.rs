@@ -13,6 +13,7 @@
 
 mod back_off;
 mod describe;
+mod effort;
 mod elf;
 mod entry;
 mod error;

@@ -26,6 +26,7 @@ use sonde_plugin_api::{
 
 use crate::{
     BackOff, Kept, Limits, Store,
+    effort::Effort,
     reason::{self, Death},
     shared::{Bell, FOR_EVENTS, FOR_ROOM, HostEnd, Region, Violation},
     spawn::{Child, Hello, Mode},
@@ -33,7 +34,7 @@ use crate::{
 
 /// The limit on a batch is watched in steps of a fifth.
 const STEPS: u32 = 5;
-/// Limits on a batch between two looks at a worker that says that it has nothing to do.
+/// Limits on a batch after which it is judged what a worker computes that says that it has nothing to do.
 const RESTS: u32 = 10;
 /// Collections with actions in them after which the other descriptors are looked at all the same.
 const PATIENCE: u32 = 64;
@@ -93,8 +94,7 @@ struct Worker {
     /// How far it had come, and how many steps ago.
     progress: (u64, u64),
     steps: u32,
-    /// Processor time that it had used when it was found at rest, with no batch since.
-    rested: Option<Duration>,
+    effort: Effort,
 }
 
 /// What an event of the epoll descriptor is about.
@@ -172,7 +172,7 @@ impl ProcessPort {
             ready: false,
             progress: (0, 0),
             steps: 0,
-            rested: None,
+            effort: Effort::since(Instant::now(), Duration::ZERO),
         });
         self.down = None;
         self.timer.every(self.limits.start / STEPS);
@@ -260,16 +260,14 @@ impl ProcessPort {
             }
             return;
         }
-        if worker.end.outstanding() == 0 {
+        let (rest, is_at_work) = (self.limits.poll * RESTS, worker.end.outstanding() > 0);
+        let used = || worker.child.processor_time();
+        if worker.effort.is_excessive(Instant::now(), is_at_work, rest, used) {
+            worker.put_down(reason::restless(&self.name, rest));
+            return;
+        }
+        if !is_at_work {
             worker.steps = 0;
-            let rest = self.limits.poll * RESTS;
-            let used = worker.child.processor_time();
-            let before = std::mem::replace(&mut worker.rested, used);
-            if let (Some(used), Some(before)) = (used, before)
-                && used.saturating_sub(before) > rest / 2
-            {
-                worker.put_down(reason::restless(&self.name, rest));
-            }
             self.timer.rest(rest);
             return;
         }
@@ -345,6 +343,8 @@ impl ProcessPort {
         let Some(worker) = &mut self.worker else { return };
         worker.ready = true;
         worker.steps = 0;
+        worker.effort =
+            Effort::since(Instant::now(), worker.child.processor_time().unwrap_or_default());
         if !worker.end.has_landlock() {
             tracing::warn!(worker = self.name, "no Landlock: only its system calls are restricted");
         }
@@ -400,9 +400,8 @@ impl Port for ProcessPort {
         let Some(worker) = self.serving() else { return };
         if worker.end.publish(now, wall) {
             worker.theirs.ring_if(worker.end.plugin_sleeps(), FOR_EVENTS);
-            worker.rested = None;
             if worker.ready && !self.timer.is_running {
-                self.timer.every(self.limits.poll / STEPS);
+                self.timer.watch(self.limits.poll / STEPS, now);
             }
         }
     }
@@ -475,6 +474,13 @@ impl Timer {
 
     fn once(&mut self, wait: Duration) {
         self.set(wait, Duration::ZERO);
+    }
+
+    /// As [`Timer::every`], but from some time within a step on: a method may work equally long at each batch, and would
+    /// always be found at rest. `seed` tells one time from the next, as a time does.
+    fn watch(&mut self, step: Duration, seed: u64) {
+        let part = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.set(step.mul_f64(part as f64 / (1u64 << 32) as f64), step);
     }
 
     /// As [`Timer::every`], for the time when there is nothing to be watched closely.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Engine, Place, limits, plugin};
 use sonde_plugin_api::{
@@ -70,6 +70,25 @@ fn a_worker_that_spins_and_says_that_it_is_done_is_ended() {
     assert_eq!(
         engine.until_lost(&mut port),
         "worker of fixture used its processor for 2s with nothing to do: ended"
+    );
+}
+
+#[test]
+fn a_worker_that_spins_between_batches_is_ended_while_they_come() {
+    let place = Place::new();
+    let mut port = raw(&place);
+    let mut engine = Engine::default();
+    engine.start(&mut port, 1, b"restless");
+    let event = Event { kind: EventKind::Packet, task: 1, ..Event::ZERO };
+    let patience = Instant::now() + Duration::from_secs(30);
+    while engine.lost.is_empty() && Instant::now() < patience {
+        port.push(&event, b"");
+        port.flush(1, 2);
+        engine.collect(&mut port);
+    }
+    assert_eq!(
+        engine.lost,
+        ["worker of fixture used its processor for 2s with nothing to do: ended"]
     );
 }
 
