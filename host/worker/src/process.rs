@@ -301,7 +301,8 @@ impl ProcessPort {
                 Death {
                     name: &self.name,
                     status,
-                    ready: worker.end.is_ready(),
+                    // The plugin can unsay it: that lies where it writes.
+                    ready: worker.ready || worker.end.is_ready(),
                     task: worker.end.cursor(),
                     stderr: &stderr,
                     limits: &self.limits,

@@ -108,6 +108,20 @@ fn scribbling_over_everything_ends_the_worker() {
 }
 
 #[test]
+fn a_worker_that_was_loaded_died_whatever_it_says_of_that() {
+    let place = Place::new();
+    let mut port = raw(&place);
+    let mut engine = Engine::default();
+    engine.start(&mut port, 1, b"echo");
+    while engine.transcript.is_empty() {
+        engine.turn(&mut port);
+    }
+    engine.start(&mut port, 1, b"unready");
+    let lost = engine.until_lost(&mut port);
+    assert_eq!(lost, "worker of fixture died: signal 6 (aborted)");
+}
+
+#[test]
 fn panic_below_the_author_layer_ends_the_worker() {
     let lost = why_lost("panic");
     assert!(lost.starts_with("worker of fixture died"), "{lost}");
