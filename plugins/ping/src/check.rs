@@ -164,30 +164,50 @@ impl PingParams {
         ip + self.method.header_octets() + tcp_options
     }
 
-    /// Octets of a whole probe. The usual size is too little for some kinds and options, which then
-    /// have no payload.
+    /// Octets of a payload that nobody chose.
+    ///
+    /// Segments have none: a SYN with data is dropped by many that answer one without.
+    fn usual_payload(&self) -> usize {
+        match self.method {
+            Kind::IcmpEcho if self.destination.is_ipv4() => 56,
+            Kind::IcmpEcho => 8,
+            Kind::IcmpTime => 44,
+            Kind::Udp | Kind::UdpDport | Kind::UdpSport => 12,
+            _ => 0,
+        }
+    }
+
+    /// Octets of a whole probe. What the seed system sends always, whatever the kind, is raised to what
+    /// the headers take.
     fn octets(&self, headers: usize) -> Result<usize, Fail> {
-        let usual = if self.destination.is_ipv4() { 84 } else { 56 };
-        let size = usize::from(self.size);
-        let is_chosen = self.size != usual;
-        let given = match (&self.payload, self.payload_octets) {
-            (Some(payload), None) => return Ok(headers + payload.0.len()),
-            (Some(payload), Some(octets)) if payload.0.len() != usize::from(octets) => {
+        let of_seed = if self.destination.is_ipv4() { 84 } else { 56 };
+        let size = self.size.map(|size| match usize::from(size) {
+            size if size == of_seed => size.max(headers),
+            size => size,
+        });
+        let payload = match (&self.payload, self.payload_octets.map(usize::from)) {
+            (Some(payload), Some(octets)) if payload.0.len() != octets => {
                 return refuse(&format!(
                     "sonde.ping.payloadsize is {octets}, accepted: {} with this \
                      scamper.ping.payload",
                     payload.0.len()
                 ));
             }
-            (_, Some(octets)) => headers + usize::from(octets),
-            (None, None) if is_chosen => size,
-            (None, None) => size.max(headers),
+            // The seed system sends its size beside a payload, which decides.
+            (Some(payload), None) => return Ok(headers + payload.0.len()),
+            (_, octets) => octets,
         };
-        if self.payload_octets.is_some() && is_chosen && given != size {
-            return refuse(&format!(
-                "scamper.ping.size is {size}, accepted: {given} with this sonde.ping.payloadsize"
-            ));
-        }
+        let given = match (size, payload) {
+            (None, payload) => headers + payload.unwrap_or(self.usual_payload()),
+            (Some(size), None) => size,
+            (Some(size), Some(payload)) if size == headers + payload => size,
+            (Some(size), Some(payload)) => {
+                return refuse(&format!(
+                    "scamper.ping.size is {size}, accepted: {} with this sonde.ping.payloadsize",
+                    headers + payload
+                ));
+            }
+        };
         if !(headers..=65_535).contains(&given) {
             let name = match self.payload_octets {
                 Some(octets) => format!("sonde.ping.payloadsize is {octets}, a packet of {given}"),

@@ -36,10 +36,9 @@ params! {
         sport: u16 = 0 => "scamper.ping.sport" { alias: "source-port" },
         /// TTL or hop limit of the probes; 0 is the usual 64.
         ttl: u8 = 64 => "scamper.ping.ttl" { unit: "hops", short: 't' },
-        /// Length of a probe with its IP header; a chosen payload decides instead.
-        size: u16 = 84 => "scamper.ping.size" {
-            range: 28..=65_535, unit: "octets", default_ip6: 56, short: 's'
-        },
+        /// Length of a probe with its IP header. Unless given it is that of the payload, usually 56
+        /// octets of an echo (8 over IPv6), 44 of icmp-time, 12 of UDP, none of TCP.
+        size: Option<u16> => "scamper.ping.size" { range: 28..=65_535, unit: "octets", short: 's' },
         /// Length of the payload instead of that of the whole probe.
         payload_octets: Option<u16> => "sonde.ping.payloadsize" { unit: "octets", short: 'b' },
         /// ToS or traffic class, the whole octet.

@@ -91,7 +91,7 @@ fn what_an_error_quotes_and_carries_is_in_its_row() {
 fn an_error_names_the_mtu_of_the_next_hop() {
     for (target, name) in [(TARGET4, 1), (TARGET6, 2)] {
         let net = net().and("link r1 target mtu 1300");
-        let run = run_in(net, PingParams { size: 1400, ..ping(target, 1) });
+        let run = run_in(net, PingParams { size: Some(1400), ..ping(target, 1) });
         let row = &run.typed::<ReplyRow>("replies")[0];
         assert_eq!((row.kind.name(), row.mtu), ("error", Some(1300)), "{name} {run}");
         assert_eq!(summary(&run).errors, 1);

@@ -5,7 +5,7 @@ use sonde_plugin_api::packet::protocol;
 use super::*;
 
 fn large(target: &str, mtu: u16, count: u32) -> PingParams {
-    PingParams { size: 1400, mtu, ..ping(target, count) }
+    PingParams { size: Some(1400), mtu, ..ping(target, count) }
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn the_packet_too_big_quotes_the_reply_as_a_router_does() {
 
 #[test]
 fn answers_that_are_short_enough_are_left_alone() {
-    let run = run_in(net(), PingParams { size: 601, mtu: 600, ..ping(TARGET4, 1) });
+    let run = run_in(net(), PingParams { size: Some(601), mtu: 600, ..ping(TARGET4, 1) });
     assert_eq!(summary(&run).too_big_sent, 1);
     assert_eq!(summary(&run_in(net(), large(TARGET4, 0, 2))).too_big_sent, 0);
 }

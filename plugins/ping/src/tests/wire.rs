@@ -50,7 +50,7 @@ fn udp_dport_probes_count_the_destination_port_up() {
 fn payload_pattern_and_checksum_are_on_the_wire() {
     let payload = PingParams { payload: Some(Hex(vec![1, 2, 3])), ..ping(TARGET4, 1) };
     assert_eq!(transports(&run_in(net(), payload))[0][8..], [1, 2, 3]);
-    let pattern = PingParams { pattern: Some(Hex(vec![7, 8])), size: 33, ..ping(TARGET4, 1) };
+    let pattern = PingParams { pattern: Some(Hex(vec![7, 8])), size: Some(33), ..ping(TARGET4, 1) };
     assert_eq!(transports(&run_in(net(), pattern))[0][8..], [7, 8, 7, 8, 7]);
     let method = describe_method::<Ping>();
     let parse =
@@ -69,10 +69,10 @@ fn payload_pattern_and_checksum_are_on_the_wire() {
 
 #[test]
 fn size_ttl_and_tos_are_those_of_the_packet() {
-    for (target, usual, size) in [(TARGET4, 84, 200), (TARGET6, 56, 140)] {
-        for method in [IcmpEcho, Udp] {
+    for (target, echo, udp, size) in [(TARGET4, 84, 40, 200), (TARGET6, 56, 60, 140)] {
+        for (method, usual) in [(IcmpEcho, echo), (Udp, udp)] {
             let params = PingParams { method, ..ping(target, 1) };
-            let chosen = PingParams { size, ttl: 9, tos: 184, ..params.clone() };
+            let chosen = PingParams { size: Some(size), ttl: 9, tos: 184, ..params.clone() };
             for (params, expected) in [(params, (usual, 64, 0)), (chosen, (size, 9, 184))] {
                 let run = run_in(net(), params);
                 let packet = run.exchange().sent().next().unwrap();
@@ -84,8 +84,26 @@ fn size_ttl_and_tos_are_those_of_the_packet() {
 }
 
 #[test]
+fn segments_have_no_payload_unless_a_size_is_chosen() {
+    let octets = |target, method, size| {
+        let run = run_in(net(), PingParams { method, size, ..ping(target, 1) });
+        run.exchange().sent().next().unwrap().len()
+    };
+    for method in [TcpAck, TcpAckSport, TcpRst, TcpSyn, TcpSynAck, TcpSynSport] {
+        assert_eq!(octets(TARGET4, method, None), 40, "{method}");
+        assert_eq!(octets(TARGET6, method, None), 60, "{method}");
+        // What the seed system always sends.
+        assert_eq!(octets(TARGET4, method, Some(84)), 84, "{method}");
+        assert_eq!(octets(TARGET6, method, Some(56)), 60, "{method}");
+    }
+    assert_eq!(octets(TARGET4, IcmpTime, None), 84);
+    assert_eq!(octets(TARGET4, Udp, Some(84)), 84);
+}
+
+#[test]
 fn where_little_of_the_payload_is_random_the_first_sequence_number_is() {
-    let first = |size| words_at(&run_in(net(), PingParams { size, ..ping(TARGET4, 2) }), 6);
+    let first =
+        |size| words_at(&run_in(net(), PingParams { size: Some(size), ..ping(TARGET4, 2) }), 6);
     assert_eq!(first(36), [0, 1], "eight random octets");
     for size in [28, 35] {
         let numbers = first(size);
@@ -102,13 +120,13 @@ fn parameters_that_do_not_fit_are_refused_by_name() {
     for (params, begin) in [
         (PingParams { method: IcmpTime, ..ping(TARGET6, 1) }, "method is icmp-time"),
         (PingParams { rr: true, ..ping(TARGET6, 1) }, "rr is 1"),
-        (PingParams { size: 39, ..ping_by(TcpSyn, 1) }, "size is 39, accepted: 40 "),
-        (PingParams { size: 67, rr: true, ..usual() }, "size is 67, accepted: 68 "),
-        (PingParams { size: 47, ..ping(TARGET6, 1) }, "size is 47, accepted: 48 "),
+        (PingParams { size: Some(39), ..ping_by(TcpSyn, 1) }, "size is 39, accepted: 40 "),
+        (PingParams { size: Some(67), rr: true, ..usual() }, "size is 67, accepted: 68 "),
+        (PingParams { size: Some(47), ..ping(TARGET6, 1) }, "size is 47, accepted: 48 "),
         (PingParams { payload: octets(), pattern: octets(), ..usual() }, "payload and scamper"),
         (PingParams { checksum: sum(), ..ping_by(Udp, 1) }, "icmp.checksum takes"),
         (PingParams { checksum: sum(), payload: octets(), ..usual() }, "icmp.checksum takes"),
-        (PingParams { checksum: sum(), size: 29, ..usual() }, "icmp.checksum takes"),
+        (PingParams { checksum: sum(), size: Some(29), ..usual() }, "icmp.checksum takes"),
         (PingParams { checksum: Some("x".to_owned()), ..usual() }, "icmp.checksum is \"x\""),
     ] {
         let text = refusal(params);
@@ -120,7 +138,8 @@ fn parameters_that_do_not_fit_are_refused_by_name() {
         (PingParams { acknowledgement: Some(1), ..ping_by(TcpSyn, 1) }, "acknowledgement is 1"),
         (PingParams { sequence: Some(65_536), ..usual() }, "sequence is 65536, accepted: 0 ... 65"),
         (PingParams { sequence: Some(1), ..ping_by(Udp, 1) }, "sequence is 1, accepted: with"),
-        (PingParams { payload_octets: Some(5), size: 99, ..usual() }, ""),
+        (PingParams { payload_octets: Some(5), size: Some(99), ..usual() }, ""),
+        (PingParams { payload_octets: Some(100), size: Some(84), ..usual() }, "84, accepted: 128"),
         (PingParams { payload_octets: Some(5), payload: octets(), ..usual() }, "payloadsize is 5"),
         (PingParams { payload_octets: Some(65_535), ..usual() }, "payloadsize is 65535, a packet"),
         (PingParams { timestamp: Some("ts".to_owned()), ..usual() }, "timestamp is \"ts\""),
@@ -128,7 +147,8 @@ fn parameters_that_do_not_fit_are_refused_by_name() {
         (PingParams { timestamp: Some("tsonly".to_owned()), ..ping(TARGET6, 1) }, "timestamp is"),
     ] {
         let text = refusal(params);
-        let known = ["sonde.ping.", "scamper.ping.size is 99, accepted: 33"];
+        let known =
+            ["sonde.ping.", "scamper.ping.size is 99, accepted: 33", "scamper.ping.size is "];
         let rest = known.iter().find_map(|name| text.strip_prefix(name));
         assert!(rest.is_some_and(|rest| rest.starts_with(begin)), "{text}");
     }
