@@ -42,8 +42,8 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         start,
         behind: start,
         segment: 0,
+        first_full: start,
         most: u32::from(offered).saturating_sub(stamps),
-        pieces: Vec::new(),
         is_ended: false,
         is_again: false,
     };
@@ -57,8 +57,7 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         return Ok(Verdict::None);
     }
     // Servers that write their headers by themselves begin with a short segment.
-    let first_full = seen.pieces.iter().find(|(_, octets)| *octets == segment);
-    let begin = first_full.map_or(start, |(first, _)| *first);
+    let begin = seen.first_full;
     let least = i64::from((1 + STRETCH) * segment);
     if i64::from(distance(begin, seen.behind)) < least || seen.is_again {
         return Ok(Verdict::AbcBadIcw);
@@ -112,10 +111,10 @@ struct Seen {
     behind: u32,
     /// Octets of the largest segment.
     segment: u32,
+    /// Number of the first octet of the first one that is as large, by number.
+    first_full: u32,
     /// Octets of the largest one that it may send.
     most: u32,
-    /// First octet and length of each segment that brought something new.
-    pieces: Vec<(u32, u32)>,
     is_ended: bool,
     /// The first segment came twice: the server's timer ran out.
     is_again: bool,
@@ -128,6 +127,8 @@ impl Seen {
         let mut wait = first;
         while let Some(segment) = session.connection.next(wait).await {
             session.ends(&segment)?;
+            // The path may bring the first one behind others.
+            let has_first = session.connection.received.expected() != self.start;
             session.take(&segment);
             self.is_ended |= segment.has(flags::FIN);
             // An end that is not acknowledged comes again and again.
@@ -137,16 +138,18 @@ impl Seen {
             if !segment.has_data() {
                 continue;
             }
-            self.is_again |= segment.sequence == self.start && self.behind != self.start;
+            self.is_again |= segment.sequence == self.start && has_first;
             let mut at = segment.sequence;
             for octets in segment.pieces(self.most as usize) {
                 let octets = octets as u32;
                 let behind = at.wrapping_add(octets);
+                let is_larger = octets > self.segment;
+                if is_larger || octets == self.segment && is_after(self.first_full, at) {
+                    (self.segment, self.first_full) = (octets, at);
+                }
                 if is_after(behind, self.behind) {
-                    self.pieces.push((at, octets));
                     self.behind = behind;
                 }
-                self.segment = self.segment.max(octets);
                 at = behind;
             }
         }

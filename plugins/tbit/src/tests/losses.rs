@@ -166,3 +166,21 @@ fn limits_of_this_host_accuse_no_server() {
         assert_eq!(row.result, right, "{test:?} {run}");
     }
 }
+
+#[test]
+fn windows_that_come_out_of_order_are_those_of_the_server() {
+    for (test, right) in [(Test::Abc, Verdict::AbcSuccess), (Test::Icw, Verdict::IcwSuccess)] {
+        // The SYN/ACK, what acknowledges the request perhaps, and data behind it.
+        for late in ["2", "3", "4", "2,5,8,11", "3,6,9,12", "4,7,10,13"] {
+            let net = Net::draw(&format!(
+                "vantage - r1 - target
+                 target 198.51.100.9
+                 link r1 <- target reorder {late} by 2ms"
+            ));
+            let params = TbitParams { test, ..TbitParams::with(TARGET.parse().unwrap()) };
+            let run = Sim::new(net.host("target", PageServer::new(LINUX)), 1).run::<Tbit>(params);
+            let row = &run.typed::<SummaryRow>("summary")[0];
+            assert_eq!(row.result, right, "{late} {run}");
+        }
+    }
+}
