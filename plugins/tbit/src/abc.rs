@@ -59,7 +59,13 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     // Servers that write their headers by themselves begin with a short segment.
     let begin = seen.first_full;
     let least = i64::from((1 + STRETCH) * segment);
-    if i64::from(distance(begin, seen.behind)) < least || seen.is_again {
+    let octets = i64::from(distance(begin, seen.behind));
+    if octets < least || seen.is_again {
+        if octets < least {
+            session.ctx.warn(&format!(
+                "the initial window has {octets} octets from its first full segment on, needed are {least}"
+            ));
+        }
         return Ok(Verdict::AbcBadIcw);
     }
     if session.is_limited(window, MOST_GROWTH * segment) {

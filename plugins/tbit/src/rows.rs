@@ -79,7 +79,8 @@ choices! {
         AbcSuccess = "abc-success",
         /// The answer ended before that was known.
         AbcTooShort = "abc-tooshort",
-        /// The initial window is too small for it, or the server's timer ran out.
+        /// The initial window is too small for it, which needs five segments, or the server's timer ran
+        /// out; no word on whether that is a good one.
         AbcBadIcw = "abc-badicw",
         /// The server believed a blind segment.
         BlindAccepted = "blind-accepted",

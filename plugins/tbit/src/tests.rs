@@ -166,7 +166,14 @@ fn what_makes_the_window_grow_is_told_with_its_limit() {
     assert_eq!((row.result, row.abc_counts), (Verdict::AbcSuccess, Some(Counts::Acks)), "{run}");
     assert_eq!(row.abc_limit, Some(1), "one acknowledgement, one segment: {run}");
     assert_eq!(verdict(Test::Abc, Behaviour { page: 5 * MSS, ..LINUX }), Verdict::AbcTooShort);
-    assert_eq!(verdict(Test::Abc, Behaviour { window_segments: 4, ..LINUX }), Verdict::AbcBadIcw);
+}
+
+#[test]
+fn a_window_that_is_too_small_for_abc_is_told() {
+    let (run, row) = run(Test::Abc, Behaviour { window_segments: 4, ..LINUX });
+    assert_eq!(row.result, Verdict::AbcBadIcw);
+    let told = "has 5840 octets from its first full segment on, needed are 7300";
+    assert!(run.logs.iter().any(|line| line.text.contains(told)), "{run}");
 }
 
 #[test]
