@@ -49,7 +49,12 @@ pub(crate) async fn ecn(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         None if !session.is_acknowledged() => Verdict::EcnNoAck,
         None if !session.has_data() => Verdict::EcnNoData,
         // What met congestion may be what was lost.
-        None if session.connection.sending.all_repeats() > 0 => Verdict::None,
+        None if session.connection.sending.all_repeats() > 0 => {
+            session.ctx.warn(
+                "the segment that met congestion was sent again: the path may lose what is so marked",
+            );
+            Verdict::None
+        }
         None => Verdict::EcnNoEce,
     })
 }

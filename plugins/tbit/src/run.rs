@@ -14,7 +14,7 @@ use crate::{
     blind, ecn, fetch, header, icw,
     params::{SACK, TbitParams, Test},
     pmtud,
-    rows::{SummaryRow, TbitRow, Verdict},
+    rows::{Scope, SummaryRow, TbitRow, Verdict},
     sack,
     session::{Session, log},
     stray,
@@ -192,10 +192,15 @@ fn note(connection: &Connection<'_, TbitRow>, opening: &Opening, summary: &mut S
 }
 
 fn report(ctx: &Ctx<TbitRow>, summary: SummaryRow, verdict: Verdict) {
+    // Only who agreed to it marks segments: its word came changed.
+    let is_belied = verdict == Verdict::EcnIncapable && summary.ect_segments > Some(0);
+    if is_belied {
+        ctx.warn("segments say that ECN is in use: something on the path takes it from the answer to the SYN");
+    }
     ctx.emit(SummaryRow {
         result: verdict,
         result_code: verdict.code(),
-        scope: verdict.scope(),
+        scope: if is_belied { Scope::Path } else { verdict.scope() },
         ..summary
     });
     ctx.stop(verdict.name());

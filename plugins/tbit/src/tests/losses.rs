@@ -47,6 +47,34 @@ fn nothing_is_known_of_the_echo_where_the_segment_that_met_congestion_is_lost() 
     for behaviour in [LINUX, deaf_to_congestion] {
         let (run, verdict) = verdict_without(3, Test::Ecn, behaviour);
         assert_eq!(verdict, Verdict::None, "{run}");
+        assert!(run.logs.iter().any(|line| line.text.contains("may lose")), "{run}");
+    }
+}
+
+/// Marks the server's data as of a transport that takes part in ECN.
+struct MarksData;
+
+impl Middlebox for MarksData {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _: Duration) -> Passage {
+        if way == Way::Back && packet.len() > 1000 {
+            edit(packet, |packet| packet[1] |= 2);
+        }
+        Passage::Pass
+    }
+}
+
+#[test]
+fn a_server_whose_data_takes_part_in_ecn_is_not_blamed_for_an_answer_that_does_not() {
+    for is_marked in [false, true] {
+        let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+        let net = if is_marked { net.middlebox("r1", MarksData) } else { net };
+        let params = TbitParams { test: Test::Ecn, ..TbitParams::with(TARGET.parse().unwrap()) };
+        let silent = PageServer::new(Behaviour { synack: 0, ..LINUX });
+        let run = Sim::new(net.host("target", silent), 1).run::<Tbit>(params);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        let scope = if is_marked { Scope::Path } else { Scope::Endpoint };
+        assert_eq!((row.result, row.scope), (Verdict::EcnIncapable, scope), "{run}");
+        assert_eq!(row.ect_segments > Some(0), is_marked, "{run}");
     }
 }
 
