@@ -15,8 +15,8 @@ use crate::{Family, Fragment, IpHeader, checksum, protocol};
 const MAX_WAITING: usize = 64;
 /// Octets of all that waits.
 const MAX_OCTETS: usize = 1 << 20;
-/// Fragments of one packet.
-const MAX_FRAGMENTS: usize = 64;
+/// Fragments of one packet: so many does a link of 68 octets, the smallest of IPv4, make of the largest.
+const MAX_FRAGMENTS: usize = MAX_DATA.div_ceil(48);
 /// How long a packet may wait for the rest (RFC 791 proposes 15 s).
 const LIFETIME_NS: u64 = 15_000_000_000;
 /// What the length fields can say.
@@ -35,7 +35,10 @@ struct Whole {
 struct Waiting {
     whole: Whole,
     since: u64,
+    /// Of all parts, with their headers.
     octets: usize,
+    /// Of the whole, so far.
+    data: usize,
     /// By offset; without overlaps.
     parts: Vec<Part>,
 }
@@ -98,7 +101,7 @@ impl Reassembly {
         let at = match self.waiting.iter().position(|waiting| waiting.whole == whole) {
             Some(at) => at,
             None => {
-                let waiting = Waiting { whole, since: now, octets: 0, parts: Vec::new() };
+                let waiting = Waiting { whole, since: now, octets: 0, data: 0, parts: Vec::new() };
                 self.waiting.push_back(waiting);
                 self.waiting.len() - 1
             }
@@ -159,25 +162,20 @@ impl Waiting {
             return Placed::Nonsense;
         }
         self.octets += part.packet.len();
+        self.data += part.packet.len() - part.data_at;
         self.parts.insert(at, part);
         Placed::New
     }
 
     /// The whole packet, if nothing of it is missing.
     fn put_together(&self) -> Option<Vec<u8>> {
-        let mut next = 0;
-        for part in &self.parts {
-            if part.fragment.offset_octets != next {
-                return None;
-            }
-            next = part.end();
-        }
         let (first, last) = (self.parts.first()?, self.parts.last()?);
-        if last.fragment.more {
+        // They do not overlap.
+        if last.fragment.more || last.end() != self.data {
             return None;
         }
         let headers = first.data_at;
-        let mut whole = Vec::with_capacity(headers + next);
+        let mut whole = Vec::with_capacity(headers + self.data);
         whole.extend_from_slice(&first.packet[..headers]);
         for part in &self.parts {
             whole.extend_from_slice(&part.packet[part.data_at..]);

@@ -74,6 +74,19 @@ fn fragments_in_any_order_and_twice_make_one_packet_that_shows_its_identificatio
 }
 
 #[test]
+fn as_many_fragments_as_the_smallest_link_makes_of_the_largest_packet_are_one() {
+    let whole = echo_reply(false, 65_507);
+    let data = whole.len() - 20;
+    let mut reassembly = Reassembly::default();
+    let mut made = None;
+    for begin in (0..data).step_by(48) {
+        assert_eq!(made, None, "{begin}");
+        made = receive(&mut reassembly, &part(&whole, begin..data.min(begin + 48)), 0);
+    }
+    assert_eq!(made.map(|made| made.len()), Some(65_535));
+}
+
+#[test]
 fn a_packet_with_fragments_that_overlap_is_given_up() {
     for six in [false, true] {
         let whole = echo_reply(six, 1000);
