@@ -338,6 +338,7 @@ impl Session {
             self.failed.swap_remove(at);
             self.statistics.lost -= u32::from(is_in_time);
             row.duplicate = false;
+            row.late = !is_in_time;
         }
         // A datagram without the payload of a probe is an answer to any of those that wait.
         let is_weak = reply.class() == Class::Udp && reply.is_weak();
@@ -365,7 +366,7 @@ impl Session {
             }
             (true, false) => {
                 self.statistics.duplicates += u32::from(row.duplicate);
-                self.statistics.late += u32::from(row.late || failed.is_some());
+                self.statistics.late += u32::from(row.late);
             }
             // Instead of an answer that was given up; one behind an answer changes nothing.
             (false, false) => self.statistics.errors += u32::from(row.late && !row.duplicate),

@@ -357,7 +357,10 @@ fn errors_are_no_answers_whenever_they_come() {
     let slow = net().attributes("r1", "refuse 198.51.100.0/24 slow 1500ms");
     assert_eq!(counts(slow, ping(TARGET4, 4)), (0, 4, 3, 0, 0), "nobody waits for the last one");
     let impatient = PingParams { wait: ms(6), ..ping(TARGET4, 2) };
-    assert_eq!(counts(net().host("target", Refused(0)), impatient), (0, 2, 2, 1, 1));
+    let refused = || net().host("target", Refused(0));
+    assert_eq!(counts(refused(), impatient.clone()), (0, 2, 2, 1, 1));
+    let run = run_in(refused(), impatient);
+    assert_eq!(view(&run, "ping-average-{ip}")[0][3], Value::U64(0), "as in the summary\n{run}");
 }
 
 #[test]
