@@ -49,17 +49,31 @@ pub(crate) enum Meaning {
 pub(crate) struct Secret {
     sequence: u32,
     acknowledgement: u32,
+    identification: u16,
 }
+
+/// Identifications that are odd, which come before the others.
+const ODD: u32 = 32_768;
 
 impl Secret {
     /// As chosen, else at random; an echo whose payload is a secret begins with 0.
-    pub(crate) fn of(params: &PingParams, shape: &Shape, random: u64) -> Self {
+    pub(crate) fn of(params: &PingParams, shape: &Shape, random: u64, identification: u16) -> Self {
         let has_secret = params.method == Kind::IcmpEcho && !shape.is_alike;
         let usual = if has_secret { 0 } else { random as u32 };
         Self {
             sequence: params.sequence.unwrap_or(usual),
             acknowledgement: params.acknowledgement.unwrap_or((random >> 32) as u32),
+            identification,
         }
+    }
+
+    /// The IPv4 identification of probe number `number`, never 0.
+    ///
+    /// By two: one that a router counted up in its quote is not that of the next probe.
+    pub(crate) fn ip_id(self, number: u32) -> u16 {
+        let place = (u32::from(self.identification) + number % 65_535) % 65_535;
+        let ip_id = if place < ODD { 2 * place + 1 } else { 2 * (place - ODD) + 2 };
+        ip_id as u16
     }
 
     /// The checksum of probe number `number`, where that is what tells it: neither 0 nor its other form.
@@ -132,7 +146,7 @@ impl Kind {
     /// Probe number `number`. In TCP the number that comes back goes up with it, so that an answer
     /// tells its probe; where each has a port of its own that is not needed.
     pub(crate) fn probe(self, params: &PingParams, number: u32, secret: Secret) -> Probe {
-        let Secret { sequence, acknowledgement } = secret;
+        let Secret { sequence, acknowledgement, .. } = secret;
         let port = params.dport;
         let mut probe = match self {
             Self::IcmpEcho => Probe::echo(sequence.wrapping_add(number) as u16),

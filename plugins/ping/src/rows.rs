@@ -101,6 +101,8 @@ row! {
         tcp_flags: Option<u8>,
         /// TTL or hop limit that the probe left with.
         probe_ttl: u8,
+        /// IPv4 identification that the probe left with.
+        probe_ip_id: Option<u16>,
         /// The probe had been answered before.
         duplicate: bool,
         /// It came after the time to wait for it.
@@ -123,7 +125,8 @@ row! {
         ip_id: Option<u32>,
         /// It came in fragments.
         fragmented: bool,
-        /// Credited to its probe by the IP identification alone, or as the only one that waits.
+        /// Credited to its probe by the IP identification alone, as the only one that waits, or as an echo reply of
+        /// another address, which counts as an answer too, as with iputils.
         weak: bool,
         /// MTU of the next hop as an ICMP error gives it, octets.
         mtu: Option<u32>,

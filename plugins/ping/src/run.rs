@@ -97,7 +97,7 @@ impl Session {
         let shape = params.shape()?;
         let on_their_way = params.timeout().as_micros() / params.period.as_micros();
         Ok(Self {
-            secret: Secret::of(&params, &shape, ctx.random64()),
+            secret: Secret::of(&params, &shape, ctx.random64(), ctx.random() as u16),
             begin: ctx.now(),
             statistics: Statistics::new(params.every != 0),
             ctx,
@@ -260,6 +260,9 @@ impl Session {
             .ttl(params.probe_ttl())
             .tos(params.tos)
             .size(self.shape.octets);
+        if let Some(ip_id) = self.ip_id(number) {
+            probe = probe.ip_id(ip_id);
+        }
         if !self.shape.ip_options.is_empty() {
             probe = probe.ip_options(&self.shape.ip_options);
         }
@@ -289,6 +292,10 @@ impl Session {
         self.launched += 1;
         self.pending.push_back(number);
         flow.launch(number, probe, params.timeout());
+    }
+
+    fn ip_id(&self, number: u32) -> Option<u16> {
+        self.params.destination.is_ipv4().then(|| self.secret.ip_id(number))
     }
 
     /// News of a probe; the packet to send in return, if any, and the probe on whose flow.
@@ -388,7 +395,14 @@ impl Session {
     }
 
     fn emit(&self, seq: u32, kind: RowKind, row: ReplyRow) {
-        self.ctx.emit(ReplyRow { seq, kind, probe_ttl: self.params.probe_ttl(), ..row });
+        let probe_ip_id = self.ip_id(seq);
+        self.ctx.emit(ReplyRow {
+            seq,
+            kind,
+            probe_ttl: self.params.probe_ttl(),
+            probe_ip_id,
+            ..row
+        });
     }
 
     /// It is known what became of a probe.

@@ -21,9 +21,12 @@ use sonde_testkit::{
 
 use crate::{
     METHODS, Ping,
-    kind::Kind::{
-        self, IcmpEcho, IcmpTime, TcpAck, TcpAckSport, TcpRst, TcpSyn, TcpSynAck, TcpSynSport, Udp,
-        UdpDport, UdpSport,
+    kind::{
+        Kind::{
+            self, IcmpEcho, IcmpTime, TcpAck, TcpAckSport, TcpRst, TcpSyn, TcpSynAck, TcpSynSport,
+            Udp, UdpDport, UdpSport,
+        },
+        Secret,
     },
     params::PingParams,
     rows::{Clock, ReplyRow, SummaryRow},

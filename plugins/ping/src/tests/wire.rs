@@ -22,6 +22,35 @@ fn a_connection_is_reset_once_where_it_was_accepted() {
 }
 
 #[test]
+fn rows_tell_the_identification_that_their_probes_left_with() {
+    for target in [TARGET4, TARGET6] {
+        for method in kinds(target) {
+            let run = run_in(net(), PingParams { method, ..ping(target, 3) });
+            let sent = run.exchange().sent();
+            let sent: Vec<_> = sent.map(|it| IpHeader::parse(it).unwrap().identification).collect();
+            let rows = run.typed::<ReplyRow>("replies");
+            let told: Vec<_> = rows.iter().map(|row| row.probe_ip_id.map(u32::from)).collect();
+            assert_eq!(told, sent, "{method} {run}");
+            assert_eq!(told[0].is_some(), target == TARGET4);
+        }
+    }
+}
+
+#[test]
+fn identifications_are_not_0_and_differ_for_as_long_as_they_can() {
+    let params = ping(TARGET4, 1);
+    for first in [0, 1, 40_000, u16::MAX] {
+        let secret = Secret::of(&params, &params.shape().unwrap(), 1, first);
+        let numbers = || (u32::MAX - 65_534)..=u32::MAX;
+        let ids: BTreeSet<u16> = numbers().map(|number| secret.ip_id(number)).collect();
+        assert_eq!((ids.len(), ids.first()), (65_535, Some(&1)));
+        let is_counted_up =
+            |number| secret.ip_id(number).wrapping_add(1) == secret.ip_id(number + 1);
+        assert!(!(0..65_534).any(is_counted_up));
+    }
+}
+
+#[test]
 fn tcp_ack_probes_share_a_port_and_differ_in_their_number() {
     let run = run_in(net(), ping_by(TcpAck, 3));
     let ports = words_at(&run, 0);
