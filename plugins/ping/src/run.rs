@@ -360,7 +360,7 @@ impl Session {
                 if is_untold {
                     self.statistics.untold += 1;
                 } else {
-                    row.reordered = self.statistics.answer(number, reply.rtt_us());
+                    row.reordered = self.statistics.answer(number, reply.rtt());
                 }
                 self.statistics.fragmented += u32::from(row.fragmented);
             }

@@ -13,7 +13,6 @@ const MOST_RECENT: usize = 1 << 18;
 /// What is known of the times so far, all in microseconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SoFar {
-    total: u64,
     max: u32,
     min: Option<u32>,
     /// The smaller half of the times.
@@ -30,7 +29,6 @@ pub(crate) struct SoFar {
 impl SoFar {
     /// Probe `number` was answered.
     pub(crate) fn answer(&mut self, number: u32, rtt_us: u32) {
-        self.total += u64::from(rtt_us);
         self.max = self.max.max(rtt_us);
         self.min = Some(self.min.map_or(rtt_us, |min| min.min(rtt_us)));
         self.lower.push(rtt_us);
@@ -57,10 +55,6 @@ impl SoFar {
 
     pub(crate) fn max_us(&self) -> Option<u64> {
         self.min.map(|_| u64::from(self.max))
-    }
-
-    pub(crate) fn mean_us(&self) -> Option<u64> {
-        self.total.checked_div((self.lower.len() + self.upper.len()) as u64)
     }
 
     /// Element n/2 of the sorted times.

@@ -4,6 +4,8 @@
 //! packets), RFC 4737 (reordering), Wilson, "Probable Inference, the Law of Succession, and
 //! Statistical Inference", 1927 (interval of a ratio).
 
+use std::time::Duration;
+
 use crate::{
     rows::{InterimRow, SummaryRow},
     so_far::SoFar,
@@ -29,6 +31,8 @@ pub(crate) struct Statistics {
     pub(crate) untold: u32,
     /// Number and round-trip time, microseconds, of the other answered probes, in any order.
     samples: Vec<(u32, u32)>,
+    /// Sum of their times, which are cut only then, nanoseconds.
+    total_ns: u128,
     /// Of these, where anybody asks on the way.
     so_far: Option<Box<SoFar>>,
 }
@@ -41,9 +45,10 @@ impl Statistics {
 
     /// One more probe was answered, in time and for the first time; whether a later probe had been
     /// answered before (RFC 4737, section 3).
-    pub(crate) fn answer(&mut self, number: u32, rtt_us: u64) -> bool {
+    pub(crate) fn answer(&mut self, number: u32, rtt: Duration) -> bool {
         // 71 minutes stand for more: no time-out is as long.
-        let rtt_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);
+        let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.total_ns += rtt.as_nanos();
         self.samples.push((number, rtt_us));
         if let Some(so_far) = &mut self.so_far {
             so_far.answer(number, rtt_us);
@@ -67,6 +72,11 @@ impl Statistics {
     /// Probes of which it is known what became of them.
     fn known(&self) -> u32 {
         self.answered() + self.lost
+    }
+
+    fn mean_us(&self) -> Option<u64> {
+        let mean_ns = self.total_ns.checked_div(self.samples.len() as u128)?;
+        Some((mean_ns / 1000) as u64)
     }
 
     fn loss(&self) -> Option<f64> {
@@ -95,7 +105,7 @@ impl Statistics {
             duplicates: self.duplicates,
             loss: self.loss(),
             min_us: times.and_then(SoFar::min_us),
-            mean_us: times.and_then(SoFar::mean_us),
+            mean_us: self.mean_us(),
             median_us: times.and_then(SoFar::median_us),
             max_us: times.and_then(SoFar::max_us),
             jitter_us: times.and_then(SoFar::jitter_us),
@@ -132,7 +142,7 @@ impl Statistics {
             loss_low,
             loss_high,
             min_us: at(0),
-            mean_us: total.checked_div(many as u64),
+            mean_us: self.mean_us(),
             median_us: at(many / 2),
             p95_us: at(many * 95 / 100),
             p99_us: at(many * 99 / 100),
@@ -166,7 +176,7 @@ mod tests {
     fn answered(rtts_us: impl IntoIterator<Item = (u32, u64)>) -> Statistics {
         let mut statistics = Statistics::new(true);
         for (number, rtt_us) in rtts_us {
-            statistics.answer(number, rtt_us);
+            statistics.answer(number, Duration::from_micros(rtt_us));
         }
         statistics
     }
@@ -178,6 +188,15 @@ mod tests {
         let row = statistics.summary(5, 0);
         assert_eq!((row.min_us, row.median_us, row.max_us), (Some(10), Some(30), Some(40)));
         assert_eq!((row.mean_us, row.loss, row.sent), (Some(25), Some(0.2), 5));
+    }
+
+    #[test]
+    fn the_mean_is_cut_once() {
+        let mut statistics = Statistics::default();
+        for (number, nanoseconds) in [(0, 42_900), (1, 42_900), (2, 43_300)] {
+            statistics.answer(number, Duration::from_nanos(nanoseconds));
+        }
+        assert_eq!(statistics.summary(3, 0).mean_us, Some(43));
     }
 
     #[test]
@@ -220,7 +239,8 @@ mod tests {
     #[test]
     fn an_answer_behind_that_of_a_later_probe_is_reordered() {
         let mut statistics = Statistics::default();
-        let reordered: Vec<bool> = [0, 2, 1, 3].map(|number| statistics.answer(number, 1)).to_vec();
+        let reordered: Vec<bool> =
+            [0, 2, 1, 3].map(|number| statistics.answer(number, Duration::from_micros(1))).to_vec();
         assert_eq!(reordered, [false, false, true, false]);
         assert_eq!(statistics.summary(4, 0).reordered, 1);
     }
@@ -237,7 +257,7 @@ mod tests {
                 continue;
             }
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            statistics.answer(number, random >> 52);
+            statistics.answer(number, Duration::from_nanos(random >> 42));
             let interim = statistics.interim(300, 9);
             let whole = statistics.clone().summary(300, 9);
             let times = |row: &SummaryRow| (row.min_us, row.mean_us, row.median_us, row.max_us);
