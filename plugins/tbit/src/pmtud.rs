@@ -30,6 +30,8 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
     // Whether there were large segments, and since when the one that is due has been among them.
     let (mut has_large, mut refused) = (false, None);
     let (mut told, mut may_be_cut) = (0, false);
+    // Before that nothing is here that the server sent when it had heard.
+    let mut heard = None;
     // Where segments that were put together were not taken; and whether what came alone there was small.
     let (mut untaken, mut are_small) = (None, false);
     while !session.is_over() {
@@ -60,7 +62,8 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
                     return Ok(Verdict::PmtudFail);
                 }
             }
-            if !is_next || is_black_hole {
+            let is_too_early = heard.is_some_and(|heard| segment.at < heard);
+            if !is_next || is_black_hole || is_too_early {
                 continue;
             }
             if told == tries {
@@ -69,6 +72,8 @@ pub(crate) async fn pmtud(session: &mut Session<'_>) -> Result<Verdict, Verdict>
             told += 1;
             session.summary.size_before.get_or_insert(size);
             too_big(session, &segment, mtu).await?;
+            let rtt = session.connection.handshake.unwrap_or_default();
+            heard = Some(session.ctx.now() + rtt);
             session.summary.ptb_sent = Some(told);
             continue;
         }

@@ -105,6 +105,24 @@ fn what_the_network_brings_twice_changes_no_verdict() {
 }
 
 #[test]
+fn a_large_segment_that_comes_twice_is_none_that_a_server_sent_in_spite_of_the_mtu() {
+    for way in ["<-", "->"] {
+        let text = format!(
+            "vantage - r1 - target\n target 198.51.100.9\n link r1 {way} target duplicate 1-60"
+        );
+        let net = Net::draw(&text).host("target", PageServer::new(LINUX));
+        let params = TbitParams {
+            test: Test::Pmtud,
+            attempts: 1,
+            ..TbitParams::with(TARGET.parse().unwrap())
+        };
+        let run = Sim::new(net, 1).run::<Tbit>(params);
+        let row = &run.typed::<SummaryRow>("summary")[0];
+        assert_eq!((row.result, row.ptb_sent), (Verdict::PmtudSuccess, Some(1)), "{run}");
+    }
+}
+
+#[test]
 fn an_acknowledgement_that_comes_twice_is_no_challenge() {
     for test in [Test::BlindData, Test::BlindFin] {
         let net = Net::draw(
