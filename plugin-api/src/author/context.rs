@@ -45,7 +45,7 @@ impl<R> Clone for Ctx<R> {
 /// How much a line in the log matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-enum Level {
+pub(super) enum Level {
     Error = 1,
     Warn = 2,
     Info = 3,

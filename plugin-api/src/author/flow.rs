@@ -280,13 +280,6 @@ impl Flow {
         self.head.outstanding(self.id)
     }
 
-    /// Packets that came while nobody listened and for which there was no room. First outcomes of
-    /// launched probes are never among them.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.head.lost(self.id)
-    }
-
     /// The next outcome of a launched probe, or packet that answers none ([`FlowSpec::hear_all`]).
     ///
     /// It waits for ever where nothing is outstanding and nothing comes: see [`Flow::outstanding`],

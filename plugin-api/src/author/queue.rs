@@ -1,11 +1,12 @@
 //! What a flow heard and nobody asked for yet: outcomes of launched probes, unsolicited packets.
 //!
 //! An event for a queue in which somebody waits is handed over in place; it is copied here only
-//! if nobody took it. A queue is bounded, what is lost is counted.
+//! if nobody took it. A queue is bounded, and that something was lost is told.
 
 use std::{collections::VecDeque, task::Waker};
 
 use super::{
+    context::{Level, log},
     head::{Aside, Head},
     reply::{Departure, NotSent},
     slots::unless_root,
@@ -30,7 +31,17 @@ pub(super) struct Queue {
     wakers: (Option<Waker>, Option<Waker>),
     /// Launched, and what became of them was not yet handed over.
     outstanding: u32,
-    lost: u64,
+    /// There was no room for something.
+    is_lossy: bool,
+    /// Whoever listens was told so.
+    is_told: bool,
+}
+
+impl Queue {
+    /// Something was lost, which is to be told once.
+    fn is_to_tell(&mut self) -> bool {
+        self.is_lossy && !std::mem::replace(&mut self.is_told, true)
+    }
 }
 
 /// It says what became of a launched probe in the first place.
@@ -95,10 +106,6 @@ impl Head {
         self.queue(flow, |queue| queue.outstanding).unwrap_or_default()
     }
 
-    pub(super) fn lost(&self, flow: u32) -> u64 {
-        self.queue(flow, |queue| queue.lost).unwrap_or_default()
-    }
-
     /// An event came that no slot waits for.
     pub(super) fn arrive(&self, event: &Event, payload: &[u8]) -> Arrival {
         let is_label = event.token != NO_TOKEN && event.token & LABEL_TOKEN != 0;
@@ -108,7 +115,7 @@ impl Head {
                 if queue.departures.len() < MOST_WAITING {
                     queue.departures.push_back(departed);
                 } else {
-                    queue.lost += 1;
+                    queue.is_lossy = true;
                 }
                 (std::mem::take(&mut queue.waits.1), queue.wakers.1.take())
             });
@@ -145,9 +152,20 @@ impl Head {
             if settles(event) || queue.heard.len() < MOST_WAITING {
                 queue.heard.push_back(Aside { event: *event, payload: payload.into() });
             } else {
-                queue.lost += 1;
+                queue.is_lossy = true;
             }
         });
+    }
+
+    /// What came next of the queue of `flow`, as `pop` takes it; where something was lost, that is told.
+    fn pop<T>(&self, flow: u32, pop: impl FnOnce(&mut Queue) -> Option<T>) -> Option<T> {
+        let (popped, is_to_tell) = self.queue(flow, |queue| (pop(queue), queue.is_to_tell()))?;
+        if is_to_tell {
+            let text =
+                format!("packets were lost: {MOST_WAITING} of a flow waited, and nobody listened");
+            log(self, Level::Warn as u8, &text);
+        }
+        popped
     }
 
     /// The next event for the queue of `flow`: the oldest that is kept, else the one being
@@ -158,7 +176,7 @@ impl Head {
                 self.queue(flow, |queue| queue.outstanding = queue.outstanding.saturating_sub(1));
             }
         };
-        if let Some(aside) = self.queue(flow, |queue| queue.heard.pop_front()).flatten() {
+        if let Some(aside) = self.pop(flow, |queue| queue.heard.pop_front()) {
             settle(&aside.event);
             return Some(f(&aside.event, &aside.payload));
         }
@@ -195,7 +213,7 @@ impl Head {
 
     /// The next departure on `flow`.
     pub(super) fn departed(&self, flow: u32) -> Option<(u32, Departure)> {
-        self.queue(flow, |queue| queue.departures.pop_front()).flatten()
+        self.pop(flow, |queue| queue.departures.pop_front())
     }
 
     /// Somebody waits for the next departure on `flow`.

@@ -33,7 +33,6 @@ method!(Launches, ctx {
     while let Either::First(heard) = select(flow.next(), ctx.sleep(ms(0))).await {
         ctx.say(shown(&heard, &[]));
     }
-    ctx.say(format!("{} lost", flow.lost()));
     Ok(())
 });
 
@@ -56,7 +55,7 @@ fn launched_probes_are_heard_of_by_their_labels() {
     // Nobody listens: it is kept.
     assert_eq!(driver.with_payload(again, b"answer"), []);
     let did = driver.timer(timer);
-    assert_eq!(said(&did), ["1 reply duplicate 0", "0 lost"]);
+    assert_eq!(said(&did), ["1 reply duplicate 0"]);
 }
 
 #[test]
@@ -67,7 +66,7 @@ fn what_comes_in_one_batch_is_heard_in_its_order() {
 }
 
 #[test]
-fn duplicates_that_nobody_hears_are_bounded_and_counted_but_first_outcomes_are_kept() {
+fn duplicates_that_nobody_hears_are_bounded_and_told_but_first_outcomes_are_kept() {
     method!(Deaf, ctx {
         let flow = ctx.udp().await?;
         flow.launch(1, Probe::udp(1), ms(100));
@@ -78,7 +77,7 @@ fn duplicates_that_nobody_hears_are_bounded_and_counted_but_first_outcomes_are_k
             flow.next().await;
             heard += 1;
         }
-        ctx.say(format!("{heard} heard, {} lost", flow.lost()));
+        ctx.say(format!("{heard} heard"));
         Ok(())
     });
     let (mut driver, did) = Driver::opened::<Deaf>();
@@ -89,7 +88,10 @@ fn duplicates_that_nobody_hears_are_bounded_and_counted_but_first_outcomes_are_k
         assert_eq!(driver.with_payload(again, b"answer"), []);
     }
     driver.answer(LABEL_TOKEN | 2);
-    assert_eq!(said(&driver.timer(timer)), ["1025 heard, 977 lost"]);
+    let did = driver.timer(timer);
+    let warning = "packets were lost: 1024 of a flow waited, and nobody listened";
+    assert_eq!(only(&did, ActionKind::Log).text(), warning);
+    assert_eq!(said(&did), ["1025 heard"]);
 }
 
 #[test]
