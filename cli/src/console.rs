@@ -6,6 +6,8 @@ use std::{
     io::{self, Write},
 };
 
+use sonde_plugin_api::text_form::harmless;
+
 use crate::{Exit, Stop};
 
 /// As `println!`; the program ends where the line cannot be written.
@@ -30,7 +32,12 @@ pub(crate) fn write(text: fmt::Arguments<'_>) {
 
 /// Writes a line to standard error. Where that fails there is nobody to be told.
 pub(crate) fn tell(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "sonde: {text}");
+    let _ = writeln!(io::stderr().lock(), "sonde: {}", shown(&text.to_string()));
+}
+
+/// Lines without what steers a terminal: in a warning may be a name of somebody's list.
+pub(crate) fn shown(text: &str) -> String {
+    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
 }
 
 /// How the program ends where its output cannot be written. Where nobody reads any more, as behind
@@ -45,4 +52,17 @@ pub(crate) fn unwritten(error: &io::Error) -> Result<Exit, Stop> {
 /// As [`unwritten`], where something is kept beside that is not whole without.
 pub(crate) fn lost(error: &io::Error) -> Stop {
     Stop::lost(format!("standard output: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_list_steers_no_terminal() {
+        assert_eq!(
+            shown("a\u{1b}[2J\u{9b}\r.example: not known\nand"),
+            "a[2J.example: not known\nand"
+        );
+    }
 }

@@ -17,7 +17,13 @@ use sonde_plugin_api::{
     text_form::{RowText, TextForm, fill},
 };
 
-use crate::{arguments::called, console::complain, names::Names, sink::Sink, targets::Target};
+use crate::{
+    arguments::called,
+    console::{complain, shown},
+    names::Names,
+    sink::Sink,
+    targets::Target,
+};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -178,7 +184,7 @@ impl Printer {
                 .flags
                 .iter()
                 .fold(error.clone(), |text, (element, flag)| text.replace(element.as_str(), flag));
-            lines.push(format!("{name}: {}: {said}", record.status));
+            lines.push(shown(&format!("{name}: {}: {said}", record.status)));
         }
         for (reason, count) in record.not_sent.iter().filter(|(reason, _)| reason != WITHDRAWN) {
             lines.push(format!("{count} probes not sent: {reason}"));

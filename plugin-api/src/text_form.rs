@@ -146,7 +146,12 @@ fn push(filled: &mut String, text: &str) {
     filled.extend(text.chars().filter(|letter| *letter == '\n' || is_harmless(*letter)));
 }
 
-/// Values come from the network: nothing in them ends a line, steers a terminal, or turns the way that others read.
+/// What is left of a text of the network without what ends a line, steers a terminal, or turns the way that others read.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.chars().filter(|letter| is_harmless(*letter)).collect()
+}
+
 fn is_harmless(letter: char) -> bool {
     let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !letter.is_control() && !turns
@@ -174,7 +179,7 @@ fn formed(value: &Value, form: &str) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "*".to_owned(),
-        Value::String(text) => text.chars().filter(|letter| is_harmless(*letter)).collect(),
+        Value::String(text) => harmless(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
         Value::Object(members) => {
             let there = members.values().filter(|value| !value.is_null());

@@ -8,6 +8,7 @@ use std::{
 };
 
 use sonde_mplane_http::Identity;
+use sonde_plugin_api::text_form::harmless;
 use x509_parser::{
     pem::Pem,
     prelude::{ASN1Time, GeneralName, X509Certificate},
@@ -29,12 +30,7 @@ pub(super) fn show(file: &Path, authority: Option<&PathBuf>, now: Duration) -> R
         (_, true) => "expired",
         _ => "valid",
     };
-    say!("identity   {identity}");
-    say!("subject    {}", certificate.subject());
-    say!("issuer     {}", certificate.issuer());
-    say!("from       {}", validity.not_before);
-    say!("until      {} ({state})", validity.not_after);
-    say!("addresses  {}", addresses(&certificate).join(", "));
+    say!("{}", facts(&identity, &certificate, state));
     let Some(authority) = authority else { return Ok(Exit::Done) };
     let signer = self::read(authority)?;
     let signer = parse(authority, &signer)?;
@@ -42,6 +38,20 @@ pub(super) fn show(file: &Path, authority: Option<&PathBuf>, now: Duration) -> R
         && certificate.verify_signature(Some(signer.public_key())).is_ok();
     say!("signed by  {}{}", if is_signed { "" } else { "not " }, authority.display());
     Ok(if is_signed && state == "valid" { Exit::Done } else { Exit::NoAnswer })
+}
+
+/// One fact a line. The certificate may be a stranger's.
+fn facts(identity: &Identity, certificate: &X509Certificate<'_>, state: &str) -> String {
+    let validity = certificate.validity();
+    let facts = [
+        format!("identity   {identity}"),
+        format!("subject    {}", certificate.subject()),
+        format!("issuer     {}", certificate.issuer()),
+        format!("from       {}", validity.not_before),
+        format!("until      {} ({state})", validity.not_after),
+        format!("addresses  {}", addresses(certificate).join(", ")),
+    ];
+    facts.map(|fact| harmless(&fact)).join("\n")
 }
 
 fn read(file: &Path) -> Result<Pem, Stop> {
@@ -73,5 +83,30 @@ fn address(octets: &[u8]) -> String {
     match <[u8; 16]>::try_from(octets) {
         Ok(sixteen) => IpAddr::from(sixteen).to_string(),
         Err(_) => format!("an address of {} octets", octets.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_wrote_into_a_certificate_steers_no_terminal() {
+        let params = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params
+        };
+        let mut own = params("host-1");
+        own.subject_alt_names = vec![SanType::DnsName("a\u{1b}[2J".try_into().unwrap())];
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(params("\u{9b}2J\nsubject    forged"), &key);
+        let der = own.signed_by(&key, &issuer).unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(der.der()).unwrap();
+        let shown = facts(&Identity::of_certificate(der.der()).unwrap(), &certificate, "valid");
+        assert!(shown.lines().count() == 6 && !shown.contains(['\u{1b}', '\u{9b}']), "{shown:?}");
+        assert!(shown.ends_with("addresses  a[2J"), "{shown:?}");
     }
 }
