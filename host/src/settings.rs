@@ -118,13 +118,13 @@ fn plugin_folders(program: &Path) -> Vec<PathBuf> {
     }
     let home = named("HOME");
     let beside = program.parent().map(Path::to_path_buf).unwrap_or_default();
-    let mut folders = Vec::new();
+    let near = ["plugins", "../lib/sonde/plugins"].map(|folder| beside.join(folder));
+    // A build folder of cargo: the libraries lie beside the program. What is installed is of another build.
+    let mut folders = vec![beside];
     folders.extend(home.map(|home| home.join(".local/lib/sonde/plugins")));
-    folders.extend([beside.join("plugins"), beside.join("../lib/sonde/plugins")]);
+    folders.extend(near);
     folders.push("/usr/local/lib/sonde/plugins".into());
     folders.push("/usr/lib/sonde/plugins".into());
-    // A build folder of cargo: the libraries lie beside the program.
-    folders.push(beside);
     folders.retain(|folder| folder.is_dir());
     folders
 }
@@ -195,6 +195,15 @@ mod tests {
             settings.obey(Arc::clone(&configuration));
             assert_eq!(settings.plugins, [Path::new(expected)]);
         }
+    }
+
+    #[test]
+    fn what_was_built_with_the_program_comes_before_what_is_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        let folders = plugin_folders(&folder.path().join("sonde"));
+        assert_eq!(folders[0], folder.path(), "{folders:?}");
+        assert!(folders.contains(&folder.path().join("plugins")), "{folders:?}");
     }
 
     #[test]

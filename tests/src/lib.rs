@@ -16,7 +16,7 @@ mod program;
 
 pub use capture::{Capture, Captured};
 pub use nginx::Nginx;
-pub use program::{Finished, plugin, sonde, target_folder};
+pub use program::{Finished, plugin, sonde, sonde_of_this_build, target_folder};
 
 /// Namespaces with a prefix of their own, removed when this is dropped.
 #[derive(Debug)]

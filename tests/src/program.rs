@@ -35,6 +35,18 @@ pub fn sonde() -> PathBuf {
     program
 }
 
+/// A command of the program with the methods of the same build, and no others.
+///
+/// # Panics
+///
+/// As [`sonde`].
+#[must_use]
+pub fn sonde_of_this_build() -> Command {
+    let mut command = Command::new(sonde());
+    command.env("SONDE_PLUGINS", target_folder());
+    command
+}
+
 /// The library of a plugin, of the same build as the test.
 ///
 /// # Panics

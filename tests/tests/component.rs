@@ -1,10 +1,10 @@
 //! The host as a component of mPlane, as a program.
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use serde_json::Value;
-use sonde_tests::{Finished, sonde};
+use sonde_tests::{Finished, sonde_of_this_build};
 
 /// The host of the seed system's documentation.
 const SEED: &str = "[methods.ping]\npermit = ['ip_options']\n[methods.tracelb]\n\
@@ -13,7 +13,7 @@ const SEED: &str = "[methods.ping]\npermit = ['ip_options']\n[methods.tracelb]\n
 fn offered(folder: &Path, text: &str) -> Finished {
     let file = folder.join("host.toml");
     std::fs::write(&file, text).unwrap();
-    Finished::of(Command::new(sonde()).arg("--config").arg(file).args(["host", "--capabilities"]))
+    Finished::of(sonde_of_this_build().arg("--config").arg(file).args(["host", "--capabilities"]))
 }
 
 #[test]
@@ -43,10 +43,10 @@ fn a_host_that_nobody_could_use_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("host.toml");
     std::fs::write(&file, SEED).unwrap();
-    let run = Finished::of(Command::new(sonde()).arg("--config").arg(&file).arg("host"));
+    let run = Finished::of(sonde_of_this_build().arg("--config").arg(&file).arg("host"));
     assert_eq!(run.code, 2);
     assert!(run.errors.contains("has neither supervisors nor listen"), "{}", run.errors);
-    let run = Finished::of(Command::new(sonde()).arg("host"));
+    let run = Finished::of(sonde_of_this_build().arg("host"));
     assert_eq!((run.code, run.errors.contains("--config FILE")), (2, true), "{}", run.errors);
 }
 

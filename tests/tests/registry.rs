@@ -1,10 +1,10 @@
 //! Elements that plugins name: each is in the registry, with a type that its values have.
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
-use std::{collections::HashMap, process::Command};
+use std::collections::HashMap;
 
 use serde_json::Value;
-use sonde_tests::{Finished, sonde};
+use sonde_tests::{Finished, sonde_of_this_build};
 
 /// Of each type of a descriptor the primitives in whose text form its values can be written.
 const WRITTEN_AS: [(&str, &[&str]); 10] = [
@@ -24,7 +24,7 @@ const WRITTEN_AS: [(&str, &[&str]); 10] = [
 const OF_THE_SCOPE: [&str; 2] = ["when.count", "when.period"];
 
 fn said(words: &[&str]) -> String {
-    let run = Finished::of(Command::new(sonde()).args(words));
+    let run = Finished::of(sonde_of_this_build().args(words));
     assert_eq!(run.code, 0, "{words:?}: {}", run.errors);
     run.output
 }

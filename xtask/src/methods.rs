@@ -37,7 +37,10 @@ pub(crate) fn write() -> Result<(), String> {
 fn make() -> Result<Vec<(&'static str, String)>, String> {
     let program = build()?;
     let ask = |arguments: &[&str]| {
-        let output = Command::new(&program).arg("methods").args(arguments).output();
+        let mut command = Command::new(&program);
+        // Of other folders may come methods that are not this project's.
+        command.envs(program.parent().map(|folder| ("SONDE_PLUGINS", folder)));
+        let output = command.arg("methods").args(arguments).output();
         let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
         if !output.status.success() || !output.stderr.is_empty() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());

@@ -1,9 +1,9 @@
 //! Tokens, as the reference implementation computes them.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use serde_json::{Map, Value, json};
-use sonde_tests::{Finished, sonde};
+use sonde_tests::{Finished, sonde_of_this_build};
 
 use crate::ri::{Ri, registry};
 
@@ -48,7 +48,7 @@ fn the_reference_implementation_computes_the_tokens_of_the_seed() {
 fn the_reference_implementation_computes_the_tokens_that_our_host_sends() {
     let folder = tempfile::tempdir().unwrap();
     let mut ri = without_uri(folder.path());
-    let methods = Finished::of(Command::new(sonde()).arg("methods"));
+    let methods = Finished::of(sonde_of_this_build().arg("methods"));
     let file = folder.path().join("host.toml");
     let section = |line: &str| {
         let name = line.split_whitespace().next().unwrap();
@@ -57,7 +57,7 @@ fn the_reference_implementation_computes_the_tokens_that_our_host_sends() {
     let mut text: String = methods.output.lines().map(section).collect();
     text += "[component]\nregistry_uri = ''\nip4addr = '1.2.3.4'\nip6addr = '::1'\n";
     fs::write(&file, text).unwrap();
-    let mut command = Command::new(sonde());
+    let mut command = sonde_of_this_build();
     let offered = Finished::of(command.args(["host", "--capabilities", "--config"]).arg(&file));
     assert_eq!(offered.code, 0, "{}", offered.errors);
     let envelope: Value = serde_json::from_str(&offered.output).unwrap();
