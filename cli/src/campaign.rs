@@ -29,6 +29,7 @@ use crate::{
     output::{Form, Printer, Progress},
     pcap,
     resume::{self, Journal},
+    sink::Sink,
     surroundings,
     targets::{self, Next, TargetError, Targets, Wanted},
 };
@@ -131,7 +132,8 @@ pub(crate) fn run(
     let mut host = Host::open_with(settings, tap).map_err(|error| stop_of(&error))?;
     let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
     // Threads come after that.
-    let mut printer = Printer::new(form, many, &offer, names.then(|| Names::new(names::look_up)));
+    let sink = Sink::new(Box::new(std::io::stdout()), names.then(|| Names::new(names::look_up)));
+    let mut printer = Printer::new(form, many, offer.method(), sink);
     match (printer.is_live(), drawing.is_some()) {
         (true, false) => host.only_tell_rows(),
         (true, true) => host.tell_rows(),

@@ -9,10 +9,11 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value as Json};
 use sonde_host::{
-    Offer, Statistics,
+    Statistics,
     record::{Record, WITHDRAWN},
 };
 use sonde_plugin_api::{
+    descriptor::MethodDescriptor,
     json::put_text,
     text_form::{RowText, TextForm, fill},
 };
@@ -20,7 +21,6 @@ use sonde_plugin_api::{
 use crate::{
     arguments::called,
     console::{complain, shown},
-    names::Names,
     sink::Sink,
     targets::Target,
 };
@@ -69,7 +69,7 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    pub(crate) fn new(form: Form, many: bool, offer: &Offer, names: Option<Names>) -> Self {
+    pub(crate) fn new(form: Form, many: bool, method: &MethodDescriptor, sink: Sink) -> Self {
         let style = "{spinner} {msg}  [{elapsed_precise}]";
         let target = match many && io::stderr().is_terminal() {
             true => ProgressDrawTarget::stderr_with_hz(4),
@@ -79,8 +79,8 @@ impl Printer {
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
-        let text = offer.method().text.clone();
-        let parameters = offer.method().parameters.iter();
+        let text = method.text.clone();
+        let parameters = method.parameters.iter();
         let mut flags: Vec<(String, String)> = parameters
             .filter(|parameter| parameter.element.contains('.'))
             .map(|parameter| (parameter.element.clone(), called(parameter)))
@@ -96,7 +96,7 @@ impl Printer {
             line_open: false,
             bar,
             begin: Instant::now(),
-            sink: Sink::new(names),
+            sink,
             flags,
             line: Vec::new(),
         }
@@ -198,7 +198,12 @@ impl Printer {
     /// Something that did not work, to standard error.
     pub(crate) fn complain(&mut self, text: &dyn std::fmt::Display) {
         self.end_line();
-        self.bar.suspend(|| complain!("{text}"));
+        let Self { bar, sink, .. } = self;
+        bar.suspend(|| {
+            // On a terminal the open line is shown already.
+            sink.show();
+            complain!("{text}");
+        });
     }
 
     /// Why nothing can be written any more, where that is so.
@@ -304,6 +309,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
     use super::*;
 
     #[test]
@@ -317,5 +324,40 @@ mod tests {
         assert!(!unknown.text(0, 0.0).contains("to go"));
         let none = Progress { done: 0, ..progress };
         assert!(!none.text(0, 5.0).contains("to go"));
+    }
+
+    /// What is written, to be read while it is.
+    #[derive(Clone, Default)]
+    struct Paper(Rc<RefCell<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_goes_on_has_its_end_before_a_warning_is_told() {
+        let method = serde_json::json!({
+            "name": "probe",
+            "text": { "lines": [
+                { "table": "probes", "text": "{ttl}  {addr}" },
+                { "table": "probes", "text": "  {addr}", "continues": ["ttl"] },
+            ] },
+        });
+        let method = serde_json::from_value(method).unwrap();
+        let paper = Paper::default();
+        let sink = Sink::new(Box::new(paper.clone()), None);
+        let mut printer = Printer::new(Form::Text, false, &method, sink);
+        let row = serde_json::json!({ "ttl": 3, "addr": "192.0.2.1" });
+        printer.row(None, "probes", row.as_object().unwrap());
+        printer.flush();
+        assert_eq!(*paper.0.borrow(), b"3  192.0.2.1");
+        printer.complain(&"the server cannot be spoken to");
+        assert_eq!(*paper.0.borrow(), b"3  192.0.2.1\n");
     }
 }

@@ -1,15 +1,15 @@
-//! Standard output, in the order of what happened; what has names to come waits for them.
+//! What goes to standard output, in the order of what happened; what has names to come waits for them.
 
 use std::{
     collections::VecDeque,
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, BufWriter, Write},
 };
 
 use crate::names::Names;
 
 /// What is printed, and which measurements are printed whole.
 pub(crate) struct Sink {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Box<dyn Write>>,
     names: Option<Names>,
     waiting: VecDeque<Piece>,
     /// Numbers of targets whose results are in `out`, since the last flush.
@@ -29,8 +29,8 @@ enum Piece {
 
 impl Sink {
     /// Without `names` nothing waits.
-    pub(crate) fn new(names: Option<Names>) -> Self {
-        let out = BufWriter::with_capacity(1 << 16, io::stdout());
+    pub(crate) fn new(out: Box<dyn Write>, names: Option<Names>) -> Self {
+        let out = BufWriter::with_capacity(1 << 16, out);
         Self { out, names, waiting: VecDeque::new(), written: Vec::new(), lost: None }
     }
 
@@ -75,10 +75,15 @@ impl Sink {
 
     /// Shows what is ready; the targets whose results are out since the last time.
     pub(crate) fn flush(&mut self) -> Vec<u64> {
-        self.release();
-        self.put(Write::flush);
+        self.show();
         let written = std::mem::take(&mut self.written);
         if self.lost.is_some() { Vec::new() } else { written }
+    }
+
+    /// Shows what is ready.
+    pub(crate) fn show(&mut self) {
+        self.release();
+        self.put(Write::flush);
     }
 
     /// Why nothing can be written any more, where that is so.
@@ -86,7 +91,7 @@ impl Sink {
         self.lost.as_ref()
     }
 
-    fn put(&mut self, write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) {
+    fn put(&mut self, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) {
         if self.lost.is_none() {
             self.lost = write(&mut self.out).err();
         }
