@@ -70,11 +70,16 @@ impl Names {
     /// `text` with names in front of addresses, as `name (address)`.
     pub(crate) fn named(&self, text: &str) -> String {
         let (mut named, mut done) = (String::with_capacity(text.len() + 32), 0);
-        for (at, spelled, address) in addresses(text) {
-            if let Some(name) = self.name(address) {
-                named.push_str(&text[done..at]);
-                named.extend([name, " (", spelled, ")"]);
-                done = at + spelled.len();
+        let mut found = addresses(text).peekable();
+        while let Some((at, spelled, address)) = found.next() {
+            let Some(name) = self.name(address) else { continue };
+            named.extend([&text[done..at], name]);
+            done = at + spelled.len();
+            // Where an address was typed the text says it twice: its name stands in the place of the first.
+            let is_again =
+                |next: &(usize, &str, IpAddr)| next.2 == address && &text[done..next.0] == " (";
+            if found.next_if(is_again).is_none() {
+                named.extend([" (", spelled, ")"]);
             }
         }
         named + &text[done..]
@@ -162,6 +167,11 @@ mod tests {
         let named = " 1  r1.example (192.0.2.1)  0.4 ms, 192.0.2.2\n\
                      56 octets from r1.example (192.0.2.1): seq=0";
         assert_eq!(names.named(text), named);
+        let typed = "PING 192.0.2.1 (192.0.2.1): 192.0.2.1 (192.0.2.2)";
+        assert_eq!(
+            names.named(typed),
+            "PING r1.example (192.0.2.1): r1.example (192.0.2.1) (192.0.2.2)"
+        );
         assert_eq!(names.members(text).len(), 1);
     }
 }
