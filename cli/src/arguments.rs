@@ -303,7 +303,7 @@ fn flag(parameter: &Parameter) -> Arg {
         (None, _) => String::new(),
     };
     let doc = parameter.doc.trim_end_matches('.');
-    let help = format!("{doc} ({}){default}", parameter.accepted(None));
+    let help = format!("{doc} ({}){default}", crate::methods::accepted(parameter));
     let mut arg = Arg::new(format!("parameter {}", parameter.name))
         .long(option(parameter))
         .help(help)

@@ -8,7 +8,10 @@ use sonde_plugin_api::{
     packet::Family,
 };
 
-use crate::{arguments::called, methods::default_text};
+use crate::{
+    arguments::called,
+    methods::{accepted, default_text},
+};
 
 /// The section, with a heading of the second level.
 pub(crate) fn page(offer: &Offer) -> String {
@@ -70,7 +73,7 @@ fn parameter_line(parameter: &Parameter) -> String {
     if let Some(short) = parameter.short {
         let _ = write!(flags, ", `-{short}`");
     }
-    let accepted = escaped(&parameter.accepted(None));
+    let accepted = escaped(&accepted(parameter));
     let [four, six] = [Family::V4, Family::V6].map(|family| {
         default_text(parameter, family)
             .map_or(String::new(), |text| format!("`{}`", text.replace('|', "\\|")))

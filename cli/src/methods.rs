@@ -73,7 +73,7 @@ fn describe(offer: &Offer) {
 }
 
 fn facts(parameter: &Parameter) -> String {
-    let mut facts = vec![parameter.element.clone(), parameter.accepted(None)];
+    let mut facts = vec![parameter.element.clone(), accepted(parameter)];
     match (default_text(parameter, Family::V4), default_text(parameter, Family::V6)) {
         (Some(default), Some(other)) if default != other => {
             facts.push(format!("default {default}, with IPv6 {other}"));
@@ -87,11 +87,35 @@ fn facts(parameter: &Parameter) -> String {
     facts.join("; ")
 }
 
+/// What is accepted in words, and in which unit.
+pub(crate) fn accepted(parameter: &Parameter) -> String {
+    let accepted = parameter.accepted(None);
+    match parameter.unit.as_str() {
+        "" => accepted,
+        unit => format!("{accepted}, in {unit}"),
+    }
+}
+
 /// The default as a person would write it.
 pub(crate) fn default_text(parameter: &Parameter, family: Family) -> Option<String> {
     match parameter.default_for(family).to_json() {
         Json::Null => None,
         Json::String(text) => Some(text),
         other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_asked_for_in_its_unit() {
+        let json = serde_json::json!({
+            "name": "mean", "element": "m.mean", "type": "natural", "unit": "ms", "min": 1, "max": 1000,
+        });
+        let parameter: Parameter = serde_json::from_value(json).unwrap();
+        assert_eq!(accepted(&parameter), "1 ... 1000, in ms");
+        assert_eq!(facts(&parameter), "m.mean; 1 ... 1000, in ms");
     }
 }

@@ -54,6 +54,8 @@ fn help_and_pages_come_from_the_descriptor() {
     for word in ["--count", "-c", "--tos", "icmp-echo", "default: 84"] {
         assert!(help.output.contains(word), "{word} is not in\n{}", help.output);
     }
+    let help = sonde_with(&["run", "sting", "--help"]).output;
+    assert!(help.contains("(1 ... 1000, in ms)"), "{help}");
     assert!(sonde_with(&["methods"]).output.contains("ping"));
     assert!(sonde_with(&["completions", "bash"]).output.contains("ping"));
     assert!(sonde_with(&["man"]).output.contains("sonde run ping"));
