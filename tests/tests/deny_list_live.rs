@@ -102,7 +102,8 @@ fn a_million_prefixes_hold_for_the_measurement_that_runs_once_their_file_is_ther
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!(count("sent") + count("not_sent"), 700, "{summary}");
     assert_eq!((captured.lines.len() as u64, count("lost")), (count("sent"), 0), "{summary}");
-    assert!(count("not_sent") > 0, "{summary}");
+    // Of 14 s of probes: those of a second or two have left, on a busy machine of some more.
+    assert!(count("not_sent") > 350, "{summary}");
     let rows = record["tables"]["replies"].as_array().unwrap();
     let unsent = |row: &Value| row["kind"] == "unsent";
     let first = rows.iter().position(unsent).unwrap();
