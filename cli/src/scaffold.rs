@@ -63,6 +63,21 @@ fn dependencies(api: Option<&PathBuf>) -> Result<(String, String), Stop> {
     let folder = folder
         .canonicalize()
         .map_err(|error| Stop::usage(format!("{}: {error}", folder.display())))?;
-    let path = |folder: &Path| format!("{{ path = {:?} }}", folder.display().to_string());
-    Ok((path(&folder), path(&folder.join("testkit"))))
+    Ok((dependency(&folder), dependency(&folder.join("testkit"))))
+}
+
+/// In TOML, whose basic texts are those of JSON.
+fn dependency(folder: &Path) -> String {
+    format!("{{ path = {} }}", serde_json::Value::from(folder.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_as_toml_names_it() {
+        let accent = Path::new("/tmp/a\u{301}\t\"");
+        assert_eq!(dependency(accent), "{ path = \"/tmp/a\u{301}\\t\\\"\" }");
+    }
 }
