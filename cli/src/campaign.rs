@@ -222,11 +222,19 @@ pub(crate) fn run(
                     tally.count(status, record.answered());
                     // What was interrupted, or failed by this host, is to be measured when it goes on: only then is there a
                     // result, so that none is there twice.
-                    let is_left = journal.is_some()
-                        && match status {
-                            Status::Interrupted => interrupts > 0,
-                            status => status == Status::Unable,
-                        };
+                    let is_left = match (&mut journal, &target) {
+                        (Some(journal), Some(target)) => match status {
+                            Status::Interrupted if interrupts > 0 => true,
+                            Status::Unable => may_pass(journal, target.address),
+                            _ => {
+                                if record.counters.sent > 0 {
+                                    journal.measured(target.address);
+                                }
+                                false
+                            }
+                        },
+                        _ => false,
+                    };
                     match (is_left, &target, &record.error) {
                         (false, ..) => printer.ended(target.as_ref(), &record),
                         (true, Some(target), Some(error)) => {
@@ -454,6 +462,14 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
     let list = matches.get_one::<PathBuf>("targets").cloned();
     Targets::open(named, list, wanted(matches)).map_err(Stop::usage)
+}
+
+/// Whether what failed for this host may be measured later. Where there is a way out in the other family alone, and no
+/// target of this one was ever measured, that is how the host is: the campaign would never end.
+fn may_pass(journal: &Journal, address: IpAddr) -> bool {
+    journal.has_measured(address)
+        || surroundings::has_way_out(address)
+        || !surroundings::has_way_out(of_other_family(address))
 }
 
 fn of_other_family(address: IpAddr) -> IpAddr {

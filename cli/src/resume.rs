@@ -4,13 +4,14 @@
 //! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
 //! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `end` behind
 //! the length says that there is none, whatever others have written behind it. What is cut off may be of others as well, so
-//! it is kept, in `FILE.cut`. The journal outlives the death of the program; a loss of power may cost the last lines.
+//! it is kept, in `FILE.cut`. Families that were measured stand there as `ip4` and `ip6`. The journal outlives the death of the program; a loss of power may cost the last lines.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    net::IpAddr,
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::MetadataExt,
@@ -26,6 +27,9 @@ const FORM: &str = "sonde-resume-1";
 
 /// Behind a length: nothing was written that is not noted.
 const END: &str = "end";
+
+/// Behind a length: a target of that family was measured.
+const FAMILIES: [&str; 2] = ["ip4", "ip6"];
 
 /// Why a campaign cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,9 @@ pub(crate) struct Journal {
     name: String,
     file: File,
     done: Numbers,
+    /// Families of which a target was measured, as in [`FAMILIES`], and those of them that are noted.
+    measured: [bool; 2],
+    noted: [bool; 2],
     output: Option<Results>,
     line: String,
 }
@@ -133,7 +140,7 @@ impl Journal {
         }
         let this = output.as_ref().map_or("-", |output| output.name.as_str());
         let head = format!("{FORM} {method} {print:016x}");
-        let (done, whole, written) = read(&file, &name, &head, this)?;
+        let Found { done, measured, whole, written } = read(&file, &name, &head, this)?;
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
         if let (Some(Written { octets: wanted, is_all }), Some(output)) = (written, &output) {
@@ -149,7 +156,8 @@ impl Journal {
         if let Some(Results { given, .. }) = &mut output {
             given.seek(SeekFrom::End(0)).map_err(fail)?;
         }
-        let mut journal = Self { name, file, done, output, line: String::new() };
+        let (noted, line) = (measured, String::new());
+        let mut journal = Self { name, file, done, measured, noted, output, line };
         if whole == 0 {
             journal.line = head + "\n";
             journal.append()?;
@@ -168,6 +176,16 @@ impl Journal {
         self.done.count
     }
 
+    /// A target with this address was measured: the host can measure its family.
+    pub(crate) fn measured(&mut self, address: IpAddr) {
+        self.measured[family(address)] = true;
+    }
+
+    /// Whether one of its family ever was.
+    pub(crate) fn has_measured(&self, address: IpAddr) -> bool {
+        self.measured[family(address)]
+    }
+
     /// Targets have ended, and their results are written.
     ///
     /// # Errors
@@ -180,6 +198,11 @@ impl Journal {
         };
         self.line.clear();
         let _ = write!(self.line, "{name} {octets}");
+        for (family, word) in FAMILIES.into_iter().enumerate() {
+            if self.measured[family] && !std::mem::replace(&mut self.noted[family], true) {
+                self.line.extend([" ", word]);
+            }
+        }
         for number in numbers {
             self.done.add(*number);
             let _ = write!(self.line, " {number}");
@@ -205,15 +228,25 @@ impl Journal {
     }
 }
 
-/// What a journal holds: the numbers, its octets up to the last whole line, and how long the output
-/// `this` was.
-fn read(
-    file: &File,
-    name: &str,
-    head: &str,
-    this: &str,
-) -> Result<(Numbers, u64, Option<Written>), JournalError> {
-    let (mut done, mut whole, mut written) = (Numbers::default(), 0, None);
+/// The place of a family among all.
+fn family(address: IpAddr) -> usize {
+    usize::from(address.to_canonical().is_ipv6())
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+struct Found {
+    done: Numbers,
+    measured: [bool; 2],
+    /// Its octets up to the last whole line.
+    whole: u64,
+    /// How long the output was that is asked for.
+    written: Option<Written>,
+}
+
+/// What a journal holds of a campaign into the output `this`.
+fn read(file: &File, name: &str, head: &str, this: &str) -> Result<Found, JournalError> {
+    let mut found = Found::default();
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     for number in 1.. {
@@ -225,8 +258,8 @@ fn read(
         if number == 1 {
             // Whatever else has no line's end is no journal, and not ours to empty.
             if text != head && (is_whole || !head.starts_with(text)) {
-                let found = text.chars().take(80).collect();
                 let (file, wanted) = (name.to_owned(), head.to_owned());
+                let found = text.chars().take(80).collect();
                 return Err(JournalError::Other { file, found, wanted });
             }
         }
@@ -234,18 +267,18 @@ fn read(
             break;
         }
         if number > 1 {
-            let of = entry(text, &mut done).ok_or_else(|| JournalError::Line {
+            let of = entry(text, &mut found).ok_or_else(|| JournalError::Line {
                 file: name.to_owned(),
                 line: number,
                 text: text.chars().take(40).collect(),
             })?;
             if of.0 == this {
-                written = Some(of.1);
+                found.written = Some(of.1);
             }
         }
-        whole += octets as u64;
+        found.whole += octets as u64;
     }
-    Ok((done, whole, written))
+    Ok(found)
 }
 
 /// Moves what stands in `output` behind its first `octets` to the end of the file at `path`, and tells.
@@ -273,15 +306,18 @@ struct Written {
     is_all: bool,
 }
 
-/// The output of a line and its length; its numbers are done.
-fn entry<'a>(text: &'a str, done: &mut Numbers) -> Option<(&'a str, Written)> {
+/// The output of a line and its length; its numbers are done, its families measured.
+fn entry<'a>(text: &'a str, found: &mut Found) -> Option<(&'a str, Written)> {
     let mut words = text.split(' ');
     let (output, octets) = (words.next()?, words.next()?.parse().ok()?);
     let mut is_all = false;
     for word in words {
         match word {
             END => is_all = true,
-            number => done.add(number.parse().ok()?),
+            word => match FAMILIES.iter().position(|family| *family == word) {
+                Some(family) => found.measured[family] = true,
+                None => found.done.add(word.parse().ok()?),
+            },
         }
     }
     Some((output, Written { octets, is_all }))
@@ -348,18 +384,18 @@ mod tests {
 
     #[test]
     fn nothing_is_cut_off_behind_a_campaign_that_ended_in_order() {
-        let mut done = Numbers::default();
+        let mut found = Found::default();
         let file = tempfile::NamedTempFile::new().unwrap();
         let written = |text: &str| {
             std::fs::write(file.path(), format!("head\n{text}")).unwrap();
-            read(&File::open(file.path()).unwrap(), "journal", "head", "1:2").unwrap().2
+            read(&File::open(file.path()).unwrap(), "journal", "head", "1:2").unwrap().written
         };
         let some = |octets, is_all| Some(Written { octets, is_all });
         assert_eq!(written("1:2 0\n1:2 70 0 1\n"), some(70, false));
         assert_eq!(written("1:2 0\n1:2 70 0 1\n- 0\n"), some(70, false));
         assert_eq!(written("1:2 0\n1:2 70 0 1\n1:2 70 end\n"), some(70, true));
         assert_eq!(written("1:2 70 0 1\n1:2 70 end\n3:4 0 end\n1:2 90\n"), some(90, false));
-        assert!(entry("1:2 3 End", &mut done).is_none());
+        assert!(entry("1:2 3 End", &mut found).is_none());
     }
 
     #[test]
@@ -419,6 +455,26 @@ mod tests {
         assert!(matches!(second, Err(JournalError::InUse { .. })), "it would cut off results");
         drop(journal);
         assert_eq!(Journal::open(&path, "m", 7, None).unwrap().done(), 3);
+    }
+
+    #[test]
+    fn a_family_that_was_measured_is_known_again_with_the_results() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let [four, six]: [IpAddr; 2] = ["192.0.2.1", "2001:db8::1"].map(|it| it.parse().unwrap());
+        let mut journal = Journal::open(&path, "m", 7, None).unwrap();
+        journal.measured(six);
+        for number in [3, 4] {
+            journal.note(&[number]).unwrap();
+        }
+        drop(journal);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap().matches("- 0 ip6 3\n- 0 4\n").count(),
+            1
+        );
+        let journal = Journal::open(&path, "m", 7, None).unwrap();
+        assert!(journal.has_measured(six) && !journal.has_measured(four));
+        assert_eq!(journal.done(), 2);
     }
 
     #[test]

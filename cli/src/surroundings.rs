@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +41,18 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     (1..=64).contains(&signal) && mask >> (signal - 1) & 1 == 1
+}
+
+/// Whether this host has a way out in the family of `address`. Nothing is sent: only the way is asked for, to a root name
+/// server, which is nobody's own network.
+pub(crate) fn has_way_out(address: IpAddr) -> bool {
+    let (any, far): (IpAddr, IpAddr) = match address.to_canonical() {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(193, 0, 14, 129).into()),
+        IpAddr::V6(_) => {
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1).into())
+        }
+    };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((far, 53))).is_ok()
 }
 
 #[cfg(test)]

@@ -127,6 +127,7 @@ fn what_fails_for_this_host_has_no_result_and_is_measured_when_the_campaign_goes
         Finished::of(command.arg(&targets).arg("--resume").arg(&journal))
     };
     lab.ip("src", "route del default");
+    lab.ip("src", "-6 route del default");
     let away = run();
     assert_eq!((away.code, away.output.as_str()), (5, ""), "{}", away.errors);
     assert_eq!(away.errors.matches("left for later: ").count(), 3, "{}", away.errors);
@@ -135,6 +136,33 @@ fn what_fails_for_this_host_has_no_result_and_is_measured_when_the_campaign_goes
         let back = run();
         assert_eq!((back.code, back.records().len()), (0, results), "{}", back.errors);
     }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_family_that_the_host_does_not_have_keeps_no_campaign_from_its_end() {
+    let lab = Lab::chain(2);
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, journal] = ["targets", "journal"].map(|it| folder.path().join(it));
+    std::fs::write(&targets, format!("{TARGET4}\n2001:db8:ffff::9\n")).unwrap();
+    let run = || {
+        let mut command = lab.command("src", sonde());
+        command.args(["run", "trace", "--format", "json", "--pps", "500", "--targets"]);
+        Finished::of(command.arg(&targets).arg("--resume").arg(&journal))
+    };
+    lab.ip("src", "-6 route del default");
+    let first = run();
+    let status = |record: &Value| record["status"].as_str().unwrap().to_owned();
+    let mut statuses: Vec<String> = first.records().iter().map(status).collect();
+    statuses.sort();
+    assert_eq!(
+        (first.code, statuses),
+        (5, vec!["done".into(), "failed".into()]),
+        "{}",
+        first.errors
+    );
+    let second = run();
+    assert_eq!((second.code, second.output.as_str()), (0, ""), "{}", second.errors);
 }
 
 #[test]
