@@ -86,7 +86,7 @@ pub(crate) fn command(catalogue: &Catalogue) -> Command {
         .about("Active network measurement; methods are plugins")
         .after_help(
             "Exit codes: 0 done, 1 nothing answered, 2 usage or configuration, 3 not permitted, \
-             4 refused by policy, 5 a measurement failed or cannot be written.",
+             4 refused by policy, 5 a measurement failed or cannot be written, 130 a campaign was interrupted.",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -285,6 +285,10 @@ pub(crate) fn run(
     if recording.is_some_and(|recording| recording.is_cut()) {
         return Ok(Exit::Failed);
     }
+    // Of one measurement an interrupt may be the only end.
+    if many && interrupts > 0 && matches!(tally.exit(), Exit::Done | Exit::NoAnswer) {
+        return Ok(Exit::Interrupted);
+    }
     if tally.is_nothing() {
         match progress.before {
             0 if interrupts == 0 => return Err(Stop::usage("there are no targets")),

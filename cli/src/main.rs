@@ -48,6 +48,8 @@ pub(crate) enum Exit {
     Refused = 4,
     /// A measurement failed, or what came of it cannot be written.
     Failed = 5,
+    /// A signal ended a campaign before all targets were measured: what shells say of SIGINT.
+    Interrupted = 130,
 }
 
 /// Why the program ends early: what to say, and how.

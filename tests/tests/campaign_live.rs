@@ -63,7 +63,8 @@ fn a_campaign_that_is_killed_or_interrupted_again_and_again_has_every_result_onc
         let signal = if kill % 2 == 0 { "-INT" } else { "-KILL" };
         let process = child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
-        child.wait().unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, (kill % 2 == 0).then_some(130));
         let written = std::fs::read_to_string(&output).unwrap();
         assert!(!written.contains("\"interrupted\""), "what is measured again has a record");
     }
