@@ -124,12 +124,18 @@ pub(crate) fn run(
         targets: survey.map(|(count, _)| count + named(matches)),
         ..Progress::default()
     };
-    let (tap, recording) = match matches.get_one::<PathBuf>("pcap") {
+    let (tap, mut recording) = match matches.get_one::<PathBuf>("pcap") {
         Some(file) => pcap::tap(file).map(|(tap, recording)| (Some(tap), Some(recording)))?,
         None => (None, None),
     };
     // First the host: privileges are given up before there is another thread.
     let mut host = Host::open_with(settings, tap).map_err(|error| stop_of(&error))?;
+    if let Some(recording) = &mut recording {
+        recording.begin()?;
+    }
+    if let Some(drawing) = &drawing {
+        drawing.begin()?;
+    }
     let signals = Signals::catch(has_lists).map_err(Stop::usage)?;
     // Threads come after that.
     let sink = Sink::new(Box::new(std::io::stdout()), names.then(|| Names::new(names::look_up)));

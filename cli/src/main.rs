@@ -16,6 +16,7 @@ mod method_page;
 mod methods;
 mod names;
 mod output;
+mod outputs;
 mod pages;
 mod pcap;
 mod pool;

@@ -14,7 +14,7 @@ use std::{
 
 use sonde_host::Tap;
 
-use crate::{Stop, console::complain};
+use crate::{Stop, console::complain, outputs};
 
 /// Times in nanoseconds, numbers as this machine has them.
 const MAGIC: u32 = 0xa1b2_3c4d;
@@ -22,30 +22,39 @@ const MAGIC: u32 = 0xa1b2_3c4d;
 const SNAPSHOT: u32 = 262_144;
 const LINKTYPE_RAW: u32 = 101;
 
-/// Begins a file and gives what writes to it, and what tells how that went; the rest is written when the first is
-/// dropped.
-pub(crate) fn tap(path: &Path) -> Result<(Tap, Outcome), Stop> {
+/// Opens a file and gives what writes packets to it, and what begins it and tells how that went; the rest is written when
+/// the first is dropped.
+pub(crate) fn tap(path: &Path) -> Result<(Tap, Head), Stop> {
     let name = path.display().to_string();
-    let fail = |cause: io::Error| Stop::usage(format!("{name}: {cause}"));
-    let mut out = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
-    let begun = begin(&mut out).and_then(|()| out.flush());
-    begun.map_err(|cause| Stop::lost(format!("{name}: {cause}")))?;
-    let outcome = Outcome::default();
-    let mut recording = Recording { out, name, outcome: outcome.clone() };
+    let file = outputs::open(path)?;
+    let own = file.try_clone().map_err(Stop::usage)?;
+    let is_cut = Arc::<AtomicBool>::default();
+    let head = Head { file, name: name.clone(), is_cut: Arc::clone(&is_cut) };
+    let out = BufWriter::with_capacity(1 << 16, own);
+    let mut recording = Recording { out, name, is_cut };
     let tap = Box::new(move |wall_ns, packet: &[u8]| {
         recording.put(|out| record(out, wall_ns, packet));
     });
-    Ok((tap, outcome))
+    Ok((tap, head))
 }
 
-/// How a recording went.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome(Arc<AtomicBool>);
+/// The head of a recording.
+pub(crate) struct Head {
+    file: File,
+    name: String,
+    is_cut: Arc<AtomicBool>,
+}
 
-impl Outcome {
-    /// Its end could not be written.
+impl Head {
+    /// Writes it in the place of what the file holds; before the first packet.
+    pub(crate) fn begin(&mut self) -> Result<(), Stop> {
+        let begun = outputs::empty(&self.file).and_then(|()| begin(&mut self.file));
+        begun.map_err(|cause| Stop::lost(format!("{}: {cause}", self.name)))
+    }
+
+    /// The end of the recording could not be written.
     pub(crate) fn is_cut(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_cut.load(Ordering::Relaxed)
     }
 }
 
@@ -53,16 +62,16 @@ impl Outcome {
 struct Recording {
     out: BufWriter<File>,
     name: String,
-    outcome: Outcome,
+    is_cut: Arc<AtomicBool>,
 }
 
 impl Recording {
     fn put(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
-        if self.outcome.is_cut() {
+        if self.is_cut.load(Ordering::Relaxed) {
             return;
         }
         if let Err(cause) = write(&mut self.out) {
-            self.outcome.0.store(true, Ordering::Relaxed);
+            self.is_cut.store(true, Ordering::Relaxed);
             complain!("{}: {cause}; the end of the recording is missing", self.name);
         }
     }
@@ -75,13 +84,10 @@ impl Drop for Recording {
 }
 
 fn begin(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(&MAGIC.to_ne_bytes())?;
-    out.write_all(&2_u16.to_ne_bytes())?;
-    out.write_all(&4_u16.to_ne_bytes())?;
-    for word in [0, 0, SNAPSHOT, LINKTYPE_RAW] {
-        out.write_all(&word.to_ne_bytes())?;
-    }
-    Ok(())
+    let mut head = MAGIC.to_ne_bytes().to_vec();
+    head.extend([2_u16, 4].into_iter().flat_map(u16::to_ne_bytes));
+    head.extend([0, 0, SNAPSHOT, LINKTYPE_RAW].into_iter().flat_map(u32::to_ne_bytes));
+    out.write_all(&head)
 }
 
 fn record(out: &mut impl Write, wall_ns: u64, packet: &[u8]) -> io::Result<()> {

@@ -176,6 +176,22 @@ fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_
 }
 
 #[test]
+#[ignore = "needs root: drops a right"]
+fn who_may_not_measure_loses_nothing_that_was_measured_before() {
+    let folder = tempfile::tempdir().unwrap();
+    for (method, kept) in [("ping", "--pcap"), ("tracelb", "--svg"), ("tracelb", "--dot")] {
+        let file = folder.path().join(kept);
+        std::fs::write(&file, "measured before").unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"]).arg(sonde());
+        command.args(["run", method, "127.0.0.1", kept]).arg(&file);
+        let run = Finished::of(&mut command);
+        assert_eq!(run.code, 3, "{kept}: {}", run.errors);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "measured before", "{kept}");
+    }
+}
+
+#[test]
 #[ignore = "needs root: gives a file a capability"]
 fn a_plugin_does_not_get_the_sockets_of_a_program_that_anybody_may_run() {
     let (_folder, program) = open_to_all();

@@ -17,7 +17,7 @@ use std::{
 use serde_json::{Map, Value as Json};
 use sonde_plugin_api::{graph_form::GraphForm, text_form::fill};
 
-use crate::{Stop, console::complain};
+use crate::{Stop, console::complain, outputs};
 
 /// Characters of a node's or link's text that are shown.
 const LONGEST: usize = 120;
@@ -57,12 +57,18 @@ impl Drawing {
         let mut files: Vec<(PathBuf, File, Form)> = Vec::new();
         for (path, text) in [(dot, dot::text as Form), (svg, svg::text)] {
             let Some(path) = path else { continue };
-            let file = File::create(path);
-            let file = file.map_err(|cause| Stop::usage(format!("{}: {cause}", path.display())))?;
-            files.push((path.to_owned(), file, text));
+            files.push((path.to_owned(), outputs::open(path)?, text));
         }
         let keys = BTreeMap::new();
         Ok(Self { form: form.clone(), graph: Graph::default(), keys, measurement: 0, files })
+    }
+
+    /// Empties the files, once something can be drawn.
+    pub(crate) fn begin(&self) -> Result<(), Stop> {
+        self.files.iter().try_for_each(|(path, file, _)| {
+            let emptied = outputs::empty(file);
+            emptied.map_err(|cause| Stop::lost(format!("{}: {cause}", path.display())))
+        })
     }
 
     /// The rows of one measurement.
