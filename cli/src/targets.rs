@@ -60,6 +60,12 @@ pub(crate) enum TargetError {
         /// As given.
         name: String,
     },
+    /// No name has a slash: it is a network's, or a URL.
+    #[error("{name} is no target, accepted: an address or a name, without /")]
+    Slash {
+        /// As given.
+        name: String,
+    },
     /// The name is not known.
     #[error("{name}: {cause}")]
     Name {
@@ -369,6 +375,9 @@ impl Question {
             Err(_) if self.bare().contains('%') => {
                 Some(Err(TargetError::Zone { name: self.name.clone() }))
             }
+            Err(_) if self.name.contains('/') => {
+                Some(Err(TargetError::Slash { name: self.name.clone() }))
+            }
             Err(_) => None,
         }
     }
@@ -467,6 +476,15 @@ mod tests {
         let zone = "[fe80::1%lo] names a network interface, accepted: no %; the routing table \
                     chooses it";
         assert_eq!(found[2], Err(zone.to_owned()));
+    }
+
+    #[test]
+    fn networks_and_urls_are_told_as_such_and_not_looked_up() {
+        let found = all("192.0.2.0/24\nhttp://[2001:db8::1]/\n", Wanted::Any);
+        let told = |name: &str| {
+            Err(format!("{name} is no target, accepted: an address or a name, without /"))
+        };
+        assert_eq!(found[1..], [told("192.0.2.0/24"), told("http://[2001:db8::1]/")]);
     }
 
     #[test]
