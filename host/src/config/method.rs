@@ -7,7 +7,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use serde_json::Value as Json;
 use sonde_config::{Data, Item, Mistake, Table, hint, unknown};
 use sonde_plugin_api::{
-    descriptor::{MethodDescriptor, Parameter},
+    descriptor::{MethodDescriptor, Parameter, Type},
     packet::Family,
     schema::Value,
     text::nearest,
@@ -119,6 +119,12 @@ fn set_default(parameter: &mut Parameter, item: &Item) -> Result<(), String> {
 
 /// `{ min = …, max = … }`, or a list of the choices that are left.
 fn constrain(parameter: &mut Parameter, item: &Item) -> Result<(), String> {
+    let kind = parameter.shape.items.unwrap_or(parameter.shape.kind);
+    let has_range = matches!(kind, Type::Duration | Type::Integer | Type::Natural | Type::Real);
+    if parameter.shape.choices.is_empty() && !has_range {
+        let what = parameter.accepted(None);
+        return Err(format!("cannot be narrowed, for it is {what}, accepted: numbers and choices"));
+    }
     match &item.data {
         Data::List(items) if !parameter.shape.choices.is_empty() && !items.is_empty() => {
             let mut left = Vec::new();

@@ -244,6 +244,20 @@ fn what_does_not_fit_the_method_is_refused() {
 }
 
 #[test]
+fn what_is_neither_a_number_nor_one_of_choices_cannot_be_narrowed() {
+    let json = serde_json::json!({"name": "rr", "element": "probe.rr", "type": "boolean"});
+    let flag: sonde_plugin_api::descriptor::Parameter = serde_json::from_value(json).unwrap();
+    for said in ["[false]", "{ max = false }"] {
+        let text = format!("[methods.probe.constraints]\nrr = {said}\n");
+        let (mut method, mut mistakes) = (method(), Vec::new());
+        method.parameters.push(flag.clone());
+        read(&text, &[]).unwrap().apply(&mut method, &mut mistakes);
+        let expected = "cannot be narrowed, for it is true or false, accepted: numbers and choices";
+        assert_eq!(mistakes.first().map(|it| it.problem.as_str()), Some(expected), "{said}");
+    }
+}
+
+#[test]
 fn a_need_that_is_not_permitted_forbids_the_method() {
     let configuration = read("[methods.probe]\npermit = ['spoof']\n", &[]).unwrap();
     assert_eq!(configuration.forbids("probe", &[Need::QuietKernel, Need::Spoof]), None);
