@@ -251,7 +251,34 @@ impl<H> State<H> {
         Some(Duration::from_nanos(until_sent.clamp(QUANTUM_NS, longest)))
     }
 
-    pub(crate) fn time_out(&mut self, probe: ProbeId) {
+    fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.fire(self.now, |at, timer| due.push((at, timer)));
+        for (at, timer) in due {
+            match timer {
+                Timer::Plugin { task, generation, token } => {
+                    if self.tasks.generation(task) == generation
+                        && let Some(entry) = self.tasks.get_mut(task)
+                        && entry.timers.is_waiting(token, at)
+                    {
+                        entry.timers.cancel(token);
+                        self.ports[entry.port as usize].kept.timers -= 1;
+                        let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
+                        self.deliver(task, event, &[]);
+                    }
+                }
+                Timer::Timeout(probe) => self.time_out(probe),
+                Timer::Gate(opening) => self.open_gate(opening),
+                Timer::Grace { task, generation } => {
+                    if self.tasks.generation(task) == generation && self.tasks.get(task).is_some() {
+                        self.drop_interrupted(task);
+                    }
+                }
+            }
+        }
+    }
+
+    fn time_out(&mut self, probe: ProbeId) {
         let Some(expired) = self.demux.expire(probe) else { return };
         self.end_waiting(expired.owner, 1);
         self.tell_departure(probe, expired.owner, expired.flow, expired.token, expired.departure);
@@ -430,10 +457,10 @@ impl<L: Link> Core<L> {
 
     /// How long there is nothing to do.
     fn idle_for(&mut self) -> Duration {
-        let state = &self.state;
-        if self.has_commands || state.ports.iter().any(PortState::has_more) {
+        if self.has_commands || self.state.ports.iter().any(|port| port.wishes.is_some()) {
             return Duration::ZERO;
         }
+        let state = &self.state;
         let now = self.link.now();
         let mut until = now + LONGEST_WAIT.as_nanos() as u64;
         if let Some(next) = state.wheel.next() {

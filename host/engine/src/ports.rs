@@ -8,7 +8,6 @@ use sonde_plugin_api::{
 };
 
 use crate::{
-    engine::Timer,
     exchange::Wishes,
     output::PortId,
     tasks::{Task, TaskIndex},
@@ -136,9 +135,6 @@ pub(crate) struct PortState {
     pub(crate) kept: Kept,
     /// What it wants that did not fit in the last turn.
     pub(crate) wishes: Option<Box<Wishes>>,
-    /// Its timers that have fired in this turn, and those that are due and did not fit in.
-    pub(crate) fired: usize,
-    pub(crate) late: VecDeque<(u64, Timer)>,
     pub(crate) leaving: bool,
     /// So many interfaces has it been told the names of.
     pub(crate) named: usize,
@@ -164,8 +160,6 @@ impl PortState {
             queued: Queued::default(),
             kept: Kept::default(),
             wishes: None,
-            fired: 0,
-            late: VecDeque::new(),
             leaving: false,
             named: 0,
         }
@@ -236,11 +230,6 @@ impl PortState {
         self.backlog().exceeds(MOST_BEHIND)
     }
 
-    /// Whether something of it waits for the next turn.
-    pub(crate) fn has_more(&self) -> bool {
-        self.wishes.is_some() || !self.late.is_empty()
-    }
-
     /// Hands over the events, first those that found no room before.
     pub(crate) fn hand_over(&mut self, now: u64, wall: u64) {
         while let Some((event, payload)) = self.behind.front() {
@@ -266,7 +255,6 @@ impl PortState {
         self.queued = Queued::default();
         self.kept = Kept::default();
         self.wishes = None;
-        self.late = VecDeque::new();
         self.named = 0;
     }
 }

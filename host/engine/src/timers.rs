@@ -1,4 +1,4 @@
-//! Timers that one task waits for, what they do when they are due, and the sweep of those that nobody waits for.
+//! Timers that one task waits for, and the sweep of those that nobody does.
 //!
 //! The wheel takes nothing out, so what a plugin has cancelled stays there until it is due; here
 //! stands what still counts. A plugin chooses tokens and times: no choice of them makes a step
@@ -8,12 +8,7 @@ use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 
-use sonde_plugin_api::abi::{Event, EventKind};
-
-use crate::{
-    engine::{State, Timer},
-    exchange::MAX_WORK,
-};
+use crate::engine::{State, Timer};
 
 /// Timers in the wheel, most of them of answered probes, that are kept without a look; some 40 octets
 /// each.
@@ -83,70 +78,6 @@ impl Timers {
 }
 
 impl<H> State<H> {
-    /// Does what is due, of each plugin as much as fits in a turn.
-    pub(crate) fn fire_timers(&mut self) {
-        for port in 0..self.ports.len() {
-            let mut late = std::mem::take(&mut self.ports[port].late);
-            let fires = late.len().min(MAX_WORK);
-            late.drain(..fires).for_each(|(at, timer)| self.fire(at, timer));
-            let port = &mut self.ports[port];
-            port.fired = fires;
-            if !late.is_empty() {
-                port.late = late;
-            }
-        }
-        let mut due = Vec::new();
-        self.wheel.fire(self.now, |at, timer| due.push((at, timer)));
-        for (at, timer) in due {
-            if let Some(port) = self.port_of_timer(at, timer) {
-                let port = &mut self.ports[port as usize];
-                if port.fired == MAX_WORK {
-                    port.late.push_back((at, timer));
-                    continue;
-                }
-                port.fired += 1;
-            }
-            self.fire(at, timer);
-        }
-    }
-
-    /// The plugin that waits for a timer.
-    fn port_of_timer(&self, at: u64, timer: Timer) -> Option<u32> {
-        let task = match timer {
-            Timer::Plugin { task, generation, token } => {
-                let is_it = self.tasks.generation(task) == generation;
-                let task = self.tasks.get(task).filter(|_| is_it)?;
-                return task.timers.is_waiting(token, at).then_some(task.port);
-            }
-            Timer::Timeout(probe) => self.demux.waits(probe)?,
-            Timer::Gate(_) | Timer::Grace { .. } => return None,
-        };
-        self.tasks.get(task).map(|task| task.port)
-    }
-
-    fn fire(&mut self, at: u64, timer: Timer) {
-        match timer {
-            Timer::Plugin { task, generation, token } => {
-                if self.tasks.generation(task) == generation
-                    && let Some(entry) = self.tasks.get_mut(task)
-                    && entry.timers.is_waiting(token, at)
-                {
-                    entry.timers.cancel(token);
-                    self.ports[entry.port as usize].kept.timers -= 1;
-                    let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
-                    self.deliver(task, event, &[]);
-                }
-            }
-            Timer::Timeout(probe) => self.time_out(probe),
-            Timer::Gate(opening) => self.open_gate(opening),
-            Timer::Grace { task, generation } => {
-                if self.tasks.generation(task) == generation && self.tasks.get(task).is_some() {
-                    self.drop_interrupted(task);
-                }
-            }
-        }
-    }
-
     /// Rids the wheel of what nobody waits for, once there is much in it: a plugin can ask for times
     /// that never come.
     pub(crate) fn sweep_timers(&mut self) {

@@ -12,7 +12,6 @@ mod ends;
 mod expected;
 mod fragments;
 mod search;
-mod slots;
 
 use std::collections::HashMap;
 
@@ -339,14 +338,9 @@ impl Demux {
     /// Flow and token of a probe; `None` where it is gone.
     #[must_use]
     pub fn probe(&self, probe: ProbeId) -> Option<(FlowId, u32)> {
-        self.slot(probe).map(|slot| (FlowId(slot.flow), slot.token))
-    }
-
-    /// The task of a probe that is still waited for.
-    #[must_use]
-    pub fn waits(&self, probe: ProbeId) -> Option<u32> {
-        let slot = self.slot(probe).filter(|slot| slot.state == State::Waiting)?;
-        Some(self.flow(FlowId(slot.flow))?.owner)
+        let slot = self.slots.get(probe.slot as usize)?;
+        let is_it = slot.generation == probe.generation && slot.state != State::Free;
+        is_it.then_some((FlowId(slot.flow), slot.token))
     }
 
     /// The kernel said when a probe left.
@@ -528,6 +522,67 @@ impl Demux {
         if let Some(open) = self.flows[flow.0 as usize].as_mut() {
             open.index = Some(index);
         }
+    }
+
+    fn take_slot(&mut self) -> u32 {
+        self.slots_in_use += 1;
+        if self.free_slot != NONE {
+            let slot = self.free_slot;
+            self.free_slot = self.slots[slot as usize].next;
+            return slot;
+        }
+        self.slots.push(Slot {
+            expected: Expected::default(),
+            sent_at: 0,
+            generation: self.fresh,
+            flow: NONE,
+            token: 0,
+            next: NONE,
+            uncertainty: 0,
+            stamp: 0,
+            state: State::Free,
+        });
+        self.slots.len() as u32 - 1
+    }
+
+    fn free(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        entry.state = State::Free;
+        // 31 bits, so that a name fits in a tag with a bit to spare.
+        entry.generation = entry.generation.wrapping_add(1) & 0x7fff_ffff;
+        entry.next = self.free_slot;
+        self.free_slot = slot;
+        self.slots_in_use -= 1;
+        self.slots_freed += 1;
+        let slots = self.slots.len();
+        let is_worth_it = self.slots_freed >= slots && self.slots_in_use < slots / 4;
+        if slots > MAX_SEARCHED && (is_worth_it || self.slots_in_use == 0) {
+            self.give_slots_back();
+        }
+    }
+
+    /// Free slots at the end go.
+    #[cold]
+    fn give_slots_back(&mut self) {
+        while let Some(slot) = self.slots.pop_if(|slot| slot.state == State::Free) {
+            self.fresh = self.fresh.max(slot.generation);
+        }
+        (self.slots_freed, self.free_slot) = (0, NONE);
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if slot.state == State::Free {
+                slot.next = self.free_slot;
+                self.free_slot = number as u32;
+            }
+        }
+    }
+
+    fn id(&self, slot: u32) -> ProbeId {
+        ProbeId { slot, generation: self.slots[slot as usize].generation }
+    }
+
+    fn slot_mut(&mut self, probe: ProbeId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(probe.slot as usize)?;
+        (slot.generation == probe.generation && slot.state != State::Free).then_some(slot)
     }
 }
 

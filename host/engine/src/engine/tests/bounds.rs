@@ -120,43 +120,6 @@ fn more_timers_than_anybody_needs_fail_their_task() {
 }
 
 #[test]
-fn what_is_due_at_once_is_told_in_portions_that_keep_no_other_plugin_waiting() {
-    let mut bench = Bench::new();
-    let (many_at_once, other) = (bench.plugin(), bench.plugin());
-    bench.started(&many_at_once, 1);
-    bench.started(&other, 2);
-    let (flow, _) = bench.opened(&many_at_once, 0, ping(7));
-    let packet = echo(7, 1);
-    let probe = Action { kind: ActionKind::Send, flow, arg: 5 * MS, ..Action::ZERO };
-    let probe = Action { len: packet.len() as u32, ..probe };
-    many_at_once.wants_all(many(probe, 1000), packet);
-    let due = bench.core.link.now + 5 * MS;
-    let timer = Action { kind: ActionKind::Timer, arg: due, ..Action::ZERO };
-    many_at_once.wants_all(many(timer, 3000), Vec::new());
-    bench.turn();
-    other.wants(Action { token: 7, ..timer }, b"");
-    bench.turn();
-    let mut told = many_at_once.told();
-    assert_eq!(told.len(), 0);
-    bench.core.link.now += 5 * MS;
-    bench.one_turn();
-    assert_eq!(other.told_of(EventKind::Timer).len(), 1);
-    told.extend(many_at_once.told());
-    assert_eq!(told.len(), MAX_WORK);
-    // What is let go meanwhile does not come.
-    let cancel = Action { kind: ActionKind::Cancel, flow: NO_TOKEN, token: 2999, ..Action::ZERO };
-    many_at_once.wants(cancel, b"");
-    assert_eq!(bench.turns(), 3);
-    told.extend(many_at_once.told());
-    let tokens = |kind| -> Vec<u32> {
-        let of_kind = told.iter().filter(|(event, _)| event.kind == kind);
-        of_kind.map(|(event, _)| event.token).collect()
-    };
-    assert_eq!(tokens(EventKind::Timer), (0..2999).collect::<Vec<_>>());
-    assert_eq!(tokens(EventKind::Timeout), (0..1000).collect::<Vec<_>>());
-}
-
-#[test]
 fn timers_that_never_come_do_not_outlive_their_tasks_for_long() {
     let (mut bench, plugin, _) = slow();
     let never = Action { kind: ActionKind::Timer, arg: u64::MAX, ..Action::ZERO };

@@ -20,7 +20,6 @@ use crate::{
     link::{Arrival, Held, Link},
     output::{Ended, News, Output, PortId, RunId, Start},
     pacing::Pacer,
-    ports::PortState,
     route::{Lookup, Query, Route},
     sys::{Departure, Egress, Full},
 };
@@ -398,7 +397,7 @@ impl Bench {
     }
 
     fn wants_more(&self) -> bool {
-        self.core.state.ports.iter().any(PortState::has_more)
+        self.core.state.ports.iter().any(|port| port.wishes.is_some())
     }
 
     /// The next turn, so much later.
