@@ -10,6 +10,7 @@ use sonde_packet::demux::{Departure, Flow, FlowId, ProbeId};
 use sonde_plugin_api::abi::{Event, EventKind, flags, stamp};
 
 use crate::{
+    asks::{may_ask, scope_of},
     engine::{Core, State, Timer},
     exchange::LOOKED_THROUGH,
     link::Link,
@@ -103,9 +104,16 @@ impl<L: Link> Core<L> {
         let Some(flow) = self.state.flows.get(send.flow.0 as usize).and_then(Option::as_ref) else {
             return;
         };
-        let egress = match self.link.lookup(now, &flow.query()) {
+        let query = flow.query();
+        let found = self.link.lookup(now, &query, &mut || {
+            let neighbour = query.gateway.unwrap_or(query.destination);
+            let scope = scope_of(&self.state.tasks, &self.state.ports, task, neighbour);
+            let (pacer, ports) = (&mut self.state.pacer, &mut self.state.ports);
+            scope.is_some_and(|scope| may_ask(pacer, ports, scope, now))
+        });
+        let egress = match found {
             Lookup::Ready(route) if self.has_source(flow, &route) => route.egress,
-            Lookup::Pending if send.tries < MAX_TRIES => {
+            Lookup::Unasked | Lookup::Pending if send.tries < MAX_TRIES => {
                 send.tries += 1;
                 return self.state.put_off(task, Waiting { packet: packet.into(), send });
             }
@@ -113,6 +121,7 @@ impl<L: Link> Core<L> {
                 let errno = match found {
                     Lookup::Unreachable(errno) => errno,
                     Lookup::Ready(_) => libc::EADDRNOTAVAIL,
+                    Lookup::Unasked => libc::ENOBUFS,
                     _ => libc::EHOSTUNREACH,
                 };
                 self.state.give_back(&send);
@@ -206,9 +215,7 @@ impl<H> State<H> {
     /// What the packets of a flow belong to.
     fn scope(&self, flow: FlowId) -> Option<Scope> {
         let flow = self.flows.get(flow.0 as usize)?.as_ref()?;
-        let task = self.tasks.get(flow.task)?;
-        let plugin = self.ports.get(task.port as usize)?.plugin;
-        Some(Scope { plugin, client: task.client, destination: flow.peer() })
+        Some(scope_of(&self.tasks, &self.ports, flow.task, flow.peer())?.1)
     }
 
     /// Whether the pacer lets the next packet of a flow go that has none waiting.

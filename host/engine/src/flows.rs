@@ -10,6 +10,7 @@ use sonde_packet::{
 use sonde_plugin_api::abi::{Event, EventKind, FlowInfo, FlowSpecRaw, Proto, flags};
 
 use crate::{
+    asks::{may_ask, scope_of},
     engine::{Core, State},
     exchange::{LOOKED_THROUGH, MAX_WORK, SOCKET_WORK},
     link::Link,
@@ -44,6 +45,8 @@ pub(crate) struct Opening {
 enum Attempt {
     Opened(FlowId, FlowInfo),
     Later,
+    /// It is not its turn to ask for a neighbour.
+    Held,
     Refused(Refused),
 }
 
@@ -165,7 +168,7 @@ impl<L: Link> Core<L> {
     fn try_open(&mut self, opening: Opening) {
         let Opening { task, token, .. } = opening;
         let attempt = self.attempt(&opening);
-        if !matches!(attempt, Attempt::Later)
+        if !matches!(attempt, Attempt::Later | Attempt::Held)
             && let Some(entry) = self.state.tasks.get_mut(task)
         {
             entry.opening -= 1;
@@ -174,6 +177,10 @@ impl<L: Link> Core<L> {
             Attempt::Later => {
                 let again = self.state.now + QUANTUM_NS;
                 self.state.opening.push_back(Opening { again, ..opening });
+            }
+            Attempt::Held => {
+                let (asked, again) = (self.state.now, self.state.now + QUANTUM_NS);
+                self.state.opening.push_back(Opening { asked, again, ..opening });
             }
             Attempt::Opened(flow, info) => {
                 let now = self.state.now;
@@ -235,8 +242,22 @@ impl<L: Link> Core<L> {
             return Refused::because(libc::EINVAL, format!("{inner} does not leave this host"));
         }
         let query = Query { destination: peer, source, gateway, tos: spec.tos };
-        match self.link.lookup(now, &query) {
+        let State { tasks, ports, pacer, .. } = &mut self.state;
+        let neighbour = gateway.unwrap_or(peer);
+        let Some(scope) = scope_of(tasks, ports, opening.task, neighbour) else {
+            return Refused::because(libc::ECANCELED, "its measurement is over");
+        };
+        let mut asks = false;
+        let found = self.link.lookup(now, &query, &mut || {
+            asks = may_ask(pacer, ports, scope, now);
+            asks
+        });
+        if found == Lookup::Unasked && asks {
+            pacer.give_back_ask(&scope.1);
+        }
+        match found {
             Lookup::Ready(route) => self.identify(opening, query, &route, protocol),
+            Lookup::Unasked => Attempt::Held,
             Lookup::Pending if now - opening.asked < RESOLVE_NS => Attempt::Later,
             Lookup::Pending => Refused::kernel(libc::EHOSTUNREACH, &query),
             Lookup::Unreachable(errno) => Refused::kernel(errno, &query),

@@ -159,7 +159,7 @@ impl<L: Link> Core<L> {
     fn say(&mut self, word: &LastWord) {
         let LastWord { packet, flow, generation, scope, .. } = word;
         let is_permitted = self.state.policy.check(scope.destination).is_ok();
-        let egress = match self.link.lookup(self.state.now, &flow.query()) {
+        let egress = match self.link.lookup(self.state.now, &flow.query(), &mut || false) {
             Lookup::Ready(route) if is_permitted && self.has_source(flow, &route) => route.egress,
             _ => {
                 self.state.pacer.give_back(scope, Class::Immediate);

@@ -7,6 +7,7 @@
 
 mod actions;
 mod arrivals;
+mod asks;
 mod clock;
 mod config;
 mod departed;

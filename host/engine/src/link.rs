@@ -50,8 +50,8 @@ pub(crate) trait Link {
     fn now(&self) -> u64;
     /// Wall time of a monotonic one.
     fn wall_of(&self, at: u64) -> u64;
-    /// The way to a destination.
-    fn lookup(&mut self, now: u64, query: &Query) -> Lookup;
+    /// The way to a destination; see [`Router::lookup`].
+    fn lookup(&mut self, now: u64, query: &Query, may_ask: &mut dyn FnMut() -> bool) -> Lookup;
     /// Names of interfaces by their number, the first is 1; none is ever taken away.
     fn interfaces(&self) -> &[Box<str>];
     /// Whether this machine has the address.
@@ -148,8 +148,8 @@ impl Link for Kernel {
         self.clock.wall_of(at)
     }
 
-    fn lookup(&mut self, now: u64, query: &Query) -> Lookup {
-        self.router.lookup(now, query)
+    fn lookup(&mut self, now: u64, query: &Query, may_ask: &mut dyn FnMut() -> bool) -> Lookup {
+        self.router.lookup(now, query, may_ask)
     }
 
     fn interfaces(&self) -> &[Box<str>] {

@@ -31,6 +31,9 @@ pub(crate) const QUANTUM_NS: u64 = 1_000_000;
 /// What the host's bucket saves up while the engine is kept from its work.
 const SAVED_NS: u64 = 6_000_000;
 
+/// The nest of neighbours that are asked for.
+const ASKS: usize = CLASSES.len();
+
 /// Packets a second that conversations may have beside the probes, where nothing else is said.
 const LEAST_IMMEDIATE: f64 = 100.0;
 
@@ -117,7 +120,8 @@ struct Nest {
 /// All buckets.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    nests: [Nest; 2],
+    /// Of the classes, and of neighbours that are asked for.
+    nests: [Nest; 3],
     gates: Slab<Gate>,
     patience: u64,
 }
@@ -143,6 +147,20 @@ impl Nest {
         };
         Self { host, paid: host.one(now), levels: levels.iter().filter_map(table).collect() }
     }
+
+    fn pay(&mut self, now: u64, scope: &Scope) {
+        self.paid = self.host.pay(self.paid, now);
+        for (level, table) in &mut self.levels {
+            table.pay(level.key(scope), now);
+        }
+    }
+
+    fn give_back(&mut self, scope: &Scope) {
+        self.paid = self.host.pay_back(self.paid);
+        for (level, table) in &mut self.levels {
+            table.pay_back(level.key(scope));
+        }
+    }
 }
 
 impl Pacer {
@@ -159,6 +177,7 @@ impl Pacer {
         let immediate = limits.immediate.unwrap_or(packets_per_second.max(LEAST_IMMEDIATE));
         let nests = [
             Nest::new(immediate, &levels(limits.immediate_address), now),
+            Nest::new(packets_per_second, &probes, now),
             Nest::new(packets_per_second, &probes, now),
         ];
         Self { nests, gates: Slab::default(), patience }
@@ -224,13 +243,27 @@ impl Pacer {
             let generation = self.gates.generation(gate);
             return Verdict::Held(Some(Opening { at, gate, generation }));
         }
-        self.pay(now, scope, lane.class);
+        self.nests[lane.class as usize].pay(now, scope);
         Verdict::Go
     }
 
     /// As [`Pacer::take`], for who does not wait at a gate but asks again.
     pub(crate) fn take_at_once(&mut self, now: u64, scope: &Scope, class: Class) -> Verdict {
-        let Nest { host, paid, levels } = &self.nests[class as usize];
+        self.take_of(class as usize, now, scope)
+    }
+
+    /// As [`Pacer::take_at_once`], for a neighbour that is to be asked for.
+    pub(crate) fn take_for_ask(&mut self, now: u64, scope: &Scope) -> Verdict {
+        self.take_of(ASKS, now, scope)
+    }
+
+    /// Of an ask that the kernel had no room for.
+    pub(crate) fn give_back_ask(&mut self, scope: &Scope) {
+        self.nests[ASKS].give_back(scope);
+    }
+
+    fn take_of(&mut self, nest: usize, now: u64, scope: &Scope) -> Verdict {
+        let Nest { host, paid, levels } = &self.nests[nest];
         if !host.has_token(*paid, now) {
             return Verdict::Full;
         }
@@ -241,25 +274,13 @@ impl Pacer {
         if !levels.iter().all(has_token) {
             return Verdict::Held(None);
         }
-        self.pay(now, scope, class);
+        self.nests[nest].pay(now, scope);
         Verdict::Go
-    }
-
-    fn pay(&mut self, now: u64, scope: &Scope, class: Class) {
-        let Nest { host, paid, levels } = &mut self.nests[class as usize];
-        *paid = host.pay(*paid, now);
-        for (level, table) in levels {
-            table.pay(level.key(scope), now);
-        }
     }
 
     /// What was taken for a packet that then stayed here.
     pub(crate) fn give_back(&mut self, scope: &Scope, class: Class) {
-        let Nest { host, paid, levels } = &mut self.nests[class as usize];
-        *paid = host.pay_back(*paid);
-        for (level, table) in levels {
-            table.pay_back(level.key(scope));
-        }
+        self.nests[class as usize].give_back(scope);
     }
 
     /// Lets as many lanes through a gate as there are tokens. Those that `is_there` denies are

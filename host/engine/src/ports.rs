@@ -8,6 +8,7 @@ use sonde_plugin_api::{
 };
 
 use crate::{
+    asks::Asks,
     exchange::Wishes,
     output::PortId,
     tasks::{Task, TaskIndex},
@@ -133,6 +134,7 @@ pub(crate) struct PortState {
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
     pub(crate) kept: Kept,
+    pub(crate) asks: Asks,
     /// What it wants that did not fit in the last turn.
     pub(crate) wishes: Option<Box<Wishes>>,
     pub(crate) leaving: bool,
@@ -159,6 +161,7 @@ impl PortState {
             tasks: 0,
             queued: Queued::default(),
             kept: Kept::default(),
+            asks: Asks::default(),
             wishes: None,
             leaving: false,
             named: 0,

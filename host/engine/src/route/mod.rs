@@ -84,6 +84,8 @@ pub(crate) enum Lookup {
     Ready(Route),
     /// The kernel is asking the neighbour for its link address, or could not answer; ask again after [`Router::poll`].
     Pending,
+    /// The neighbour is not known and was not asked for: it may not be now, or others take all the room. Ask again.
+    Unasked,
     /// There is no way: an errno such as `ENETUNREACH` or `EHOSTUNREACH`.
     Unreachable(c_int),
 }
@@ -187,8 +189,14 @@ impl Router {
         self.reading.is_some()
     }
 
-    /// The way for a packet. Never waits; asks the kernel at most twice.
-    pub(crate) fn lookup(&mut self, now: u64, query: &Query) -> Lookup {
+    /// The way for a packet. Never waits; asks the kernel at most twice. `may_ask` says whether a neighbour may be asked for that
+    /// somebody chose; a router of the kernel's own always is.
+    pub(crate) fn lookup(
+        &mut self,
+        now: u64,
+        query: &Query,
+        may_ask: &mut dyn FnMut() -> bool,
+    ) -> Lookup {
         let six = query.destination.is_ipv6();
         if query.source.is_some_and(|source| source.is_ipv6() != six) {
             return Lookup::Unreachable(libc::EAFNOSUPPORT);
@@ -200,7 +208,10 @@ impl Router {
         match answer {
             Answer::Refused(errno) => Lookup::Unreachable(errno),
             Answer::Unknown => Lookup::Pending,
-            Answer::Way(way) => self.complete(now, query.destination, way),
+            Answer::Way(way) => {
+                let is_chosen = way.gateway.is_none() || query.gateway.is_some();
+                self.complete(now, query.destination, way, || !is_chosen || may_ask())
+            }
         }
     }
 
@@ -226,7 +237,13 @@ impl Router {
 
     /// Adds device and neighbour to a way.
     #[inline]
-    fn complete(&mut self, now: u64, destination: IpAddr, way: Way) -> Lookup {
+    fn complete(
+        &mut self,
+        now: u64,
+        destination: IpAddr,
+        way: Way,
+        may_ask: impl FnOnce() -> bool,
+    ) -> Lookup {
         let Some(link) = self.tables.interfaces.link(way.interface).filter(|link| link.up) else {
             return Lookup::Unreachable(libc::ENETDOWN);
         };
@@ -237,9 +254,11 @@ impl Router {
         let egress = if self.raw_only || way.local || !link.ethernet {
             Egress::Raw { interface }
         } else {
-            match self.neighbours.find(now, interface, next_hop) {
+            match self.neighbours.find(now, interface, next_hop, may_ask) {
                 Found::Address(address) => Egress::Ethernet { interface, address },
                 Found::Asking => return Lookup::Pending,
+                Found::Unasked => return Lookup::Unasked,
+                Found::NoRoom(errno) => return Lookup::Unreachable(errno),
                 Found::Silent => return Lookup::Unreachable(libc::EHOSTUNREACH),
             }
         };

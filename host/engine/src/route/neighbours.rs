@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use libc::c_int;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -26,8 +27,12 @@ const MOST: usize = 65_536;
 pub(super) enum Found {
     /// Its link address.
     Address([u8; 6]),
-    /// The kernel is asking, or has no room for that now.
+    /// The kernel is asking.
     Asking,
+    /// It was not asked for.
+    Unasked,
+    /// Nor can it be, errno: the kernel's table is full.
+    NoRoom(c_int),
     /// It did not answer.
     Silent,
 }
@@ -72,14 +77,20 @@ impl Neighbours {
         self.entries.retain(|_, entry| !matches!(entry, Entry::Known { .. }));
     }
 
-    /// The neighbour's address; makes the kernel ask for it where need be.
+    /// The neighbour's address; makes the kernel ask for it where need be, and `may_ask` lets it.
     #[inline]
-    pub(super) fn find(&mut self, now: u64, interface: u32, address: IpAddr) -> Found {
+    pub(super) fn find(
+        &mut self,
+        now: u64,
+        interface: u32,
+        address: IpAddr,
+        may_ask: impl FnOnce() -> bool,
+    ) -> Found {
         let key = Key { interface, address };
         match self.entries.get_mut(&key) {
             Some(Entry::Known { address, fresh, checked }) => {
                 let address = *address;
-                if !*fresh && now.saturating_sub(*checked) > CHECK_NS {
+                if !*fresh && now.saturating_sub(*checked) > CHECK_NS && may_ask() {
                     *checked = now;
                     // It holds until the kernel says otherwise.
                     let _ = self.nudge.send(key.interface, key.address);
@@ -94,7 +105,8 @@ impl Neighbours {
                 Found::Silent
             }
             Some(Entry::Silent { since }) if now.saturating_sub(*since) < PAUSE_NS => Found::Silent,
-            _ => self.ask(now, key),
+            _ if may_ask() => self.ask(now, key),
+            _ => Found::Unasked,
         }
     }
 
@@ -163,13 +175,17 @@ impl Neighbours {
 
     fn ask(&mut self, now: u64, key: Key) -> Found {
         let asked = self.nudge.send(key.interface, key.address);
-        let errno = asked.err().and_then(|error| error.raw_os_error());
-        // Of those, nobody was asked: that is no silence. What else fails counts as silent in the end.
-        if !matches!(errno, Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) {
-            self.make_room();
-            self.entries.insert(key, Entry::Asking { since: now });
+        match asked.err().and_then(|error| error.raw_os_error()) {
+            // As many are asked for as the socket has room for; each has an end.
+            Some(libc::EAGAIN) => Found::Unasked,
+            Some(errno @ (libc::ENOBUFS | libc::ENOMEM)) => Found::NoRoom(errno),
+            // What else fails counts as silent in the end.
+            _ => {
+                self.make_room();
+                self.entries.insert(key, Entry::Asking { since: now });
+                Found::Asking
+            }
         }
-        Found::Asking
     }
 
     fn make_room(&mut self) {

@@ -61,7 +61,7 @@ impl Link for Mirror {
         at
     }
 
-    fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
+    fn lookup(&mut self, _now: u64, query: &Query, _: &mut dyn FnMut() -> bool) -> Lookup {
         Lookup::Ready(Route {
             interface: 2,
             source: LOCAL.parse().unwrap(),

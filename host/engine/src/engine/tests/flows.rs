@@ -3,7 +3,7 @@
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, FlowSpecRaw, Proto, flags};
 
 use super::world::{Bench, MS, OPEN, Plugin, REMOTE, SECOND, flow, ping};
-use crate::{output::End, route::Lookup};
+use crate::{config::Stamps, output::End, route::Lookup};
 
 fn task() -> (Bench, Plugin, u32) {
     let mut bench = Bench::new();
@@ -153,6 +153,52 @@ fn a_neighbour_that_does_not_answer_is_unreachable_after_three_seconds() {
     bench.pass(2 * MS);
     let answers = answers(&plugin);
     assert_eq!((answers[0].0, answers[0].1), (libc::EHOSTUNREACH, 0));
+}
+
+/// A task that asks for a flow to each of `number` neighbours that nobody has asked for.
+fn strangers(bench: &mut Bench, run: u64, number: u8) -> Plugin {
+    let plugin = bench.plugin();
+    let task = bench.started(&plugin, run);
+    for last in 0..number {
+        let peer = format!("203.0.{run}.{last}");
+        bench.core.link.strangers.insert(peer.parse().unwrap());
+        asks(&plugin, task, flow(Proto::Icmp, &peer, 0));
+    }
+    plugin
+}
+
+#[test]
+fn neighbours_are_asked_for_at_the_pace_of_probes_and_who_waits_for_that_is_not_unreachable() {
+    let mut bench = Bench::with(10.0, Stamps::Interpolated);
+    let plugin = strangers(&mut bench, 1, 100);
+    bench.pass(SECOND);
+    assert!((10..=12).contains(&bench.core.link.asked.len()), "{:?}", bench.core.link.asked);
+    bench.pass(9 * SECOND);
+    let answers = answers(&plugin);
+    assert!((98..=100).contains(&answers.len()), "{}", answers.len());
+    assert!(answers.iter().all(|(errno, ..)| *errno == 0), "{answers:?}");
+}
+
+#[test]
+fn a_plugin_that_asks_for_many_neighbours_keeps_no_other_from_its_own() {
+    let mut bench = Bench::with(10.0, Stamps::Interpolated);
+    strangers(&mut bench, 1, 200);
+    bench.pass(SECOND);
+    let plugin = strangers(&mut bench, 2, 3);
+    bench.pass(SECOND);
+    assert_eq!(answers(&plugin).len(), 3);
+}
+
+#[test]
+fn a_neighbour_that_there_is_no_room_to_ask_for_is_asked_for_as_soon_as_there_is() {
+    let mut bench = Bench::with(1.0, Stamps::Interpolated);
+    bench.core.link.is_full = true;
+    let plugin = strangers(&mut bench, 1, 1);
+    bench.pass(4 * SECOND);
+    assert_eq!(answers(&plugin), []);
+    bench.core.link.is_full = false;
+    bench.pass(2 * MS);
+    assert_eq!(answers(&plugin)[0].0, 0);
 }
 
 #[test]

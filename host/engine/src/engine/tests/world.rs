@@ -51,6 +51,11 @@ pub(super) struct FakeLink {
     pub(super) lookups: HashMap<IpAddr, Lookup>,
     /// How often a way was asked for.
     pub(super) looked_up: usize,
+    /// Neighbours that have to be asked for and answer at once, and when they were.
+    pub(super) strangers: BTreeSet<IpAddr>,
+    pub(super) asked: Vec<(u64, IpAddr)>,
+    /// There is no room to ask for any.
+    pub(super) is_full: bool,
     pub(super) broadcast: Option<IpAddr>,
     /// What it is now, instead of `LOCAL`.
     pub(super) address: Option<IpAddr>,
@@ -87,8 +92,15 @@ impl Link for FakeLink {
         (at + WALL_OFFSET).saturating_add_signed(self.wall_step)
     }
 
-    fn lookup(&mut self, _now: u64, query: &Query) -> Lookup {
+    fn lookup(&mut self, now: u64, query: &Query, may_ask: &mut dyn FnMut() -> bool) -> Lookup {
         self.looked_up += 1;
+        if self.strangers.contains(&query.destination) {
+            if !may_ask() || self.is_full {
+                return Lookup::Unasked;
+            }
+            self.strangers.remove(&query.destination);
+            self.asked.push((now, query.destination));
+        }
         self.lookups.get(&query.destination).copied().unwrap_or(Lookup::Ready(Route {
             interface: 2,
             source: self.address.unwrap_or(LOCAL.parse().unwrap()),
