@@ -347,7 +347,8 @@ impl ProcessPort {
         worker.effort =
             Effort::since(Instant::now(), worker.child.processor_time().unwrap_or_default());
         if !worker.end.has_landlock() {
-            tracing::warn!(worker = self.name, "no Landlock: only its system calls are restricted");
+            let text = "no Landlock: it can read what this user can read, until it is loaded, or longer if it means harm";
+            tracing::warn!(worker = self.name, "{text}");
         }
         // Events may have waited for this; without any the first step finds nothing and stops.
         self.timer.every(self.limits.poll / STEPS);
