@@ -36,12 +36,12 @@ pub(super) struct Link {
 impl Link {
     fn read(message: &LinkMessage) -> Self {
         let flags = message.header.flags;
-        let mut link = Self {
-            up: flags.contains(LinkFlags::Up),
-            ethernet: message.header.link_layer_type == LinkLayerType::Ether
-                && !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback),
-            ..Self::default()
-        };
+        let ethernet = message.header.link_layer_type == LinkLayerType::Ether
+            && !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback);
+        // Without a carrier the kernel drops what is sent to a neighbour that is noted for good, and says that it was sent.
+        let has_carrier = !ethernet || flags.contains(LinkFlags::LowerUp);
+        let up = flags.contains(LinkFlags::Up) && has_carrier;
+        let mut link = Self { up, ethernet, ..Self::default() };
         let (mut master, mut virtual_routing) = (false, false);
         for attribute in &message.attributes {
             match attribute {
@@ -247,6 +247,20 @@ impl Interfaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ethernet_without_a_carrier_is_down_and_a_tunnel_that_nobody_reads_is_not() {
+        let is_up = |flags: LinkFlags, link_layer_type| {
+            let mut report = LinkMessage::default();
+            report.header.link_layer_type = link_layer_type;
+            report.header.flags = flags;
+            Link::read(&report).up
+        };
+        assert!(is_up(LinkFlags::Up | LinkFlags::LowerUp, LinkLayerType::Ether));
+        assert!(!is_up(LinkFlags::Up, LinkLayerType::Ether));
+        assert!(is_up(LinkFlags::Up, LinkLayerType::None));
+        assert!(!is_up(LinkFlags::LowerUp, LinkLayerType::Ether));
+    }
 
     #[test]
     fn a_report_without_an_mtu_changes_nothing() {
