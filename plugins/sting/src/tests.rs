@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sonde_plugin_api::{
     packet::{
         IpHeader, protocol,
-        tcp::{TcpView, flags},
+        tcp::{TcpOption, TcpView, flags},
     },
     prelude::*,
     tcp::Connection,

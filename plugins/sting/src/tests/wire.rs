@@ -17,6 +17,9 @@ fn ports_ttl_hole_and_request_are_on_the_wire_and_nobody_is_asked_for_an_echo_wh
     let run = run_in(net(), params);
     assert_eq!(summary(&run).result, Ending::Completed, "{run}");
     assert_eq!(request(&run), b"HELLO WORLD");
+    let syn = run.exchange().sent().next().unwrap();
+    let mut offered = TcpView::new(IpHeader::parse(syn).unwrap().transport(syn)).options();
+    assert!(!offered.any(|option| option == TcpOption::SackPermitted), "{run}");
     let mut data = Vec::new();
     for packet in run.exchange().sent() {
         let header = IpHeader::parse(packet).unwrap();
