@@ -6,10 +6,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    future::poll_fn,
+    io::{self, BufRead, BufReader, Read, Write},
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Child, Command as Process, Stdio},
+    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use sonde_client::{
     shell::{Person, Said, Shell, ShellError},
 };
 use sonde_host::Settings;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     Exit, Stop,
@@ -55,6 +57,10 @@ pub(crate) fn command() -> Command {
 }
 
 pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Stop::usage)?;
+    // From here on the folder is cleared away, whoever ends the demo.
+    let mut signals = runtime.block_on(async { signals() }).map_err(Stop::usage)?;
     let folder = Folder::new(matches.get_one::<PathBuf>("keep"))?;
     step("certificates", &folder.path.display().to_string());
     certificates(&folder.path)?;
@@ -82,12 +88,10 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
     session.defaults = client.defaults;
     let mut shell = Shell::new(session, connection, Nobody, surroundings::now);
     shell.wait_for_results();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Stop::usage)?;
     let exit = runtime.block_on(async {
         tokio::select! {
             exit = measure(&mut shell, &mut supervisor, &mut host) => exit,
-            () = asked_to_end() => {
+            () = asked_to_end(&mut signals) => {
                 Err(Stop { exit: Exit::Failed, text: "interrupted".to_owned() })
             }
         }
@@ -108,20 +112,23 @@ fn paths(folders: &[PathBuf]) -> String {
     serde_json::Value::from_iter(folders.iter().map(absolute)).to_string()
 }
 
-/// By Ctrl-C, by a service manager, or by the end of the terminal.
-async fn asked_to_end() {
-    let heard = |kind: SignalKind| async move {
-        let wanted = !surroundings::is_ignored(kind.as_raw_value());
-        match wanted.then(|| signal(kind)) {
-            Some(Ok(mut signal)) => drop(signal.recv().await),
-            _ => std::future::pending().await,
-        }
+/// Those of Ctrl-C, of a service manager, and of the end of the terminal.
+fn signals() -> io::Result<Vec<Signal>> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let wanted = kinds.into_iter().filter(|kind| !surroundings::is_ignored(kind.as_raw_value()));
+    wanted.map(signal).collect()
+}
+
+/// Until one of them came, also before this was asked.
+async fn asked_to_end(signals: &mut [Signal]) {
+    let came = |context: &mut Context<'_>| match signals
+        .iter_mut()
+        .any(|signal| signal.poll_recv(context).is_ready())
+    {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     };
-    tokio::select! {
-        () = heard(SignalKind::interrupt()) => {}
-        () = heard(SignalKind::terminate()) => {}
-        () = heard(SignalKind::hangup()) => {}
-    }
+    poll_fn(came).await;
 }
 
 type Client = Shell<sonde_client::Http, Nobody>;
@@ -182,7 +189,7 @@ fn step(who: &str, what: &str) {
 
 /// What nobody reads any more ends nothing: programs and folder are cleared away as always.
 fn say(text: &str) {
-    let mut output = std::io::stdout().lock();
+    let mut output = io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
@@ -282,7 +289,7 @@ impl Running {
             .map_err(|error| Stop::usage(format!("sonde {name}: {error}")))?;
         let output: Box<dyn BufRead> = match child.stdout.take() {
             Some(output) => Box::new(BufReader::new(output)),
-            None => Box::new(std::io::empty()),
+            None => Box::new(io::empty()),
         };
         Ok(Self { name, child, output })
     }

@@ -1,7 +1,12 @@
 //! The demo: certificates, supervisor, host and client, and a measurement through all of them.
 #![allow(clippy::unwrap_used, reason = "a test ends with a panic")]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use sonde_tests::{Finished, sonde};
 
@@ -31,6 +36,24 @@ fn a_measurement_comes_back_through_supervisor_and_host_and_nothing_is_left() {
     let left: Vec<String> =
         left.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     assert!(!left.iter().any(|name| name.starts_with("sonde-demo")), "{left:?}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn who_ends_it_early_leaves_no_key_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new(sonde());
+    command.arg("demo").env("TMPDIR", temporary.path()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.starts_with("* certificates: "), "{line}");
+    let process = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    output.read_to_string(&mut line).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5), "{line}");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
 #[test]
