@@ -422,6 +422,9 @@ fn journal(
     let print = print.filter(|_| named(matches) == 0).ok_or_else(|| {
         Stop::usage("--resume needs a list that can be read again: --targets FILE, and no TARGET")
     })?;
+    if surroundings::is_closed(std::io::stdout()).map_err(Stop::usage)? {
+        return Err(Stop::usage("--resume needs a standard output for the results: it is closed"));
+    }
     let results = resume::results(std::io::stdout()).map_err(Stop::usage)?;
     Journal::open(path, method, print, results).map(Some).map_err(Stop::usage)
 }

@@ -3,11 +3,16 @@
 
 use std::{
     ffi::OsString,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    os::fd::AsFd,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fstat, stat},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use sonde_mplane::Time;
 
 /// Wall time.
@@ -41,6 +46,14 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     (1..=64).contains(&signal) && mask >> (signal - 1) & 1 == 1
+}
+
+/// Whether a standard stream was closed when the program began. Rust's library has put `/dev/null` in its place then, to be
+/// read and written; a redirection there is for one of both.
+pub(crate) fn is_closed(stream: impl AsFd) -> io::Result<bool> {
+    let (given, null) = (fstat(stream.as_fd())?, stat("/dev/null")?);
+    let is_null = (given.st_dev, given.st_ino) == (null.st_dev, null.st_ino);
+    Ok(is_null && fcntl_getfl(stream)?.contains(OFlags::RDWR))
 }
 
 /// Whether this host has a way out in the family of `address`. Nothing is sent: only the way is asked for, to a root name

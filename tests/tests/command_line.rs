@@ -164,6 +164,21 @@ fn open_to_all() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
+#[ignore = "needs root: opens packet sockets"]
+fn no_target_has_ended_where_its_result_goes_nowhere_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let [list, journal] = ["list", "journal"].map(|it| folder.path().join(it));
+    std::fs::write(&list, "127.0.0.1\n").unwrap();
+    for (output, code) in [(">&-", 2), (">/dev/null", 0)] {
+        let script = format!("exec \"$0\" run ping -c 1 --targets \"$1\" --resume \"$2\" {output}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(sonde()).arg(&list).arg(&journal);
+        let run = Finished::of(&mut command);
+        assert_eq!((run.code, journal.exists()), (code, code == 0), "{output}: {}", run.errors);
+    }
+}
+
+#[test]
 #[ignore = "needs root: drops to a user without rights"]
 fn without_the_right_to_packet_sockets_the_exit_code_is_three_and_the_text_says_what_helps() {
     let (_folder, program) = open_to_all();
