@@ -246,7 +246,7 @@ fn what_does_not_fit_the_method_is_refused() {
 #[test]
 fn what_is_neither_a_number_nor_one_of_choices_cannot_be_narrowed() {
     let json = serde_json::json!({"name": "rr", "element": "probe.rr", "type": "boolean"});
-    let flag: sonde_plugin_api::descriptor::Parameter = serde_json::from_value(json).unwrap();
+    let flag: Parameter = serde_json::from_value(json).unwrap();
     for said in ["[false]", "{ max = false }"] {
         let text = format!("[methods.probe.constraints]\nrr = {said}\n");
         let (mut method, mut mistakes) = (method(), Vec::new());
