@@ -35,6 +35,8 @@ pub(crate) struct Explorer {
     next_flow: u32,
     /// Flows whose silence at a TTL has been doubted, and that were asked again.
     doubted: BTreeSet<(u32, u8)>,
+    /// TTLs at which a diamond was found meshed or uneven.
+    pub(crate) uneven: BTreeSet<u8>,
 }
 
 /// Explores, and reports whatever was found by the end.
@@ -45,7 +47,14 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
     let graph = Graph::new(params.first_hop());
     let begin = ctx.now();
     let prober = Prober::new(ctx.clone(), params);
-    let mut explorer = Explorer { prober, graph, points, next_flow: 0, doubted: BTreeSet::new() };
+    let mut explorer = Explorer {
+        prober,
+        graph,
+        points,
+        next_flow: 0,
+        doubted: BTreeSet::new(),
+        uneven: BTreeSet::new(),
+    };
     let end = ctx.until_interrupted(explorer.explore()).await;
     let ended = match end {
         None => report::End::Interrupted,
@@ -153,7 +162,7 @@ impl Explorer {
     }
 
     /// Flows that are still to be sent on behind a node, and those of them that are known.
-    fn missing(&mut self, node: NodeId, ttl: u8) -> (usize, Vec<u32>) {
+    pub(crate) fn missing(&mut self, node: NodeId, ttl: u8) -> (usize, Vec<u32>) {
         let through = self.graph.flows_through(node, ttl);
         let (tried, untried): (Vec<u32>, Vec<u32>) =
             through.into_iter().partition(|flow| self.graph.seen(ttl + 1, *flow).is_some());

@@ -373,6 +373,18 @@ impl Graph {
         .collect()
     }
 
+    /// Whether paths have parted before a TTL, and not met again.
+    pub(crate) fn is_wide(&self, ttl: u8) -> bool {
+        self.nodes_at(ttl).len() > 1
+    }
+
+    /// TTLs around a wide one at which paths have not met again, in rising order.
+    pub(crate) fn diamond(&self, ttl: u8) -> impl Iterator<Item = u8> + use<> {
+        let before = (self.first_hop..ttl).rev().take_while(|hop| self.is_wide(*hop)).last();
+        let behind = (ttl..u8::MAX).take_while(|hop| self.is_wide(*hop)).last();
+        before.unwrap_or(ttl)..=behind.unwrap_or(ttl)
+    }
+
     /// The node that all flows go through at a TTL, as far as is known.
     pub(crate) fn only(&self, ttl: u8) -> Option<NodeId> {
         let nodes = self.nodes_at(ttl);

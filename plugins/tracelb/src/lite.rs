@@ -1,8 +1,8 @@
 //! MDA-Lite: hop by hop instead of node by node, where the graph allows it.
 //!
 //! Flows are not looked up at a node before they are sent on: a hop is known when so many flows
-//! showed nothing new. That saves most probes where diamonds are neither meshed nor uneven; where
-//! one is, it is explored node by node.
+//! showed nothing new. That saves most probes where diamonds are neither meshed nor uneven; one that
+//! is gets explored node by node from its beginning, for few flows speak for any of its hops.
 //!
 //! Source: Vermeulen, Strowes, Fourmaux, Friedman, "Multilevel MDA-Lite Paris traceroute", 2018.
 
@@ -19,14 +19,18 @@ use crate::{
 const FLOWS_FOR_MESH: usize = 2;
 
 impl Explorer {
-    /// Explores a hop. False where it has to be explored node by node.
+    /// Explores a hop, or finds that its diamond is to begin again. False where the hop has to be explored node by
+    /// node.
     pub(crate) async fn explore_lightly(
         &mut self,
         ttl: u8,
         nodes: &[NodeId],
     ) -> Result<bool, Halt> {
-        if ttl < self.graph.first_hop() || self.graph.nodes_at(ttl).len() < 2 {
+        if ttl < self.graph.first_hop() || !self.graph.is_wide(ttl) {
             // One node: both ways are the same.
+            return Ok(false);
+        }
+        if self.graph.diamond(ttl).any(|hop| self.uneven.contains(&hop)) {
             return Ok(false);
         }
         // A hop as a whole, with the flows that came to it first.
@@ -52,8 +56,17 @@ impl Explorer {
             .flows(ttl + 1)
             .into_iter()
             .any(|flow| self.graph.seen(ttl + 1, flow) == Some(Seen::Silence));
-        if is_silent || is_meshed(&self.graph, ttl) || is_uneven(&self.graph, ttl) {
+        if is_silent {
             return Ok(false);
+        }
+        // What was found here may have shown more of the hops before.
+        let hops = self.graph.diamond(ttl).take_while(|hop| *hop <= ttl);
+        let is_one = |hop: &u8| is_meshed(&self.graph, *hop) || is_uneven(&self.graph, *hop);
+        let uneven: Vec<u8> = hops.filter(is_one).collect();
+        if !uneven.is_empty() {
+            self.uneven.extend(uneven);
+            self.begin_again(ttl);
+            return Ok(true);
         }
         for &node in nodes {
             if !self.finish(node, ttl).await? {
@@ -62,6 +75,17 @@ impl Explorer {
             self.graph.nodes[node].is_expanded = true;
         }
         Ok(true)
+    }
+
+    /// Opens those nodes of a diamond, up to a hop, through which fewer flows went than there would have node by node.
+    fn begin_again(&mut self, ttl: u8) {
+        for hop in self.graph.diamond(ttl).take_while(|hop| *hop < ttl) {
+            for node in self.graph.nodes_at(hop) {
+                if self.graph.nodes[node].first_ttl == hop && self.missing(node, hop).0 > 0 {
+                    self.graph.nodes[node].is_expanded = false;
+                }
+            }
+        }
     }
 
     /// Sends flows where a node has no link yet, and enough of them to show links across.

@@ -12,6 +12,7 @@ use crate::{
 
 mod answers;
 mod ends;
+mod graphs;
 mod per_packet;
 mod silence;
 
