@@ -4,21 +4,26 @@ use super::*;
 
 #[test]
 fn packets_that_are_shared_out_one_by_one_make_a_cluster() {
-    for (balancing, hop) in [("per-packet", 2), ("round-robin", 2), ("per-packet", 1)] {
+    for (balancing, hop, target) in [
+        ("per-packet", 2, TARGET4),
+        ("per-packet", 2, TARGET6),
+        ("round-robin", 2, TARGET4),
+        ("per-packet", 1, TARGET4),
+    ] {
         let before = if hop == 1 { "vantage - 1" } else { "vantage - 1 - 2" };
         let text = format!("{before} - {{ 3 - 5 4 - 6 }} {balancing} - 7 - target");
         let is_whole = |seed: &u64| {
-            let run = explore(&text, TARGET4, *seed, towards(TARGET4));
+            let run = explore(&text, target, *seed, towards(target));
             let nodes = run.typed::<NodeRow>("nodes");
             run.expect(nodes.iter().all(|node| node.balancing != "flow"), "split by flow");
             let line = lines(&run).into_iter().find(|line| line.contains('(')).unwrap_or_default();
-            let line = line.replace("10.0.0.", "");
+            let line = line.replace("10.0.0.", "").replace("fd00::", "");
             let line = line.replace("(4, 3)", "(3, 4)").replace("(6, 5)", "(5, 6)");
             line == format!("{hop} -> (3, 4) -> (5, 6) -> 7")
         };
         // At random now and then all packets take one way, at either of the two hops.
         let whole = (0..100).filter(is_whole).count();
-        assert!(whole >= 90, "{balancing} behind hop {hop}: {whole} of 100");
+        assert!(whole >= 90, "{balancing} behind hop {hop} to {target}: {whole} of 100");
     }
 }
 
