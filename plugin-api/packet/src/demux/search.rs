@@ -108,20 +108,32 @@ impl Demux {
         let identified = |slot: &Slot| slot.expected.is_identified(quoted);
         let is_v4 = header.identification.is_some();
         let fields = flow.field.of_probe(quoted).map_or([0; 2], |field| [field; 2]);
+        let by_field = |slot: &Slot| {
+            slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
+                && slot.expected.is_evident(flow, quoted, &header)
+        };
+        // Of datagrams over IPv4 either the checksum or the identification alone is 16 bits, which who sends many finds.
+        let is_guess = is_v4
+            && flow.key.protocol == Protocol::Udp
+            && matches!(flow.field, Key::UdpChecksum | Key::RemotePort | Key::IpId);
+        let by_one = || match flow.field {
+            Key::IpId => self.identified_by_one(flow, &fields, quoted, &header),
+            _ => self.find_field(flow, &fields, by_field),
+        };
         let found = match flow.field {
             Key::IpId => self.identified(flow, &fields, quoted, &header),
             _ => {
-                let by_field = |slot: &Slot| {
-                    slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
-                        && slot.expected.is_evident(flow, quoted, &header)
+                let transport = quoted.get(header.header_octets..).unwrap_or_default();
+                let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, &header);
+                let both = |slot: &Slot| {
+                    by_field(slot) && (!is_v4 || identified(slot)) && (!is_guess || shown(slot))
                 };
-                let both = |slot: &Slot| by_field(slot) && (!is_v4 || identified(slot));
-                let found = self.find_field(flow, &fields, both);
-                found
-                    .or_else(|| self.find_field(flow, &fields, by_field))
-                    .or_else(|| self.sequenced(flow, quoted, &header))
+                self.find_field(flow, &fields, both)
             }
         };
+        let found = found
+            .or_else(|| (!is_guess).then(by_one).flatten())
+            .or_else(|| self.sequenced(flow, quoted, &header));
         if let Some(slot) = found {
             return Found::Probe(slot, Quality::Exact);
         }
@@ -135,7 +147,9 @@ impl Demux {
         };
         let may_guess = is_v4 && u32::from(flow.misses) < MAX_BARE_MISSES;
         let nearly = || self.nearly_identified(flow, quoted);
-        let weak = may_guess.then(|| self.find(flow, identified).or_else(nearly)).flatten();
+        let by_one = || is_guess.then(by_one).flatten();
+        let by_half = || by_one().or_else(|| self.find(flow, identified)).or_else(nearly);
+        let weak = may_guess.then(by_half).flatten();
         let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
             // A conversation has no probes, so that errors about it are no guesses.
@@ -147,8 +161,8 @@ impl Demux {
         Found::Probe(slot, Quality::Weak)
     }
 
-    /// The probe of a flow whose probes the IPv4 identification tells apart. A router may have counted it up, to that of
-    /// the next one even, and a box on the way may have changed it: what else the quote shows of the probe goes first.
+    /// The probe of a flow whose probes the IPv4 identification tells apart, which a router may have counted up, to that of
+    /// the next one even: what else the quote shows of the probe goes first.
     fn identified(
         &self,
         flow: &Flow,
@@ -162,8 +176,20 @@ impl Demux {
         let near = |slot: &Slot| slot.expected.is_identified(quoted);
         self.find_field(flow, fields, |slot| shown(slot) && same(slot))
             .or_else(|| self.find(flow, |slot| shown(slot) && near(slot)))
-            .or_else(|| self.find_only(flow, shown))
-            .or_else(|| self.find_field(flow, fields, same))
+    }
+
+    /// As [`Demux::identified`], where a box on the way has changed the one or the other.
+    fn identified_by_one(
+        &self,
+        flow: &Flow,
+        fields: &[u32; 2],
+        quoted: &[u8],
+        header: &IpHeader,
+    ) -> Option<u32> {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
+        let same = |slot: &Slot| slot.expected.has_identification(quoted);
+        self.find_only(flow, shown).or_else(|| self.find_field(flow, fields, same))
     }
 
     /// The one probe of a flow with this sequence number, where acknowledgement numbers tell probes apart and the quote

@@ -401,3 +401,25 @@ fn mend(packet: &mut [u8]) {
     let right = crate::checksum::finish(crate::checksum::sum(transport, pseudo));
     transport[2..4].copy_from_slice(&right.to_be_bytes());
 }
+
+#[test]
+fn a_flood_of_quotes_with_one_of_two_secrets_right_is_believed_a_few_times_at_most() {
+    for field in [Key::UdpChecksum, Key::RemotePort, Key::IpId] {
+        let sent = udp(0x1234, 33_435);
+        let (mut demux, flow) = opened(&sent, field, false);
+        demux.sent(flow, 1, &sent, LEFT);
+        // Whoever knows the ports tries checksums, and identifications.
+        for at in [4, 26] {
+            let mut believed = 0;
+            for guess in 0..=u16::MAX {
+                let mut quoted = sent.clone();
+                quoted[4..6].copy_from_slice(&0x9999u16.to_be_bytes());
+                quoted[26..28].copy_from_slice(&0x9999u16.to_be_bytes());
+                quoted[at..at + 2].copy_from_slice(&guess.to_be_bytes());
+                believed += usize::from(token(demux.receive(&error(&quoted, 28))).is_some());
+            }
+            assert_eq!(believed, 0, "{field:?} {at}");
+        }
+        assert_eq!(token(demux.receive(&error(&sent, 28))), Some((1, Quality::Exact)));
+    }
+}
