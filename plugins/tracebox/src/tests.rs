@@ -423,6 +423,36 @@ fn ports_that_a_box_rewrites_are_seen_where_datagrams_are_quoted_whole() {
     }
 }
 
+/// Makes resets that acknowledge nothing of what TCP answers.
+struct Resetter;
+
+impl Middlebox for Resetter {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::Back && header.protocol == packet::protocol::TCP {
+            let at = header.header_octets;
+            let word = |at: usize| u32::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+            // The checksum is a complement (RFC 1624).
+            let less = (word(at + 12) & 0xff) - u32::from(packet::tcp::flags::RST);
+            let sum = word(at + 16) + less;
+            let sum = (sum & 0xffff) + (sum >> 16);
+            packet[at + 13] = packet::tcp::flags::RST;
+            packet[at + 16..at + 18].copy_from_slice(&(sum as u16).to_be_bytes());
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn a_reset_without_a_number_of_ours_is_no_end() {
+    for (target, hops) in [(TARGET4, HOPS4), (TARGET6, HOPS6)] {
+        let params = TraceboxParams { gaplimit: 1, attempts: 1, ..tracebox(target) };
+        let run = run_in(net().middlebox("r1", Resetter), params);
+        assert_eq!(addresses(&run), [hops[0], hops[1], hops[2], "*"], "{run}");
+        assert_eq!(run.stop, "gap_limit", "{run}");
+    }
+}
+
 #[test]
 fn a_refusal_acknowledges_the_payload_of_the_syn() {
     for (target, probe) in [(TARGET4, "IP/TCP/RAW(414243444546)"), (TARGET6, "IPV6/TCP/RAW(4142)")]

@@ -25,7 +25,11 @@ impl Session {
                 let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
                 let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
                 let most = self.octets_of_sequence();
-                !is_ack || shown.is_some_and(|octets| octets <= most) || self.has_shifted_sequence()
+                let is_ours = match is_ack {
+                    true => shown.is_some_and(|octets| octets <= most),
+                    false => is_reset_of(probe, &segment),
+                };
+                is_ours || self.has_shifted_sequence()
             }
             Class::Udp => self.spec.is_udp,
             class if class.is_error() => {
@@ -146,4 +150,13 @@ pub(super) fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
 
 pub(super) fn segment_flags(packet: &[u8]) -> Option<u8> {
     segment(packet)?.flags()
+}
+
+/// Whether a segment that acknowledges nothing is the reset of a closed port: it has the number that the probe acknowledged,
+/// and a probe that acknowledged none is answered with an acknowledgement. Source: RFC 9293, section 3.10.7.1.
+fn is_reset_of(probe: &[u8], segment: &tcp::TcpView<'_>) -> bool {
+    let Ok(header) = IpHeader::parse(probe) else { return false };
+    let asked = tcp::TcpView::new(header.transport(probe));
+    let is_ack = asked.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
+    is_ack && segment.sequence().is_some() && segment.sequence() == asked.acknowledgement()
 }
