@@ -44,7 +44,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
         let is_new = is_after(end, session.connection.received.expected());
         session.take(&segment);
         if !segment.has_data() || !is_new || sent == tries {
-            session.connection.acknowledge();
+            acknowledge(session).await?;
             continue;
         }
         let next = session.connection.sending.next();
@@ -63,7 +63,7 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             Reaction::Alive => true,
             Reaction::Silence => false,
         };
-        session.connection.acknowledge();
+        acknowledge(session).await?;
     }
     if sent > 0 && !is_alive && session.is_over() {
         // All of it may have left before the blind segment arrived. A connection that is no more answers the acknowledgement.
@@ -80,6 +80,13 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
         _ if session.is_over() => Verdict::None,
         _ => Verdict::BlindAccepted,
     })
+}
+
+/// What comes of it, and that nothing does, is told from when it leaves.
+async fn acknowledge(session: &mut Session<'_>) -> Result<(), Verdict> {
+    let number = session.connection.received.expected();
+    let departure = session.connection.acknowledge_to_stamped(number).await;
+    session.left(departure).map(|_| ())
 }
 
 /// Whether it is of a server that goes on with what it has to say.
