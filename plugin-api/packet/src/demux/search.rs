@@ -117,11 +117,11 @@ impl Demux {
             && flow.key.protocol == Protocol::Udp
             && matches!(flow.field, Key::UdpChecksum | Key::RemotePort | Key::IpId);
         let by_one = || match flow.field {
-            Key::IpId => self.identified_by_one(flow, &fields, quoted, &header),
+            Key::IpId => self.identified(flow, &fields, quoted, &header, true),
             _ => self.find_field(flow, &fields, by_field),
         };
         let found = match flow.field {
-            Key::IpId => self.identified(flow, &fields, quoted, &header),
+            Key::IpId => self.identified(flow, &fields, quoted, &header, false),
             _ => {
                 let transport = quoted.get(header.header_octets..).unwrap_or_default();
                 let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, &header);
@@ -162,34 +162,25 @@ impl Demux {
     }
 
     /// The probe of a flow whose probes the IPv4 identification tells apart, which a router may have counted up, to that of
-    /// the next one even: what else the quote shows of the probe goes first.
+    /// the next one even: what else the quote shows of the probe goes first. `by_one` of the two, where a box on the way has
+    /// changed the other.
     fn identified(
         &self,
         flow: &Flow,
         fields: &[u32; 2],
         quoted: &[u8],
         header: &IpHeader,
+        by_one: bool,
     ) -> Option<u32> {
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
         let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
         let same = |slot: &Slot| slot.expected.has_identification(quoted);
         let near = |slot: &Slot| slot.expected.is_identified(quoted);
+        if by_one {
+            return self.find_only(flow, shown).or_else(|| self.find_field(flow, fields, same));
+        }
         self.find_field(flow, fields, |slot| shown(slot) && same(slot))
             .or_else(|| self.find(flow, |slot| shown(slot) && near(slot)))
-    }
-
-    /// As [`Demux::identified`], where a box on the way has changed the one or the other.
-    fn identified_by_one(
-        &self,
-        flow: &Flow,
-        fields: &[u32; 2],
-        quoted: &[u8],
-        header: &IpHeader,
-    ) -> Option<u32> {
-        let transport = quoted.get(header.header_octets..).unwrap_or_default();
-        let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
-        let same = |slot: &Slot| slot.expected.has_identification(quoted);
-        self.find_only(flow, shown).or_else(|| self.find_field(flow, fields, same))
     }
 
     /// The one probe of a flow with this sequence number, where acknowledgement numbers tell probes apart and the quote
