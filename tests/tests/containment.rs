@@ -18,6 +18,14 @@ fn start(lab: &Lab, count: &str) -> Child {
     command.process_group(0).spawn().unwrap()
 }
 
+/// A network in which sonde has run once: the first run after a build asks every plugin file what it
+/// is, in a process that looks like a worker.
+fn lab() -> Lab {
+    let lab = Lab::chain(1);
+    assert_eq!(record(start(&lab, "1")).0, 0);
+    lab
+}
+
 /// The worker processes of a host.
 fn workers(host: u32) -> Vec<u32> {
     let mut found = Vec::new();
@@ -47,7 +55,7 @@ fn record(child: Child) -> (i32, Value) {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_killed_worker_ends_its_run_with_a_reason_and_nothing_beside_it() {
-    let lab = Lab::chain(1);
+    let lab = lab();
     let (hit, beside) = (start(&lab, "200"), start(&lab, "40"));
     wait_until("a worker", Duration::from_secs(10), || !workers(hit.id()).is_empty());
     std::thread::sleep(Duration::from_millis(500));
@@ -69,7 +77,7 @@ fn a_killed_worker_ends_its_run_with_a_reason_and_nothing_beside_it() {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn neither_host_nor_worker_keeps_a_capability_and_the_worker_is_jailed() {
-    let lab = Lab::chain(1);
+    let lab = lab();
     let child = start(&lab, "40");
     let host = child.id();
     wait_until("a worker", Duration::from_secs(10), || !workers(host).is_empty());
@@ -141,7 +149,7 @@ fn files_that_are_no_plugins_are_named_in_one_line_each_and_the_others_work() {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn an_interrupted_run_ends_with_what_it_knows_whoever_else_is_interrupted() {
-    let lab = Lab::chain(1);
+    let lab = lab();
     // The host alone, its group as a terminal does, and each of its processes as a service manager does.
     for whom in ["host", "group", "all"] {
         let child = start(&lab, "1000");
