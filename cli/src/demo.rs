@@ -32,8 +32,8 @@ use crate::{
 };
 
 const ORGANISATION: &str = "Demo";
-/// Days that the certificates count.
-const DAYS: u32 = 1;
+/// Days that the certificates count: a start for whoever keeps them.
+const DAYS: u32 = 365;
 /// The host opens its sockets, describes its plugins and registers in a second, on a busy machine later.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// From one look for capabilities to the next.
@@ -65,10 +65,13 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
     step("certificates", &folder.path.display().to_string());
     certificates(&folder.path)?;
 
-    let supervisor_file = folder.write("supervisor.toml", SUPERVISOR)?;
+    let any_port = "127.0.0.1:0";
+    let supervisor_file = folder.write("supervisor.toml", &supervisor_text(any_port, any_port))?;
     let mut supervisor = Running::start(settings, "supervisor", &supervisor_file)?;
     let clients = supervisor.says("clients ")?;
     let hosts = supervisor.says("hosts ")?;
+    // Whoever keeps the files finds it where those of host and client say.
+    folder.write("supervisor.toml", &supervisor_text(&clients, &hosts))?;
     step("supervisor", &format!("for clients {clients}, for hosts {hosts}"));
 
     let text = HOST.replace("@hosts@", &hosts);
@@ -102,6 +105,12 @@ pub(crate) fn run(matches: &ArgMatches, settings: &Settings) -> Result<Exit, Sto
         say(&format!("\nKept in {}: certificates and configuration.\n", folder.path.display()));
     }
     Ok(exit)
+}
+
+/// Listening at these addresses, or at those of these URLs.
+fn supervisor_text(clients: &str, hosts: &str) -> String {
+    let address = |url: &str| url.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    SUPERVISOR.replace("@clients@", &address(clients)).replace("@hosts@", &address(hosts))
 }
 
 /// A list in TOML, whose basic texts are those of JSON. Paths in the file would begin beside it.

@@ -70,4 +70,23 @@ fn what_is_kept_can_be_used_again_and_is_not_written_over() {
         assert_eq!(checked.code, 0, "{file}: {}", checked.errors);
     }
     assert_eq!(demo(temporary.path(), &words).code, 2, "it is there");
+    assert!(!finished.errors.contains("valid"), "{}", finished.errors);
+
+    let mut command = Command::new(sonde());
+    command.arg("supervisor").arg("--config").arg(kept.join("supervisor.toml"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut listening = String::new();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    for line in output.lines().take(2) {
+        listening += &line.unwrap();
+    }
+    for file in ["host.toml", "client.toml"] {
+        let text = fs::read_to_string(kept.join(file)).unwrap();
+        let url = text.lines().find_map(|line| line.strip_prefix("url = ")).unwrap();
+        let url = url.trim_matches('"');
+        assert!(listening.contains(url), "{file} names {url}, not {listening}");
+    }
+    let process = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    child.wait().unwrap();
 }

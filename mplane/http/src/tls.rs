@@ -17,7 +17,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
 /// A certificate that ends within that time is worth a word, seconds.
-const SOON_S: i64 = 14 * 86_400;
+const SOON_S: i64 = 14 * DAY_S;
+const DAY_S: i64 = 86_400;
 
 /// Where the PEM files are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -142,7 +143,10 @@ impl TlsFiles {
                 let left = until.timestamp() - ASN1Time::now().timestamp();
                 let what = match validity.is_valid() {
                     true if left > SOON_S => continue,
-                    true => format!("it is valid until {until}, for {} days", left / 86_400),
+                    true if left < 2 * DAY_S => {
+                        format!("it is valid until {until}, for {} hours", left / 3600)
+                    }
+                    true => format!("it is valid until {until}, for {} days", left / DAY_S),
                     false => format!("it is valid from {from} to {until}, not now"),
                 };
                 warn(&what);
