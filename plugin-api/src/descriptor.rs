@@ -24,6 +24,7 @@ pub use self::row_writer::RowWriter;
 pub use self::shape::{Shape, Type};
 pub(crate) use self::table::joined;
 pub use self::table::{Column, RowError, Table};
+pub(crate) use self::validate::InPlaceOfOne;
 pub use self::validate::{
     DescriptorError, MAX_DESCRIPTOR_OCTETS, MAX_ENTRIES, MAX_METHODS, MAX_TABLES,
 };

@@ -20,7 +20,7 @@ use crate::{
         NO_TOKEN, Out, Usage,
     },
     author::{End, Fail, Host, Interfaces, Method, Task},
-    descriptor::{Descriptor, MethodDescriptor},
+    descriptor::{Descriptor, InPlaceOfOne, MethodDescriptor},
     params::Params,
     row::Rows,
 };
@@ -114,9 +114,8 @@ pub fn instance_of(methods: &'static [MethodEntry]) -> InstanceBox {
 #[doc(hidden)]
 pub fn exported_describe(plugin: &str, version: &str, methods: &[MethodEntry]) -> RString {
     panics::install_hook();
-    // A host finds that an empty object is no descriptor; the text says why.
     guarded(|| describe_json(plugin, version, methods))
-        .unwrap_or_else(|text| serde_json::json!({ "error": text }).to_string())
+        .unwrap_or_else(|error| InPlaceOfOne { error }.to_json())
         .into()
 }
 

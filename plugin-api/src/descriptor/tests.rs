@@ -590,3 +590,11 @@ proptest! {
         let _ = ProbeParams::decode(&octets);
     }
 }
+
+#[test]
+fn a_plugin_that_panics_in_place_of_describing_itself_is_told_with_its_words() {
+    let words = "no such table at src/lib.rs:37\n".to_owned();
+    let text = InPlaceOfOne { error: words }.to_json();
+    let error = Descriptor::from_json(&text).unwrap_err();
+    assert_eq!(error.to_string(), "it panicked: no such table at src/lib.rs:37");
+}

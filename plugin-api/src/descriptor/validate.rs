@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sonde_packet::Family;
 
@@ -37,6 +38,9 @@ pub enum DescriptorError {
     /// It is not JSON, or lacks a member, or has one of another type.
     #[error("descriptor: {0}")]
     Form(String),
+    /// The plugin panicked in place of describing itself; what it said and where.
+    #[error("it panicked: {0}")]
+    Panicked(String),
     /// A version that this host does not know.
     #[error("descriptor version {0}, this host knows {DESCRIPTOR_VERSION}")]
     Version(u32),
@@ -48,6 +52,18 @@ pub enum DescriptorError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What [`export_methods!`](crate::export_methods) hands over where describing panicked.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct InPlaceOfOne {
+    pub(crate) error: String,
+}
+
+impl InPlaceOfOne {
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
 }
 
 type Checked = Result<(), DescriptorError>;
@@ -64,11 +80,13 @@ pub(super) fn parse(json: &str) -> Result<Descriptor, DescriptorError> {
     if json.len() > MAX_DESCRIPTOR_OCTETS {
         return Err(DescriptorError::TooLong(json.len()));
     }
-    let descriptor: Descriptor = serde_json::from_str(json).map_err(|error| {
-        // the text may repeat what the plugin wrote
-        let text: String = error.to_string().chars().filter(|c| !c.is_control()).collect();
-        DescriptorError::Form(text.chars().take(MAX_TEXT).collect())
-    })?;
+    // What the plugin wrote, or what may repeat it.
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let descriptor: Descriptor =
+        serde_json::from_str(json).map_err(|error| match serde_json::from_str(json) {
+            Ok(InPlaceOfOne { error }) => DescriptorError::Panicked(short(&error)),
+            Err(_) => DescriptorError::Form(short(&error.to_string())),
+        })?;
     if descriptor.descriptor != DESCRIPTOR_VERSION {
         return Err(DescriptorError::Version(descriptor.descriptor));
     }

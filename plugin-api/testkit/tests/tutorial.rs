@@ -91,11 +91,14 @@ async fn hops_at_once(flow: &Flow, last: u8) -> Vec<Option<IpAddr>> {
     outcomes.into_iter().map(|outcome| outcome.reply().map(|reply| reply.from())).collect()
 }
 
-async fn both_families(ctx: &Ctx<HopRow>, four: IpAddr, six: IpAddr) -> Result<(u64, u64), Fail> {
+type Delays = (Option<u64>, Option<u64>);
+
+async fn both_families(ctx: &Ctx<HopRow>, four: IpAddr, six: IpAddr) -> Result<Delays, Fail> {
     let echo = async |peer| {
         let flow = ctx.open(FlowSpec::icmp(peer)).await?;
         let reply = flow.probe(Probe::echo(1)).await.reply();
-        Ok::<u64, Fail>(reply.map_or(0, |reply| reply.rtt_us()))
+        let answer = reply.filter(|reply| reply.class() == Class::EchoReply);
+        Ok::<Option<u64>, Fail>(answer.map(|answer| answer.rtt_us()))
     };
     let (four, six) = join(echo(four), echo(six)).await;
     Ok((four?, six?))
@@ -288,7 +291,11 @@ fn two_things_at_once_take_as_long_as_the_slower_one() {
     method!(Both, HopRow, ctx, params, {
         let (four, other) =
             both_families(&ctx, params.destination, "198.51.100.10".parse()?).await?;
-        ctx.emit(HopRow { ttl: 0, addr: None, rtt_us: Some(four + other) });
+        ctx.emit(HopRow {
+            ttl: 0,
+            addr: None,
+            rtt_us: four.zip(other).map(|(four, other)| four + other),
+        });
         Ok(())
     });
     let run = Sim::new(line(), 1).pacing(1000.0).run::<Both>(params());
