@@ -1,6 +1,8 @@
 //! What an operator decides about a host.
 
 use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -53,11 +55,8 @@ pub struct Settings {
 
 /// There is no place for private copies of plugins.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a private folder for plugins in {folder}: {cause}")]
-pub struct StoreError {
-    folder: PathBuf,
-    cause: std::io::Error,
-}
+#[error("cannot make a private folder for plugins: {}", .0.join("; "))]
+pub struct StoreError(Vec<String>);
 
 impl Settings {
     /// What scamper does too: slow enough to disturb nobody.
@@ -135,58 +134,57 @@ fn plugin_folders(program: &Path) -> Vec<PathBuf> {
 fn store() -> Result<PathBuf, StoreError> {
     let service = named("CACHE_DIRECTORY");
     let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    if let Some(cache) = &cache {
+        // As the XDG Base Directory Specification asks of whoever writes there first; else the next place does.
+        let _ = folder_of_ours(cache);
+    }
     let places = [service, cache, named("XDG_RUNTIME_DIR"), Some(std::env::temp_dir())];
     first_private(places.into_iter().flatten().filter(|place| place.is_absolute()))
 }
 
-/// The first folder that can be had; else why the first place has none.
+/// The first folder that can be had; else why each place has none.
 fn first_private(places: impl Iterator<Item = PathBuf>) -> Result<PathBuf, StoreError> {
-    let mut failed = None;
+    let mut failed = Vec::new();
     for place in places {
         match private(&place) {
             Ok(folder) => return Ok(folder),
-            Err(error) => drop(failed.get_or_insert(error)),
+            Err(cause) => failed.push(format!("{}: {cause}", place.display())),
         }
     }
-    let nowhere =
-        || StoreError { folder: PathBuf::new(), cause: std::io::ErrorKind::NotFound.into() };
-    Err(failed.unwrap_or_else(nowhere))
+    Err(StoreError(failed))
 }
 
-fn private(base: &Path) -> Result<PathBuf, StoreError> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
-    let folder = base.join(format!("sonde-{user}"));
-    let fail = |cause| StoreError { folder: folder.clone(), cause };
-    let mount = statvfs(base).map_err(|error| fail(error.into()))?;
-    if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        return Err(fail(std::io::Error::other(
-            "it is mounted noexec: nothing can be loaded there",
-        )));
+fn private(base: &Path) -> io::Result<PathBuf> {
+    let user = fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
+    if statvfs(base)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(io::Error::other("it is mounted noexec: nothing can be loaded there"));
     }
-    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(cause)),
+    let folder = base.join(format!("sonde-{user}"));
+    match folder_of_ours(&folder) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
         _ => {}
     }
-    let metadata = std::fs::symlink_metadata(&folder).map_err(fail)?;
+    let metadata = fs::symlink_metadata(&folder)?;
     let is_ours = metadata.is_dir() && metadata.uid() == user;
     if is_ours && metadata.permissions().mode() & 0o077 == 0 {
         return Ok(folder);
     }
-    Err(fail(std::io::Error::other("it is there and not ours alone")))
+    Err(io::Error::other(format!("{} is there and not ours alone", folder.display())))
+}
+
+fn folder_of_ours(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(folder)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
     fn folders_of_the_command_line_count_also_when_the_file_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("host.toml");
-        std::fs::write(&file, "[host]\nplugins = ['/file']\n").unwrap();
+        fs::write(&file, "[host]\nplugins = ['/file']\n").unwrap();
         let configuration = Arc::new(Configuration::read(&file, std::iter::empty()).unwrap());
         for (are_plugins_said, expected) in [(true, "/said"), (false, "/file")] {
             let plugins = vec!["/said".into()];
@@ -200,7 +198,7 @@ mod tests {
     #[test]
     fn what_was_built_with_the_program_comes_before_what_is_installed() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        fs::create_dir(folder.path().join("plugins")).unwrap();
         let folders = plugin_folders(&folder.path().join("sonde"));
         assert_eq!(folders[0], folder.path(), "{folders:?}");
         assert!(folders.contains(&folder.path().join("plugins")), "{folders:?}");
@@ -216,9 +214,10 @@ mod tests {
         let folder = first_private(places()).unwrap();
         assert!(folder.starts_with(&first));
         // Anybody may look into it.
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(first_private(places()).unwrap().starts_with(&second));
         let error = first_private(places().take(2)).unwrap_err().to_string();
-        assert!(error.contains("nowhere"), "{error}");
+        let reason = |place: PathBuf| format!("{}: ", place.display());
+        assert!(places().take(2).all(|place| error.contains(&reason(place))), "{error}");
     }
 }

@@ -252,7 +252,20 @@ fn private_copies_are_where_something_can_be_loaded_from_and_only_plugins_need_t
     }
     let none = run(&nowhere, &["run", "ping", "::1"]);
     assert_eq!(none.code, 2);
-    assert!(none.errors.contains("cannot make a private folder for plugins"), "{}", none.errors);
+    for place in &places {
+        let reason = format!("{}: Read-only file system", place.display());
+        assert!(none.errors.contains(&reason), "{}", none.errors);
+    }
+}
+
+#[test]
+fn the_first_program_of_a_new_account_makes_its_cache() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(sonde());
+    command.arg("methods").env("HOME", home.path()).env("TMPDIR", "/nowhere");
+    command.env_remove("CACHE_DIRECTORY").env_remove("XDG_CACHE_HOME");
+    let run = Finished::of(command.env_remove("XDG_RUNTIME_DIR"));
+    assert!(run.output.contains("ping"), "{}", run.errors);
 }
 
 /// The program with its standard output on a device that never has room.
