@@ -214,6 +214,13 @@ impl Offered {
     ) -> Result<Self, String> {
         let label = format!("{}{}", offering.label_prefix, view.label);
         let wrong = |error: &dyn std::fmt::Display| format!("{label} is not offered: {error}");
+        let elements = view.parameters.iter().map(|parameter| &parameter.element);
+        let elements = elements.chain(view.results.iter().map(|column| &column.element));
+        let unknown = elements.filter(|name| registries.element(name).is_none());
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(wrong(&format!("in no registry that is loaded: {}", unknown.join(", "))));
+        }
         let mut builder =
             Capability::build(&label, &view.when).verb(&view.verb).registry(&offering.registry_uri);
         let mut defaults = BTreeMap::new();

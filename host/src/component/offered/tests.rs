@@ -27,6 +27,18 @@ fn every_view_is_offered_for_each_family_of_the_host() {
 }
 
 #[test]
+fn all_elements_that_no_registry_has_are_told_at_once() {
+    let offering = Offering::default();
+    let none = Offers::of(&catalogue(), |_| true, &offering, ADDRESSES, &Registries::empty());
+    assert_eq!(none.offered.len(), 0);
+    let text = &none.problems[0];
+    assert!(text.starts_with("knock-average-ip4 is not offered: in no registry that is loaded: "));
+    for element in ["source.ip4", "scamper.ping.ttl", "delay.twoway.icmp.us.min"] {
+        assert!(text.contains(element), "{element} is not in {text}");
+    }
+}
+
+#[test]
 fn without_an_address_of_a_family_nothing_is_offered_for_it() {
     let ip6_alone = Addresses { ip4: None, ..ADDRESSES };
     let offers = Offers::of(
