@@ -178,7 +178,7 @@ impl Reply {
         self.has(flags::DUPLICATE)
     }
 
-    /// Credited to its probe by the IP identification alone, or because nothing else was
+    /// Credited to its probe by the IP identification or the checksum alone, or because nothing else was
     /// outstanding.
     #[inline]
     #[must_use]

@@ -125,8 +125,8 @@ row! {
         ip_id: Option<u32>,
         /// It came in fragments.
         fragmented: bool,
-        /// Credited to its probe by the IP identification alone, as the only one that waits, or as an echo reply of
-        /// another address, which counts as an answer too, as with iputils.
+        /// Credited to its probe by the IP identification or the checksum alone, as the only one that waits, or as an echo
+        /// reply of another address, which counts as an answer too, as with iputils.
         weak: bool,
         /// MTU of the next hop as an ICMP error gives it, octets.
         mtu: Option<u32>,

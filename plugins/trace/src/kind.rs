@@ -120,8 +120,8 @@ impl Secret {
 pub(crate) fn probe(plan: &Plan, secret: Secret, number: u16, octets: u32) -> Probe {
     let dport = plan.dport;
     let probe = match plan.kind {
-        Kind::UdpParis => Probe::udp(dport).zeros(0),
-        Kind::Udp => Probe::udp(port(dport, number)).zeros(0),
+        Kind::UdpParis => datagram(plan, secret, dport),
+        Kind::Udp => datagram(plan, secret, port(dport, number)),
         // What balancers may look at stays the same, and nobody outside knows what an answer brings back.
         Kind::Icmp => Probe::echo(secret.echo(number)).nonce(secret.0),
         Kind::IcmpParis => Probe::echo(secret.echo(number)).nonce(secret.0).checksum(dport),
@@ -140,6 +140,12 @@ pub(crate) fn probe(plan: &Plan, secret: Secret, number: u16, octets: u32) -> Pr
     };
     let probe = if plan.is_v4() { probe.ip_id(secret.ip_id(number)) } else { probe };
     probe.size(octets as usize).tos(plan.tos).flow_label(plan.flow_label)
+}
+
+/// Over IPv4 the identification and a chosen checksum are secret enough.
+fn datagram(plan: &Plan, secret: Secret, port: u16) -> Probe {
+    let probe = Probe::udp(port);
+    if plan.is_v4() && plan.is_steered() { probe.zeros(0) } else { probe.nonce(secret.0) }
 }
 
 /// Ports count up from the first one, and begin again there where none are left.

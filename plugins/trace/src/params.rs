@@ -55,8 +55,8 @@ params! {
         waitprobe: u32 = 0 => "scamper.trace.waitprobe" {
             range: 0..=2_550_000, unit: "10 ms", short: 'W'
         },
-        /// Payload, hexadecimal; the first two octets give way in UDP-paris and ICMP-paris. Usually zeros, with ICMP behind
-        /// eight octets that are random and the same in all probes.
+        /// Payload, hexadecimal; the first two octets give way in UDP-paris and ICMP-paris. Usually zeros, with ICMP, over
+        /// IPv6 and with constpayload behind eight octets that are random and the same in all probes.
         payload: Option<Hex> => "scamper.trace.payload" { max_length: 1400, short: 'p' },
         /// The same as source, by the name that scamper has for it.
         srcaddr: Option<IpAddr> => "scamper.trace.srcaddr" { short: 'S' },

@@ -6,6 +6,9 @@ use crate::{
     tcp::TcpView, word,
 };
 
+/// Octets of a payload that tell enough beside the checksum: more than the two that depend on it.
+const TELLING: u32 = 4;
+
 /// The fields of one probe that identify its answers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Expected {
@@ -145,12 +148,18 @@ impl Expected {
     }
 
     /// Whether a quote of UDP or ICMP shows the checksum as it was sent. In IPv6, where no identification says as much,
-    /// also as it must be where addresses, ports or the identifier were translated: the sum of all that it covers
-    /// stays the same (RFC 1071).
+    /// the payload must be that of the probe as far as it is quoted, and the checksum may be as where addresses, ports or the
+    /// identifier were translated: the sum of all that it covers stays the same (RFC 1071).
     fn is_summed(&self, ends: &FlowKey, transport: &[u8], header: &IpHeader) -> bool {
         let Some(seen) = shown_checksum(Some(ends.protocol), transport) else { return false };
-        if seen == self.checksum || header.family() == Family::V4 {
+        if header.family() == Family::V4 {
             return seen == self.checksum;
+        }
+        if self.carried(transport).is_none() {
+            return false;
+        }
+        if seen == self.checksum {
+            return true;
         }
         let total = |addresses: [[u8; 16]; 2], words: [u16; 3]| {
             let sum = addresses.iter().fold(0, |sum, address| checksum::sum(address, sum));
@@ -165,6 +174,20 @@ impl Expected {
             [ends.local_address, ends.remote_address],
             [self.checksum, ends.local, self.remote_port],
         ) == total([mapped(header.source), mapped(header.destination)], shown)
+    }
+
+    /// Whether a quote shows enough of the payload that nobody guesses it: behind the two octets that a chosen checksum
+    /// takes. Zeros are no secret.
+    pub(super) fn is_carried_by(&self, transport: &[u8]) -> bool {
+        self.payload << 16 != 0 && self.carried(transport) >= Some(TELLING)
+    }
+
+    /// How many of the first eight octets of the payload a quote shows; `None` where they are not this probe's.
+    fn carried(&self, transport: &[u8]) -> Option<u32> {
+        let shown = transport.get(8..).unwrap_or_default();
+        let octets = shown.len().min(8) as u32;
+        let behind = u64::MAX.checked_shr(8 * octets).unwrap_or(0);
+        ((begin(shown) ^ self.payload) & !behind == 0).then_some(octets)
     }
 
     /// Whether the IPv4 identification of a quote is that of this probe.

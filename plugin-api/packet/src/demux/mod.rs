@@ -32,7 +32,7 @@ const MAX_LINGERING: u16 = 512;
 const MAX_SEARCHED: usize = 4096;
 
 /// Quotes without our ports that may fit no probe before no more of them are believed for the IPv4 identification alone: a
-/// million guesses would hit. A flow has as many, of quotes that have its ports.
+/// million guesses would hit. A flow has as many, of quotes that have its ports, before none are for 16 bits.
 const MAX_BARE_MISSES: u32 = 8;
 /// Time after which one of the former is forgiven, and one of a flow that sends then, ns.
 const FORGIVEN_AFTER: u64 = 1_000_000_000;
@@ -147,8 +147,8 @@ const _: () = assert!(size_of::<Slot>() == 64);
 pub enum Quality {
     /// By what identifies it.
     Exact,
-    /// By the IPv4 identification alone, because nothing else was waiting, or by its ports alone: a
-    /// forger who guesses the local port would be believed.
+    /// By 16 bits alone, such as the IPv4 identification or the checksum, because nothing else was waiting, or by its ports
+    /// alone: a forger who guesses the local port would be believed.
     Weak,
 }
 

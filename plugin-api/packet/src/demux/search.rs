@@ -112,10 +112,8 @@ impl Demux {
             slot.expected.is_quoted(&flow.key, flow.field, quoted, &header)
                 && slot.expected.is_evident(flow, quoted, &header)
         };
-        // Of datagrams over IPv4 either the checksum or the identification alone is 16 bits, which who sends many finds.
-        let is_guess = is_v4
-            && flow.key.protocol == Protocol::Udp
-            && matches!(flow.field, Key::UdpChecksum | Key::RemotePort | Key::IpId);
+        // What tells one datagram or query from others is 16 bits, and so is its checksum, which who sends many finds.
+        let is_guess = flow.key.protocol != Protocol::Tcp && flow.field != Key::None;
         let by_one = || match flow.field {
             Key::IpId => self.identified(flow, &fields, quoted, &header, true),
             _ => self.find_field(flow, &fields, by_field),
@@ -124,9 +122,12 @@ impl Demux {
             Key::IpId => self.identified(flow, &fields, quoted, &header, false),
             _ => {
                 let transport = quoted.get(header.header_octets..).unwrap_or_default();
-                let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, &header);
+                let proves = |slot: &Slot| match is_v4 {
+                    true => slot.expected.is_shown(&flow.key, transport, &header),
+                    false => slot.expected.is_carried_by(transport),
+                };
                 let both = |slot: &Slot| {
-                    by_field(slot) && (!is_v4 || identified(slot)) && (!is_guess || shown(slot))
+                    by_field(slot) && (!is_v4 || identified(slot)) && (!is_guess || proves(slot))
                 };
                 self.find_field(flow, &fields, both)
             }
@@ -145,7 +146,7 @@ impl Demux {
             }
             _ => slot.expected.is_identified(quoted),
         };
-        let may_guess = is_v4 && u32::from(flow.misses) < MAX_BARE_MISSES;
+        let may_guess = u32::from(flow.misses) < MAX_BARE_MISSES;
         let nearly = || self.nearly_identified(flow, quoted);
         let by_one = || is_guess.then(by_one).flatten();
         let by_half = || by_one().or_else(|| self.find(flow, identified)).or_else(nearly);
@@ -154,7 +155,7 @@ impl Demux {
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
             // A conversation has no probes, so that errors about it are no guesses.
             if let Some(flow) = self.flows[id as usize].as_mut().filter(|it| it.newest != NONE) {
-                flow.misses = flow.misses.saturating_add(u16::from(is_v4));
+                flow.misses = flow.misses.saturating_add(1);
             }
             return Found::Flow(id);
         };

@@ -449,7 +449,7 @@ fn a_quote_with_a_translated_source_is_credited_to_the_one_probe_with_its_identi
 
 fn datagram(from: &str, to: &str, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let packet = Packet {
-        ip: Ip::plain(from.parse().unwrap(), to.parse().unwrap()),
+        ip: Ip { identification: 9, ..Ip::plain(from.parse().unwrap(), to.parse().unwrap()) },
         transport: Transport::Udp { source_port: ports.0, destination_port: ports.1 },
         payload: Payload::Octets(payload),
         checksum: None,

@@ -404,17 +404,21 @@ fn mend(packet: &mut [u8]) {
 
 #[test]
 fn a_flood_of_quotes_with_one_of_two_secrets_right_is_believed_a_few_times_at_most() {
-    for field in [Key::UdpChecksum, Key::RemotePort, Key::IpId] {
-        let sent = udp(0x1234, 33_435);
+    for field in [Key::UdpChecksum, Key::RemotePort, Key::IpId, Key::IcmpSequence] {
+        let (sent, checksum_at) = match field {
+            Key::IcmpSequence => (echo(0x1234), 22),
+            _ => (udp(0x1234, 33_435), 26),
+        };
         let (mut demux, flow) = opened(&sent, field, false);
         demux.sent(flow, 1, &sent, LEFT);
-        // Whoever knows the ports tries checksums, and identifications.
-        for at in [4, 26] {
+        // Whoever knows the ports, or identifier and sequence number, tries checksums, and identifications.
+        for at in [4, checksum_at] {
             let mut believed = 0;
             for guess in 0..=u16::MAX {
                 let mut quoted = sent.clone();
-                quoted[4..6].copy_from_slice(&0x9999u16.to_be_bytes());
-                quoted[26..28].copy_from_slice(&0x9999u16.to_be_bytes());
+                for other in [4, checksum_at] {
+                    quoted[other..other + 2].copy_from_slice(&0x9999u16.to_be_bytes());
+                }
                 quoted[at..at + 2].copy_from_slice(&guess.to_be_bytes());
                 believed += usize::from(token(demux.receive(&error(&quoted, 28))).is_some());
             }
@@ -422,4 +426,55 @@ fn a_flood_of_quotes_with_one_of_two_secrets_right_is_believed_a_few_times_at_mo
         }
         assert_eq!(token(demux.receive(&error(&sent, 28))), Some((1, Quality::Exact)));
     }
+}
+
+/// A probe with a chosen checksum, on which the first two octets of its payload depend.
+fn datagram6(key: Key, payload: &[u8]) -> Vec<u8> {
+    let transport = match key {
+        Key::IcmpSequence => Transport::Echo { identifier: 33_436, sequence: 7 },
+        _ => Transport::Udp { source_port: 33_436, destination_port: 33_435 },
+    };
+    let packet = Packet {
+        ip: Ip::plain(LOCAL6.parse().unwrap(), REMOTE6.parse().unwrap()),
+        transport,
+        payload: Payload::Octets(payload),
+        checksum: Some(0xbeef),
+    };
+    packet.to_vec().unwrap()
+}
+
+#[test]
+fn a_flood_of_checksums_over_ipv6_is_not_believed_where_the_payload_is_another_or_missing() {
+    for key in [Key::UdpChecksum, Key::RemotePort, Key::IcmpSequence, Key::payload(2, 2, 1)] {
+        let sent = datagram6(key, b"..secret....");
+        let (mut demux, flow) = opened(&sent, key, true);
+        demux.sent(flow, 1, &sent, LEFT);
+        let checksum_at = if key == Key::IcmpSequence { 42 } else { 46 };
+        // All of it, what ends within the secret, and what ends before.
+        for octets in [60, 52, 50, 48] {
+            for guess in 0xbe00..0xbf00u16 {
+                let mut quoted = datagram6(key, b"..sPcret....");
+                quoted[checksum_at..checksum_at + 2].copy_from_slice(&guess.to_be_bytes());
+                let found = token(demux.receive(&quoting(&quoted, octets, true)));
+                assert_eq!(found, None, "{key:?} {octets} {guess}");
+            }
+        }
+        let genuine = |octets| quoting(&sent, octets, true);
+        for octets in [60, 52] {
+            let found = token(demux.receive(&genuine(octets)));
+            assert_eq!(found, Some((1, Quality::Exact)), "{key:?} {octets}");
+        }
+        assert_eq!(token(demux.receive(&genuine(48))), None, "{key:?}");
+        let (mut demux, flow) = opened(&sent, key, true);
+        demux.sent(flow, 1, &sent, LEFT);
+        assert_eq!(token(demux.receive(&genuine(48))), Some((1, Quality::Weak)), "{key:?}");
+    }
+}
+
+#[test]
+fn a_payload_of_zeros_over_ipv6_is_no_secret() {
+    let sent = datagram6(Key::UdpChecksum, &[0; 12]);
+    let (mut demux, flow) = opened(&sent, Key::UdpChecksum, false);
+    demux.sent(flow, 1, &sent, LEFT);
+    assert_eq!(token(demux.receive(&quoting(&sent, 60, true))), Some((1, Quality::Weak)));
 }
