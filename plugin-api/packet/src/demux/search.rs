@@ -153,9 +153,13 @@ impl Demux {
         let weak = may_guess.then(by_half).flatten();
         let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
-            // A conversation has no probes, so that errors about it are no guesses.
+            // Of the ends alone. A conversation has no probes, so that errors about it are no guesses.
+            let is_key = flow.key == key;
             if let Some(flow) = self.flows[id as usize].as_mut().filter(|it| it.newest != NONE) {
                 flow.misses = flow.misses.saturating_add(1);
+                if !is_key || self.bare_misses >= MAX_BARE_MISSES {
+                    return Found::Nothing;
+                }
             }
             return Found::Flow(id);
         };

@@ -428,6 +428,34 @@ fn a_flood_of_quotes_with_one_of_two_secrets_right_is_believed_a_few_times_at_mo
     }
 }
 
+#[test]
+fn a_quote_that_has_the_ports_alone_is_told_unless_somebody_guesses_at_them() {
+    for six in [false, true] {
+        let secret = Secret::of(&mut Random(5));
+        let sent = Method::Syn.probe(six, 0, &secret, &mut Random(6));
+        let guess = |local| {
+            let random = &mut Random(7);
+            Method::Syn.probe(six, 0, &Secret { local, ..Secret::of(random) }, random)
+        };
+        let (mut demux, flow) = opened(&sent, Key::None, true);
+        demux.sent(flow, 1, &sent, LEFT);
+        let has_ports = guess(secret.local);
+        let told = quoting(&has_ports, has_ports.len(), six);
+        assert!(matches!(demux.receive(&told), Match::Flow { .. }), "{six}");
+        let mut translated = has_ports.clone();
+        translated[if six { 39 } else { 19 }] ^= 1;
+        let translated = quoting(&translated, translated.len(), six);
+        assert_eq!(demux.receive(&translated), Match::Foreign, "{six}");
+        for other in 1..=2 * MAX_BARE_MISSES as u16 {
+            let quoted = guess(secret.local ^ other);
+            assert_eq!(demux.receive(&quoting(&quoted, quoted.len(), six)), Match::Foreign);
+        }
+        assert_eq!(demux.receive(&told), Match::Foreign, "{six}");
+        let genuine = quoting(&sent, sent.len(), six);
+        assert!(token(demux.receive(&genuine)).is_some(), "{six}");
+    }
+}
+
 /// A probe with a chosen checksum, on which the first two octets of its payload depend.
 fn datagram6(key: Key, payload: &[u8]) -> Vec<u8> {
     let transport = match key {
