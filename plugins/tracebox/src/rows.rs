@@ -150,7 +150,7 @@ row! {
         /// How much of the probe is quoted: Empty, Layer 3 header, Layer 3 Header + First 8 L3 payload
         /// bytes, Full packet.
         quote: Option<String>,
-        /// Whether a quote is certainly of the probe.
+        /// Whether a quote is certainly of the probe, or what the destination itself sent an answer to it.
         certainty: Option<Certainty>,
         /// As `quote`, with what lies between 8 octets and everything.
         quote_class: Option<QuoteClass>,

@@ -21,6 +21,8 @@ use answers::{is_open, of_endpoint, segment, segment_flags};
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
 const UDP_PAYLOAD: usize = 12;
+/// Octets of it that nobody else knows.
+const SECRET_OCTETS: usize = 8;
 /// Where it holds the TTL.
 const TTL_AT: usize = UDP_PAYLOAD - 1;
 
@@ -127,7 +129,7 @@ impl Session {
         let flow = if talks { flow } else { flow.kernel_may_answer() };
         let flow = ctx.open(params.source.map_or(flow, |source| flow.source(source))).await?;
         let mut payload = [0; UDP_PAYLOAD];
-        payload[..8].copy_from_slice(&ctx.random64().to_be_bytes());
+        payload[..SECRET_OCTETS].copy_from_slice(&ctx.random64().to_be_bytes());
         Ok(Self {
             ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
             sequence: spec.sequence.unwrap_or_else(|| ctx.random()),
@@ -464,6 +466,7 @@ impl Session {
         };
         if !reply.class().is_error() {
             row.origin = Origin::Endpoint;
+            row.certainty = Some(self.quality_of_end(probe, packet));
             let (comparison, word) = of_endpoint(probe, packet);
             row.changes = word.unwrap_or_else(|| self.line(&comparison));
             row.modifications = rows(&comparison);
@@ -476,7 +479,7 @@ impl Session {
         row.icmp_type = Some(reply.icmp_type());
         row.icmp_code = Some(reply.icmp_code());
         row.quoted_octets = u16::try_from(quoted.len()).ok();
-        row.certainty = Some(Self::quality(probe, quoted));
+        row.certainty = Some(self.quality(probe, quoted));
         row.quote_class = Some(class(quote.depth));
         row.ip_checksum_good = checksums::header(quoted);
         row.checksum = checksums::transport(probe, quoted);

@@ -5,7 +5,7 @@ use sonde_plugin_api::{
     prelude::*,
 };
 
-use super::{Answer, Session, TTL_AT, UDP_PAYLOAD};
+use super::{Answer, SECRET_OCTETS, Session, TTL_AT, UDP_PAYLOAD};
 use crate::{
     compare::{Comparison, Modification, Part, brings_back},
     rows::Certainty,
@@ -23,15 +23,13 @@ impl Session {
                 let Ok(header) = IpHeader::parse(packet) else { return false };
                 let segment = tcp::TcpView::new(header.transport(packet));
                 let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
-                let shown = segment.acknowledgement().map(|it| it.wrapping_sub(self.sequence));
-                let most = self.octets_of_sequence();
-                let is_ours = match is_ack {
-                    true => shown.is_some_and(|octets| octets <= most),
-                    false => is_reset_of(probe, &segment),
+                let is_ours = match segment.acknowledgement() {
+                    Some(shown) if is_ack => self.has_shown(shown),
+                    _ => is_reset_of(probe, &segment),
                 };
-                is_ours || self.has_shifted_sequence()
+                is_ours && self.is_from_port(packet)
             }
-            Class::Udp => self.spec.is_udp,
+            Class::Udp => self.spec.is_udp && self.is_from_port(packet),
             class if class.is_error() => {
                 let Some(quote) = reply.quote(packet) else { return false };
                 let quoted = packet.get(quote.range).unwrap_or_default();
@@ -45,24 +43,44 @@ impl Session {
                     || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
                     || self.is_payload_back(probe, quoted)
                     || self.is_rewritten(probe, quoted);
-                is_of_ttl && is_known
+                is_of_ttl && is_known && self.is_payload_kept(quoted)
             }
             _ => false,
         }
     }
 
-    /// Everything that nobody can guess was rewritten, but for the port: a whole TCP header of ours, or in
-    /// IPv6, which has no identification, one of UDP. That makes the row a weak match.
+    /// Everything that nobody can guess was rewritten, but for the port: of TCP, or in IPv6, which has no identification, of
+    /// UDP. That makes the row a weak match; while somebody guesses at ports the host lets no such quote through.
     fn is_rewritten(&self, probe: &[u8], quoted: &[u8]) -> bool {
         let Ok(header) = IpHeader::parse(quoted) else { return false };
         let transport = quoted.get(header.header_octets..).unwrap_or_default();
         let ports = [self.flow.local.to_be_bytes(), self.dport.to_be_bytes()].concat();
-        let is_whole = match header.protocol {
-            protocol::TCP => transport.len() >= 20,
+        let is_possible = match header.protocol {
+            protocol::TCP => true,
             protocol::UDP => self.flow.peer.is_ipv6() && !self.is_of_another(probe, transport),
             _ => false,
         };
-        is_whole && transport.starts_with(&ports)
+        is_possible && transport.len() >= 8 && transport.starts_with(&ports)
+    }
+
+    /// A datagram that is quoted over IPv6, where little else tells it, has at least half of the octets that nobody else
+    /// knows where it shows as many: boxes rewrite some.
+    fn is_payload_kept(&self, quoted: &[u8]) -> bool {
+        if !self.spec.is_udp || self.spec.payload.is_some() || self.flow.peer.is_ipv4() {
+            return true;
+        }
+        let Ok(header) = IpHeader::parse(quoted) else { return false };
+        let secret = &self.payload[..SECRET_OCTETS];
+        let shown = quoted.get(header.header_octets + 8..).unwrap_or_default();
+        let kept = secret.iter().zip(shown).filter(|(sent, seen)| sent == seen).count();
+        shown.len() < SECRET_OCTETS / 2 || kept >= SECRET_OCTETS / 2
+    }
+
+    /// The destination's own packet is from the port that was asked.
+    fn is_from_port(&self, packet: &[u8]) -> bool {
+        let header = IpHeader::parse(packet).ok();
+        let port = self.dport.to_be_bytes();
+        header.is_some_and(|header| header.transport(packet).starts_with(&port))
     }
 
     /// A datagram that is quoted carries the octets that nobody else knows, whatever became of its header.
@@ -78,11 +96,23 @@ impl Session {
         is_mine && !probe.ends_with(payload)
     }
 
-    /// Whether what came back tells that it is the probe's own answer, and no guess.
-    pub(super) fn quality(probe: &[u8], quoted: &[u8]) -> Certainty {
-        let is_exact = brings_back(probe, quoted, Part::Identification)
-            || brings_back(probe, quoted, Part::Transport(4..8));
+    /// Whether what came back tells that it is the probe's own answer, and no guess: a sequence number, or else the ports with
+    /// the identification or the checksum.
+    pub(super) fn quality(&self, probe: &[u8], quoted: &[u8]) -> Certainty {
+        let shows = |part| brings_back(probe, quoted, part);
+        let is_told = shows(Part::Transport(4..8));
+        let has_ports = shows(Part::Transport(0..4));
+        let is_exact = match self.spec.is_udp {
+            false if is_told => true,
+            _ => has_ports && (is_told || shows(Part::Identification)),
+        };
         if is_exact { Certainty::Exact } else { Certainty::Weak }
+    }
+
+    /// The same of the destination's own packet: a datagram may answer anything, unless it brings back the payload.
+    pub(super) fn quality_of_end(&self, probe: &[u8], packet: &[u8]) -> Certainty {
+        let is_echo = || self.is_payload_back(probe, packet);
+        if !self.spec.is_udp || is_echo() { Certainty::Exact } else { Certainty::Weak }
     }
 
     /// Whether the destination's segment acknowledges the number that was sent, and so got it unchanged.
@@ -108,10 +138,16 @@ impl Session {
         is_asked.then_some(answer & (ECE | CWR) == ECE)
     }
 
-    /// A quote showed another sequence number: the answer may acknowledge that one.
-    fn has_shifted_sequence(&self) -> bool {
-        let is_it = |it: &Modification| it.field == "TCP::SeqNumber";
-        self.told.iter().any(|told| told.comparison.modifications.iter().any(is_it))
+    /// Whether a number acknowledges that of the probes, or the one that a quote showed in its place.
+    fn has_shown(&self, acknowledgement: u32) -> bool {
+        let read = |it: &Modification| match it.field.as_str() {
+            "TCP::SeqNumber" => u32::from_str_radix(it.seen.as_deref()?, 16).ok(),
+            _ => None,
+        };
+        let shown = self.told.iter().flat_map(|told| &told.comparison.modifications);
+        let mut numbers = shown.filter_map(read).chain([self.sequence]);
+        let most = self.octets_of_sequence();
+        numbers.any(|number| acknowledgement.wrapping_sub(number) <= most)
     }
 
     /// The destination says that nobody listens at the port: the probe got there.
