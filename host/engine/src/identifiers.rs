@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::BuildHasher,
+    hash::{BuildHasher, DefaultHasher, Hasher},
 };
 
 use foldhash::fast::RandomState;
@@ -33,7 +33,9 @@ pub(crate) struct Identifiers<H> {
     /// In the order of time, by plugin.
     order: Vec<VecDeque<Ending>>,
     state: RandomState,
-    random: u64,
+    seed: u64,
+    /// Random numbers so far.
+    drawn: u64,
     /// Ports that may be held in all: each is a descriptor, and others need some.
     pub(crate) most: usize,
 }
@@ -79,18 +81,20 @@ impl<H> Identifiers<H> {
             quarantine: HashTable::new(),
             order: Vec::new(),
             state: RandomState::default(),
-            random: seed | 1,
+            seed,
+            drawn: 0,
             most: usize::MAX,
         }
     }
 
-    /// A number that nobody outside can guess; splitmix64 over a secret seed.
+    /// A number that nobody outside can guess: SipHash over a secret seed. Whoever is probed sees what a method makes of
+    /// its number, which must not give those of other measurements away.
     pub(crate) fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.drawn += 1;
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        hasher.write_u64(self.drawn);
+        hasher.finish()
     }
 
     /// Until when a key is not to be used; `None` where it is free.
@@ -223,4 +227,26 @@ fn is_of<H>(
     port: u16,
 ) -> bool {
     ports.get(&(protocol, port)).is_some_and(|held| held.owner == owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came before a step of splitmix64 that ended in this.
+    fn before(mixed: u64) -> u64 {
+        let mixed = mixed ^ mixed >> 31 ^ mixed >> 62;
+        let mixed = mixed.wrapping_mul(0x3196_42b2_d24d_8ec3);
+        let mixed = mixed ^ mixed >> 27 ^ mixed >> 54;
+        let mixed = mixed.wrapping_mul(0x96de_1b17_3f11_9089);
+        mixed ^ mixed >> 30 ^ mixed >> 60
+    }
+
+    #[test]
+    fn a_number_that_a_target_was_shown_does_not_give_the_next_away() {
+        let mut numbers = Identifiers::<()>::new(42);
+        let (shown, next) = (numbers.random(), numbers.random());
+        assert_ne!(shown, next);
+        assert_ne!(before(shown).wrapping_add(0x9e37_79b9_7f4a_7c15), before(next));
+    }
 }
