@@ -75,6 +75,7 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
 impl Explorer {
     async fn explore(&mut self) -> Result<(), Halt> {
         loop {
+            self.reopen();
             let Some((ttl, nodes)) = self.graph.nearest_open() else {
                 if self.doubt_silence().await? {
                     continue;
@@ -92,6 +93,26 @@ impl Explorer {
                 self.explore_node_by_node(ttl, &nodes).await?;
             }
         }
+    }
+
+    /// Opens nodes that were done with, where it has come up since that they ask for more flows: one that was traced for
+    /// another reason showed one more next hop, or a diamond is not to be explored lightly.
+    fn reopen(&mut self) {
+        let is_lite = self.prober.params.algorithm == Algorithm::MdaLite;
+        for id in std::iter::once(VANTAGE).chain(self.graph.roots()).collect::<Vec<_>>() {
+            let node = &self.graph.nodes[id];
+            let ttl = node.first_ttl;
+            let is_done = node.is_expanded && matches!(node.stop, None | Some(Stop::Unreachable));
+            let is_light = || is_lite && self.graph.is_wide(ttl) && !self.is_uneven(ttl);
+            if is_done && !is_light() && self.missing(id, ttl).0 > 0 {
+                self.graph.nodes[id].is_expanded = false;
+            }
+        }
+    }
+
+    /// Whether a TTL is part of a diamond that was found meshed or uneven.
+    pub(crate) fn is_uneven(&self, ttl: u8) -> bool {
+        self.graph.diamond(ttl).any(|hop| self.uneven.contains(&hop))
     }
 
     /// Asks again where few flows alone speak for a link behind a silent node beside nodes that answer, or none that
@@ -166,18 +187,21 @@ impl Explorer {
         let through = self.graph.flows_through(node, ttl);
         let (tried, untried): (Vec<u32>, Vec<u32>) =
             through.into_iter().partition(|flow| self.graph.seen(ttl + 1, *flow).is_some());
-        let hops: BTreeSet<NodeId> =
+        let mut hops: BTreeSet<NodeId> =
             tried.iter().filter_map(|flow| self.graph.at(ttl + 1, *flow)).collect();
+        let later = self.graph.next_hops_later(node, ttl);
+        let tried = tried.len() + later.values().map(Vec::len).sum::<usize>();
+        hops.extend(later.into_keys());
         // The target may be next: one flow tells, and then there is nothing else to look for, but where ways of
         // different lengths come by.
         let target = !self.graph.nodes[node].is_cluster()
             && hops.iter().any(|hop| self.graph.nodes[*hop].stop == Some(Stop::Reached));
         let wanted = match hops.len() {
-            0 if tried.is_empty() => 1,
+            0 if tried == 0 => 1,
             1 if target => 1,
             seen => self.points.after(seen),
         };
-        (wanted.saturating_sub(tried.len()), untried)
+        (wanted.saturating_sub(tried), untried)
     }
 
     /// Flows used so far.
@@ -407,20 +431,21 @@ impl Explorer {
             return Ok(false);
         }
         let is_cluster = self.graph.nodes[node].is_cluster();
+        let later = self.graph.next_hops_later(node, ttl);
+        let hops: BTreeSet<NodeId> = hops.into_keys().chain(later.into_keys()).collect();
         self.graph.nodes[node].balancing = match hops.len() {
             0 => Balancing::Unknown,
             1 => Balancing::None,
-            _ if is_cluster || self.is_per_packet(node, ttl).await? => {
-                self.settle_cluster(node, ttl);
-                Balancing::Packet
-            }
+            _ if is_cluster => self.settle_cluster(node, ttl),
+            _ if self.graph.nodes[node].balancing == Balancing::Flow => Balancing::Flow,
+            _ if self.is_per_packet(node, ttl).await? => self.settle_cluster(node, ttl),
             _ => Balancing::Flow,
         };
         Ok(true)
     }
 
     /// What is behind a node is one hop, which goes on where one of its members does.
-    fn settle_cluster(&mut self, node: NodeId, ttl: u8) {
+    fn settle_cluster(&mut self, node: NodeId, ttl: u8) -> Balancing {
         let cluster = self.graph.bundle(node, ttl);
         let on = self.graph.flows_through(cluster, ttl + 1);
         let is_round = on.iter().any(|flow| self.graph.has_been(*flow, cluster, ttl + 1));
@@ -431,6 +456,7 @@ impl Explorer {
             (true, false) => Some(Stop::Unreachable),
             (false, _) => is_round.then_some(Stop::Loop),
         };
+        Balancing::Packet
     }
 
     /// Flows that met nobody behind a node: asked again where somebody answers at that TTL, and then a silent hop,
@@ -493,11 +519,11 @@ impl Explorer {
         let mut differs = false;
         for answer in answers {
             if let Some(answer) = answer? {
-                let known = self.graph.nodes_at(ttl + 1);
+                let known = self.graph.next_hops(node, ttl);
                 let met = self.graph.node_of(&answer, ttl + 1, Some(node));
                 differs |= met != first;
                 // One that was not met before belongs to the cluster all the same.
-                if !known.contains(&met) {
+                if !known.contains_key(&met) {
                     let spare = self.new_flow();
                     self.graph.presume(ttl, spare, node);
                     self.graph.observe(ttl + 1, spare, Some(&answer));

@@ -434,6 +434,19 @@ impl Graph {
         hops
     }
 
+    /// As [`Graph::next_hops`], by the flows of longer ways that come by later. Of a cluster none: what packets take by
+    /// turns is told apart by TTL.
+    pub(crate) fn next_hops_later(&self, node: NodeId, ttl: u8) -> BTreeMap<NodeId, Vec<u32>> {
+        let mut hops: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        if !self.nodes[node].is_cluster() {
+            let later = (ttl + 1..=self.nodes[node].last_ttl).map(|ttl| self.next_hops(node, ttl));
+            for (hop, flows) in later.flatten() {
+                hops.entry(hop).or_default().extend(flows);
+            }
+        }
+        hops
+    }
+
     /// Nodes with something behind them that was not looked for, at the lowest TTL there is one.
     pub(crate) fn nearest_open(&self) -> Option<(u8, Vec<NodeId>)> {
         let is_open = |id: &NodeId| {

@@ -30,7 +30,7 @@ impl Explorer {
             // One node: both ways are the same.
             return Ok(false);
         }
-        if self.graph.diamond(ttl).any(|hop| self.uneven.contains(&hop)) {
+        if self.is_uneven(ttl) {
             return Ok(false);
         }
         // A hop as a whole, with the flows that came to it first.
@@ -65,7 +65,6 @@ impl Explorer {
         let uneven: Vec<u8> = hops.filter(is_one).collect();
         if !uneven.is_empty() {
             self.uneven.extend(uneven);
-            self.begin_again(ttl);
             return Ok(true);
         }
         for &node in nodes {
@@ -75,17 +74,6 @@ impl Explorer {
             self.graph.nodes[node].is_expanded = true;
         }
         Ok(true)
-    }
-
-    /// Opens those nodes of a diamond, up to a hop, through which fewer flows went than there would have node by node.
-    fn begin_again(&mut self, ttl: u8) {
-        for hop in self.graph.diamond(ttl).take_while(|hop| *hop < ttl) {
-            for node in self.graph.nodes_at(hop) {
-                if self.graph.nodes[node].first_ttl == hop && self.missing(node, hop).0 > 0 {
-                    self.graph.nodes[node].is_expanded = false;
-                }
-            }
-        }
     }
 
     /// Sends flows where a node has no link yet, and enough of them to show links across.
