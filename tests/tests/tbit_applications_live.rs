@@ -157,6 +157,9 @@ fn tests_work_over_tls_though_the_certificate_is_of_another_name() {
             (&summary["tls_version"], &summary["certificate_verified"]),
             (&"TLSv1.3".into(), &false.into())
         );
+        if test == "icw" {
+            assert_eq!(summary["icw_segments"], 10, "{record}");
+        }
         if test == "null" {
             assert_eq!(summary["status"], "HTTP/1.0 200 OK", "{summary}");
             assert!(summary["octets"].as_u64().unwrap() > 200_000, "{summary}");

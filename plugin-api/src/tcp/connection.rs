@@ -1,9 +1,11 @@
 //! A connection over a flow: opening, hearing, sending again, closing.
 
+mod hearing;
 mod stamped;
 
 use std::time::Duration;
 
+use self::hearing::{Heard, hear};
 use super::{
     opening::{Opening, Refusal},
     options::Options,
@@ -13,11 +15,8 @@ use super::{
     sequence::is_after,
 };
 use crate::{
-    author::{Ctx, Either, Flow, Outcome, Probe, Reply, select},
-    packet::{
-        Class, IpHeader,
-        tcp::{TcpOption, TcpView, flags},
-    },
+    author::{Ctx, Flow, Probe},
+    packet::tcp::{TcpOption, flags},
     row::Rows,
     schema::Time,
 };
@@ -67,6 +66,8 @@ pub struct Connection<'a, R> {
     pub sending: SendQueue,
     /// Set on every acknowledgement: an ECN echo is answered with CWR, for instance.
     pub extra_flags: u8,
+    /// Nothing behind the answer to the SYN is acknowledged, not with data either.
+    pub withholds: bool,
     /// Of the next segments, not scaled.
     pub window: u16,
     /// ToS or traffic class of data that is sent for the first time.
@@ -263,6 +264,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             received,
             sending,
             extra_flags: 0,
+            withholds: false,
             window: opening.window,
             tos: 0,
             most_repeats: 3,
@@ -304,7 +306,7 @@ impl<'a, R: Rows> Connection<'a, R> {
     /// the connection; it may be changed before it is sent with [`Connection::send`].
     pub fn probe(&self, bits: u8, sequence: u32, data: &[u8]) -> Probe {
         let blocks = self.blocks(data.len());
-        let probe = Probe::tcp_ack(self.port, sequence, self.received.expected())
+        let probe = Probe::tcp_ack(self.port, sequence, self.known())
             .flags(bits | self.extra_flags)
             .window(self.window)
             .ttl(self.ttl)
@@ -327,6 +329,11 @@ impl<'a, R: Rows> Connection<'a, R> {
         if options.is_empty() { probe } else { probe.tcp_options(&TcpOption::list(&options)) }
     }
 
+    /// What our segments acknowledge.
+    fn known(&self) -> u32 {
+        if self.withholds { self.answer.behind() } else { self.received.expected() }
+    }
+
     /// Blocks of our next acknowledgement: three with timestamps, else four, where they were agreed.
     fn blocks(&self, octets: usize) -> Vec<(u32, u32)> {
         // The option has four octets, and eight for each block; beside data no more than the route takes.
@@ -341,7 +348,7 @@ impl<'a, R: Rows> Connection<'a, R> {
 
     /// Sends a segment that [`Connection::probe`] made of the same arguments, at once.
     pub fn send(&self, probe: Probe, bits: u8, sequence: u32, octets: usize, tos: u8) {
-        self.note_sent((sequence, self.received.expected()), bits, octets, tos);
+        self.note_sent((sequence, self.known()), bits, octets, tos);
         self.flow.send(probe.immediate());
     }
 
@@ -367,9 +374,11 @@ impl<'a, R: Rows> Connection<'a, R> {
         }
     }
 
-    /// Acknowledges what is here, at once, with blocks where that was agreed.
+    /// Acknowledges what is here, at once, with blocks where that was agreed; nothing where that is withheld.
     pub fn acknowledge(&self) {
-        self.acknowledge_to(self.received.expected());
+        if !self.withholds {
+            self.acknowledge_to(self.received.expected());
+        }
     }
 
     /// Acknowledges all before `number`, at once, whatever is here.
@@ -516,6 +525,7 @@ impl<'a, R: Rows> Connection<'a, R> {
     /// takes longer than `wait`. Nothing is sent to a peer that has reset it.
     pub async fn close(&mut self, wait: Duration) {
         let end = self.ctx.now() + wait;
+        self.withholds = false;
         self.sending.end();
         self.transmit();
         while !(self.is_reset || self.sending.is_finished() && self.received.is_finished()) {
@@ -532,6 +542,7 @@ impl<'a, R: Rows> Connection<'a, R> {
         if std::mem::replace(&mut self.is_reset, true) {
             return;
         }
+        self.withholds = false;
         let sequence = self.end();
         let reset = self.probe(flags::RST | flags::ACK, sequence, &[]);
         if let Some(record) = self.record {
@@ -548,49 +559,5 @@ impl<'a, R: Rows> Connection<'a, R> {
         // Awaited: what still waits for its turn when the flow is closed is not sent.
         let _ = self.flow.send_stamped(reset.immediate()).await;
         self.flow.last_word(None);
-    }
-}
-
-/// Something about the connection.
-enum Heard {
-    Segment(Segment),
-    /// An ICMP error, and the number of the segment that it is about.
-    Error {
-        from: std::net::IpAddr,
-        kind: u8,
-        code: u8,
-        sequence: u32,
-    },
-}
-
-/// The next segment or error on the flow; `None` when the timer ran out.
-async fn hear(flow: &Flow, mut timer: impl Future<Output = ()> + Unpin) -> Option<Heard> {
-    loop {
-        let next = flow.next_with(|heard, packet| match &heard.outcome {
-            Outcome::Reply(reply) => of(reply, packet),
-            _ => None,
-        });
-        match select(next, &mut timer).await {
-            Either::First(Some(heard)) => return Some(heard),
-            Either::First(None) => {}
-            Either::Second(()) => return None,
-        }
-    }
-}
-
-fn of(reply: &Reply, packet: &[u8]) -> Option<Heard> {
-    match reply.class() {
-        Class::Tcp => Segment::parse(reply, packet).map(Heard::Segment),
-        Class::Unreachable => {
-            let quoted = reply.quoted(packet)?;
-            let header = IpHeader::parse(quoted).ok()?;
-            Some(Heard::Error {
-                from: reply.from(),
-                kind: reply.icmp_type(),
-                code: reply.icmp_code(),
-                sequence: TcpView::new(header.transport(quoted)).sequence()?,
-            })
-        }
-        _ => None,
     }
 }

@@ -108,7 +108,7 @@ impl Application {
     pub(crate) fn is_complete(&self) -> bool {
         match self {
             Self::Script(script) => script.is_complete(),
-            Self::Tls(_) => false,
+            Self::Tls(tls) => tls.is_complete(),
         }
     }
 

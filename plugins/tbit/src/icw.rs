@@ -1,13 +1,18 @@
 //! icw: how much does the server send before the first acknowledgement?
 //!
-//! Nothing is acknowledged until the first segment comes again. The last one must have been full, and then it must go on, or
-//! the answer and not the window was the limit. Where the server grants no window scale, ours may be.
+//! Nothing is acknowledged until the first segment comes again, whatever is spoken meanwhile: what the server says before the
+//! answer, of TLS for instance, is a part of its window, and would make it grow once it is acknowledged. The last segment must
+//! have been full, and then it must go on, or the answer and not the window was the limit. Where the server grants no window
+//! scale, ours may be.
 //!
 //! Source: Padhye and Floyd 2001, section 3.1; RFC 6928.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sonde_plugin_api::tcp::{Segment, distance};
+use sonde_plugin_api::{
+    packet::tcp::flags,
+    tcp::{Segment, distance},
+};
 
 use crate::{
     rows::Verdict,
@@ -23,9 +28,8 @@ const MORE: Duration = Duration::from_secs(10);
 
 /// Withholds acknowledgements.
 pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
-    let request = session.last().await?;
-    session.connection.write(&request);
     let start = session.connection.received.expected();
+    session.connection.withholds = true;
     let offered = usize::from(session.params.offer(session.flow.mtu).mss.unwrap_or(u16::MAX));
     let stamps = if session.connection.agreed.timestamps { 12 } else { 0 };
     let mss = offered.saturating_sub(stamps).max(1);
@@ -33,42 +37,55 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let full = largest.saturating_sub(MOST_OPTIONS);
     let mut flight = Flight::default();
     let (mut begin, mut is_ended) = (None, false);
+    let mut is_asked = session.begin()?;
     loop {
         let Some(segment) = session.connection.next(SILENCE).await else {
-            let is_answerless = flight.0.is_empty() && session.is_acknowledged();
-            return Ok(if is_answerless { Verdict::IcwTooShort } else { Verdict::None });
+            return nothing(session, is_asked);
         };
         session.ends(&segment)?;
-        let is_fin = segment.has(sonde_plugin_api::packet::tcp::flags::FIN);
+        let is_fin = segment.has(flags::FIN);
         if is_fin && !segment.has_data() && segment.sequence == start {
             // There is nothing that could come again.
-            return Ok(Verdict::IcwTooShort);
+            return if is_asked { Ok(Verdict::IcwTooShort) } else { Err(Verdict::Fin) };
         }
         if segment.sequence == start && segment.has_data() {
             let now = session.ctx.now();
             if now.since(*begin.get_or_insert(now)) >= SOONEST {
-                session.take(&segment);
                 break;
             }
         }
         is_ended |= is_fin;
         flight.take(start, &segment, mss);
         session.take(&segment);
+        is_asked = is_asked || session.ask()?;
     }
     let segments = flight.segments();
     let behind = start.wrapping_add(flight.octets());
+    // A server that has more to send and no more window fills its segments up; what it sends later, it did not have yet. Where
+    // the path wants smaller ones they are alike.
+    let last = segments.last().copied().unwrap_or(0);
+    let is_full = last >= full || segments.len() > 1 && segments.iter().max() == Some(&last);
+    let is_answered = is_asked && !session.answer.is_empty();
+    if !is_answered && !is_full {
+        session.ctx.warn(
+            "the server's timer ran out before it answered: what it sends then is no initial window",
+        );
+        return Ok(Verdict::None);
+    }
     if !is_ended && session.is_limited(flight.octets(), largest as u32) {
         return Ok(Verdict::None);
     }
     session.summary.icw_octets = Some(flight.octets());
     session.summary.icw_segments = Some(segments.len() as u32);
-    // A server that has more to send and no more window fills its segments up; what it sends later, it did not have yet. Where
-    // the path wants smaller ones they are alike.
-    let last = segments.last().copied().unwrap_or(0);
-    let is_full = last >= full || segments.len() > 1 && segments.iter().max() == Some(&last);
-    if is_ended || !is_full {
+    if is_ended || session.is_over() {
         return Ok(Verdict::IcwTooShort);
     }
+    if is_full && last < full {
+        session.ctx.warn(&format!(
+            "segments have {last} octets, not {largest}: the path wants such ones, or cuts larger ones, which were fewer then"
+        ));
+    }
+    session.connection.withholds = false;
     let sent = session.connection.acknowledge_to_stamped(session.connection.received.expected());
     let sent = sent.await;
     let end = session.left(sent)? + MORE;
@@ -77,13 +94,29 @@ pub(crate) async fn icw(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         session.accept(&segment);
         let last = segment.sequence.wrapping_add(segment.data.len() as u32);
         if segment.has_data() && distance(behind, last) > 0 {
-            return Ok(Verdict::IcwSuccess);
+            return Ok(if is_full { Verdict::IcwSuccess } else { Verdict::IcwTooShort });
         }
-        if session.connection.received.is_finished() {
-            break;
+        if session.is_over() {
+            return Ok(Verdict::IcwTooShort);
         }
     }
-    Ok(Verdict::IcwTooShort)
+    session.ctx.warn(
+        "neither more nor an end came: the server keeps the connection, or the path loses large segments",
+    );
+    Ok(Verdict::None)
+}
+
+/// The verdict where nothing comes any more, and nothing came again.
+fn nothing(session: &Session<'_>, is_asked: bool) -> Result<Verdict, Verdict> {
+    if !is_asked {
+        return Err(session.waited_in_vain());
+    }
+    if session.is_acknowledged() {
+        session.ctx.warn(
+            "the request was acknowledged, and no first segment came twice: the server says nothing, or the path loses large segments",
+        );
+    }
+    Ok(Verdict::None)
 }
 
 /// What came before anything was acknowledged, by its distance from the first octet: octets, and those of each segment of them

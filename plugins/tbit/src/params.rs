@@ -36,8 +36,7 @@ params! {
         destination: IpAddr => "destination.{ip}",
         /// Address to send from, one of the host's; the route decides where it is not given.
         source: Option<IpAddr> => "scamper.tbit.srcaddr" { short: 'S' },
-        /// What is tested. The windows of icw and abc are the initial ones where nothing is said before, as with http, dns
-        /// and bgp.
+        /// What is tested. The window of abc is the initial one where nothing is said before, as with http, dns and bgp.
         test: Test = Test::Null => "scamper.tbit.type" { short: 't', alias: "test" },
         /// What is spoken to the server; a URL of https:// says it too.
         app: App = App::Http => "scamper.tbit.app" { short: 'p' },

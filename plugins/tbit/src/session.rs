@@ -62,23 +62,59 @@ impl Session<'_> {
     pub(crate) async fn last(&mut self) -> Result<Vec<u8>, Verdict> {
         self.hear(&[]);
         loop {
-            if let Some(message) = self.application.last() {
+            if let Some(message) = self.due()? {
                 return Ok(message);
             }
-            if let Some(error) = self.application.error() {
-                self.ctx.warn(&format!("the server cannot be spoken to: {error}"));
-                return Err(Verdict::ProtocolError);
-            }
-            if self.connection.received.is_finished() {
-                return Err(Verdict::Fin);
-            }
             let Some(segment) = self.connection.next(SILENCE).await else {
-                self.ctx.warn("what the application waits for did not come");
-                return Err(Verdict::Aborted);
+                return Err(self.waited_in_vain());
             };
             self.ends(&segment)?;
             self.accept(&segment);
         }
+    }
+
+    /// Begins to speak; whether all is said then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::last`].
+    pub(crate) fn begin(&mut self) -> Result<bool, Verdict> {
+        self.hear(&[]);
+        self.ask()
+    }
+
+    /// Says the last thing where it is its turn; whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::last`].
+    pub(crate) fn ask(&mut self) -> Result<bool, Verdict> {
+        let message = self.due()?;
+        if let Some(message) = &message {
+            self.connection.write(message);
+        }
+        Ok(message.is_some())
+    }
+
+    /// The last thing to say, where it is its turn.
+    fn due(&mut self) -> Result<Option<Vec<u8>>, Verdict> {
+        if let Some(message) = self.application.last() {
+            return Ok(Some(message));
+        }
+        if let Some(error) = self.application.error() {
+            self.ctx.warn(&format!("the server cannot be spoken to: {error}"));
+            return Err(Verdict::ProtocolError);
+        }
+        if self.connection.received.is_finished() {
+            return Err(Verdict::Fin);
+        }
+        Ok(None)
+    }
+
+    /// The server says no more of what the application waits for.
+    pub(crate) fn waited_in_vain(&self) -> Verdict {
+        self.ctx.warn("what the application waits for did not come");
+        Verdict::Aborted
     }
 
     /// A test that takes its request to pieces cannot do with less than `least` octets.

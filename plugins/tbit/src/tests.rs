@@ -4,6 +4,7 @@ mod applications;
 mod endings;
 mod header;
 mod losses;
+mod windows;
 mod wire;
 
 use sonde_plugin_api::{
@@ -145,12 +146,11 @@ fn initial_windows_of_any_size_are_counted_and_short_pages_are_told() {
         assert_eq!(row.icw_segments, Some(segments as u32));
         assert_eq!(row.icw_octets, Some((segments * MSS) as u32));
     }
-    for page in [5 * MSS, 0] {
-        assert_eq!(verdict(Test::Icw, Behaviour { page, ..LINUX }), Verdict::IcwTooShort);
-        // It had no more to send, whatever came later.
-        let head = page.min(2 * MSS + 44);
-        assert_eq!(verdict(Test::Icw, Behaviour { head, ..LINUX }), Verdict::IcwTooShort);
-    }
+    let short = Behaviour { page: 5 * MSS, ..LINUX };
+    assert_eq!(verdict(Test::Icw, short), Verdict::IcwTooShort);
+    // It had no more to send, whatever came later.
+    let slow = Behaviour { head: 2 * MSS + 44, ..LINUX };
+    assert_eq!(verdict(Test::Icw, slow), Verdict::IcwTooShort);
 }
 
 #[test]

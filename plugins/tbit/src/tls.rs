@@ -28,6 +28,8 @@ pub(crate) struct Tls {
     /// Until it is said.
     request: Option<Vec<u8>>,
     error: Option<String>,
+    /// The server said goodbye.
+    is_closed: bool,
 }
 
 impl Tls {
@@ -54,7 +56,7 @@ impl Tls {
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
         let connection = ClientConnection::new(Arc::new(config), name)?;
-        Ok(Self { connection, request: Some(params.page()), error: None })
+        Ok(Self { connection, request: Some(params.page()), error: None, is_closed: false })
     }
 
     /// Takes what the server said.
@@ -68,6 +70,7 @@ impl Tls {
             }
             match self.connection.process_new_packets() {
                 Ok(state) => {
+                    self.is_closed = state.peer_has_closed();
                     let mut plain = vec![0; state.plaintext_bytes_to_read()];
                     let read = self.connection.reader().read(&mut plain).unwrap_or(0);
                     text.extend(&plain[..read]);
@@ -91,6 +94,11 @@ impl Tls {
             self.error = Some(error.to_string());
         }
         Some(self.said())
+    }
+
+    /// The server's answer is whole, though it may not have closed the connection.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_closed
     }
 
     pub(crate) fn error(&self) -> Option<&str> {

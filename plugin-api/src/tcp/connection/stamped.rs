@@ -21,7 +21,7 @@ impl<R: Rows> Connection<'_, R> {
         sequence: u32,
         octets: usize,
     ) -> Result<Departure, NotSent> {
-        self.leave(probe, bits, (sequence, self.received.expected()), octets).await
+        self.leave(probe, bits, (sequence, self.known()), octets).await
     }
 
     /// As [`Connection::send_acknowledging`]; resolves with when the segment left.

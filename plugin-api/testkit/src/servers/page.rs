@@ -34,6 +34,10 @@ pub struct Behaviour {
     pub window_segments: usize,
     /// Grants a window scale, so that the client's window may be more than 65,535 octets.
     pub scales: bool,
+    /// Octets of the page that it sends before it is asked.
+    pub greeting: usize,
+    /// Octets that a box on the way back cuts its segments to.
+    pub cut_to: usize,
     /// Octets that it has to send at first, where these are fewer; the rest comes when they are acknowledged.
     pub head: usize,
     /// Answers a SYN with ECE with these flags beside SYN and ACK.
@@ -118,6 +122,8 @@ impl Behaviour {
         mss: 1460,
         window_segments: 10,
         scales: true,
+        greeting: 0,
+        cut_to: usize::MAX,
         head: usize::MAX,
         synack: flags::ECE,
         echoes_congestion: true,
@@ -323,7 +329,12 @@ impl Connection {
         let resets = is_last && self.behaviour.resets;
         let bits = flags::ACK | if is_last && !resets { flags::FIN } else { 0 };
         let sequence = FIRST_SEQUENCE.wrapping_add(1).wrapping_add(from as u32);
-        self.answer(net, bits, sequence, &[], &vec![b'x'; octets]);
+        let most = self.behaviour.cut_to.min(octets.max(1));
+        for at in (0..octets.max(1)).step_by(most) {
+            let number = sequence.wrapping_add(at as u32);
+            let bits = if at + most < octets { flags::ACK } else { bits };
+            self.answer(net, bits, number, &[], &vec![b'x'; most.min(octets - at)]);
+        }
         if resets {
             let end = sequence.wrapping_add(octets as u32);
             self.answer(net, flags::RST | flags::ACK, end, &[], &[]);
@@ -333,11 +344,10 @@ impl Connection {
 
     /// Sends what the window lets it; the end goes with the last octet.
     fn transmit(&mut self, net: &mut Outbox<'_>) {
-        if !self.request.ends_with(b"\r\n\r\n") {
-            return;
-        }
+        let is_asked = self.request.ends_with(b"\r\n\r\n");
+        let ready = if is_asked { self.behaviour.page } else { self.behaviour.greeting };
         let window = self.window.min(self.their_window);
-        let limit = self.behaviour.page.min(self.acknowledged + window);
+        let limit = ready.min(self.acknowledged + window);
         while self.sent < limit {
             self.sent += self.piece(self.sent, limit, net);
         }
