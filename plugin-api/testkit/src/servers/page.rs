@@ -18,8 +18,8 @@ use crate::{
 };
 
 const WINDOW: u16 = 60_000;
-/// Its retransmission timer, which does not grow.
-const TIMER: Duration = Duration::from_secs(1);
+/// Its retransmission timer, which doubles each time in vain up to the second (RFC 6298, section 5).
+const TIMER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// An acknowledgement that is so much older than what was sent is of no connection (RFC 5961, section 5).
 const OLD: i32 = -60_000;
 
@@ -177,6 +177,10 @@ struct Connection {
     echo: bool,
     has_sack: bool,
     ip_options: Vec<u8>,
+    /// Number of the timer that runs; all before it were stopped.
+    timer: Option<u64>,
+    timers: u64,
+    timeout: Duration,
     is_gone: bool,
 }
 
@@ -238,6 +242,9 @@ impl PageServer {
             echo: false,
             has_sack: self.behaviour.sack && offered.sack_permitted,
             ip_options,
+            timer: None,
+            timers: 0,
+            timeout: TIMER[0],
             is_gone: false,
         };
         let mut options = vec![TcpOption::MaximumSegmentSize(self.behaviour.mss as u16)];
@@ -272,12 +279,15 @@ impl Host for PageServer {
     }
 
     /// The timer: what was not acknowledged meanwhile goes out again, one segment.
-    fn wake(&mut self, acknowledged: u64, _: Duration, net: &mut Outbox<'_>) {
-        let Some(connection) = &self.connection else { return };
-        let is_due = acknowledged as usize == connection.acknowledged;
-        if is_due && connection.sent > connection.acknowledged && !connection.is_gone {
+    fn wake(&mut self, timer: u64, _: Duration, net: &mut Outbox<'_>) {
+        let Some(connection) = &mut self.connection else { return };
+        let is_due = connection.timer == Some(timer) && !connection.is_gone;
+        if is_due && connection.sent > connection.acknowledged {
             connection.piece(connection.acknowledged, connection.behaviour.page, net);
-            net.wake(TIMER, acknowledged);
+            connection.timeout = (connection.timeout * 2).min(TIMER[1]);
+            connection.arm(net);
+        } else if is_due {
+            connection.timer = None;
         }
     }
 }
@@ -351,7 +361,16 @@ impl Connection {
         while self.sent < limit {
             self.sent += self.piece(self.sent, limit, net);
         }
-        net.wake(TIMER, self.acknowledged as u64);
+        if self.sent > self.acknowledged && self.timer.is_none() {
+            self.arm(net);
+        }
+    }
+
+    /// Starts the timer, again where it runs.
+    fn arm(&mut self, net: &mut Outbox<'_>) {
+        self.timers += 1;
+        self.timer = Some(self.timers);
+        net.wake(self.timeout, self.timers);
     }
 
     /// A router, or who speaks for one, says that segments do not fit.
@@ -416,6 +435,7 @@ impl Connection {
                 Growth::Acks => mss,
             };
             self.acknowledged = known.min(self.behaviour.page);
+            (self.timer, self.timeout) = (None, TIMER[0]);
         }
     }
 

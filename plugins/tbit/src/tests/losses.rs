@@ -212,3 +212,15 @@ fn windows_that_come_out_of_order_are_those_of_the_server() {
         }
     }
 }
+
+#[test]
+fn a_server_sends_again_to_a_slow_host_ever_more_rarely() {
+    let net = Net::draw("vantage - r1 - target\n target 198.51.100.9");
+    let mut sim = Sim::new(net.host("target", PageServer::new(LINUX)), 1).pacing_all(1.0 / 12.0);
+    let params = TbitParams { test: Test::SackRcvr, ..TbitParams::with(TARGET.parse().unwrap()) };
+    let measurement = sim.start::<Tbit>(params);
+    sim.run_until(Duration::from_secs(600));
+    let run = sim.result(measurement);
+    let received = run.table("packets").iter().filter(|row| row["way"] == "rx").count();
+    assert!(received < 8 * run.counters.sent as usize, "{received} for {}", run.counters.sent);
+}
