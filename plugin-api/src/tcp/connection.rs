@@ -12,7 +12,7 @@ use super::{
     receive::{Arrival, ReceiveQueue},
     segment::Segment,
     send::SendQueue,
-    sequence::is_after,
+    sequence::{is_after, is_within},
 };
 use crate::{
     author::{Ctx, Flow, Probe},
@@ -84,7 +84,14 @@ pub struct Connection<'a, R> {
     acknowledged: u32,
     record: Option<Record<'a>>,
     is_reset: bool,
+    /// Resets of another number than the right one that were answered.
+    challenges: u8,
 }
+
+/// Resets are asked about so far ahead, whatever our window is.
+const LEAST_WINDOW: u32 = 65_536;
+/// Who sends resets without end is not asked without end.
+const MOST_CHALLENGES: u8 = 10;
 
 type Record<'a> = &'a dyn Fn(Passage<'_>);
 
@@ -275,6 +282,7 @@ impl<'a, R: Rows> Connection<'a, R> {
             acknowledged: answer.acknowledgement,
             record,
             is_reset: false,
+            challenges: 0,
             answer,
         }
     }
@@ -470,13 +478,7 @@ impl<'a, R: Rows> Connection<'a, R> {
 
     fn note(&mut self, segment: &Segment) {
         if segment.has(flags::RST) {
-            // In the window, else somebody guesses. Not only the exact number (RFC 5961, section 3.2): what is
-            // before it may be lost, or withheld.
-            let offset = segment.sequence.wrapping_sub(self.received.expected());
-            if offset <= u32::from(u16::MAX) {
-                self.is_reset = true;
-                self.flow.last_word(None);
-            }
+            self.note_reset(segment.sequence);
             return;
         }
         if segment.has(flags::ACK) && !segment.has(flags::SYN) {
@@ -499,6 +501,26 @@ impl<'a, R: Rows> Connection<'a, R> {
             && segment.sequence == self.received.expected()
         {
             self.recent = value;
+        }
+    }
+
+    /// A reset: whoever sees the connection knows the number that is due, or that we acknowledged. One in the window may be of
+    /// a server that sent what was lost, or withheld: it is asked by an acknowledgement, and answers with the right number
+    /// where it has no connection any more.
+    ///
+    /// Source: RFC 5961, section 3.2.
+    fn note_reset(&mut self, number: u32) {
+        if [self.received.expected(), self.known()].contains(&number) {
+            self.is_reset = true;
+            self.flow.last_word(None);
+        } else if is_within(
+            number,
+            self.received.expected(),
+            self.received.window().max(LEAST_WINDOW),
+        ) && self.challenges < MOST_CHALLENGES
+        {
+            self.challenges += 1;
+            self.acknowledge_to(self.known());
         }
     }
 

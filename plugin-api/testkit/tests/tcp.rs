@@ -273,3 +273,42 @@ fn the_window_is_that_of_the_newest_acknowledgement_and_segments_are_as_long_as_
         assert_eq!(seen.get(), longest, "{run}");
     }
 }
+
+/// Resets what it hears of, as who has guessed a number in the window.
+struct Guesses {
+    server: PageServer,
+    off: u32,
+}
+
+impl Host for Guesses {
+    fn receive(&mut self, packet: &[u8], now: Duration, net: &mut Outbox<'_>) {
+        self.server.receive(packet, now, net);
+        let header = IpHeader::parse(packet).unwrap();
+        let view = TcpView::new(header.transport(packet));
+        let guess = TcpSegment {
+            sequence: view.acknowledgement().unwrap().wrapping_add(self.off),
+            flags: flags::RST,
+            ..TcpSegment::default()
+        };
+        if view.flags() != Some(flags::SYN) {
+            net.send(back(packet, guess));
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_only_lies_in_the_window_is_not_believed_and_asked_about_a_few_times() {
+    for off in [1, 1000, 60_000, u32::MAX] {
+        let net = Net::draw("vantage - target\n target 198.51.100.9");
+        let server = PageServer::new(Behaviour::LINUX);
+        let net = net.host("target", Guesses { server, off });
+        let run = Sim::new(net, 1).run::<Pauses>(TalkParams::with("198.51.100.9".parse().unwrap()));
+        let row = &run.typed::<TalkRow>("talk")[0];
+        assert!(row.is_acknowledged && !row.is_reset, "{off} {run}");
+        assert!(run.exchange().sent().count() <= 2 + 2 + 10 + 1, "{run}");
+    }
+    let net = Net::draw("vantage - target\n target 198.51.100.9");
+    let net = net.host("target", Guesses { server: PageServer::new(Behaviour::LINUX), off: 0 });
+    let run = Sim::new(net, 1).run::<Pauses>(TalkParams::with("198.51.100.9".parse().unwrap()));
+    assert!(run.typed::<TalkRow>("talk")[0].is_reset, "the number that is due: {run}");
+}

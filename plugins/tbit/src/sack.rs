@@ -48,7 +48,8 @@ pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verd
             };
             session.ends(&segment)?;
             session.accept(&segment);
-            if segment.has(flags::SYN) || !segment.has(flags::ACK) {
+            let others = flags::SYN | flags::RST;
+            if segment.flags & others != 0 || !segment.has(flags::ACK) {
                 continue;
             }
             let blocks = without_duplicate(&segment.options.sack, first.wrapping_add(1));

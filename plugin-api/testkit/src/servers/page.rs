@@ -361,6 +361,8 @@ impl Connection {
         while self.sent < limit {
             self.sent += self.piece(self.sent, limit, net);
         }
+        // A connection that was reset is no more.
+        self.is_gone |= self.behaviour.resets && self.sent == self.behaviour.page;
         if self.sent > self.acknowledged && self.timer.is_none() {
             self.arm(net);
         }

@@ -141,3 +141,19 @@ fn who_says_that_a_server_cannot_be_reached_is_told() {
         "{run}"
     );
 }
+
+#[test]
+fn a_server_that_resets_behind_what_was_lost_is_asked_and_says_so_again() {
+    let net = Net::draw(
+        "vantage - r1 - target
+         target 198.51.100.9
+         link r1 <- target drop 4",
+    );
+    let server = PageServer::new(Behaviour { resets: true, page: 3000, ..LINUX });
+    let run = Sim::new(net.host("target", server), 1)
+        .run::<Tbit>(TbitParams::with(TARGET.parse().unwrap()));
+    assert_eq!(run.stop, "tcp-rst", "{run}");
+    let resets = run.table("packets").iter().filter(|row| row["flags"] == "RST").count();
+    assert_eq!(resets, 1, "of what is no connection any more: {run}");
+    assert!(run.took() < Duration::from_secs(1), "{run}");
+}
