@@ -68,10 +68,11 @@ impl Wire<'_> {
     }
 
     /// An acknowledgement of a sample came. False where more came than anybody needs: a server may send them without end.
-    fn acknowledge(&self, at: Time, tally: &mut Tally) -> bool {
+    fn acknowledge(&self, segment: &Segment, tally: &mut Tally) -> bool {
         let has_room = tally.acks.len() < KEPT * self.request.len();
         if has_room {
-            tally.acks.push(at);
+            tally.acks.push(segment.at);
+            tally.identifications.extend(segment.identification.map(|number| number as u16));
         }
         has_room
     }
@@ -184,7 +185,7 @@ fn count(
     if segment.has_data() {
         tally.data += 1;
     } else if is_sample {
-        wire.acknowledge(segment.at, tally);
+        wire.acknowledge(segment, tally);
     }
     Ok(())
 }
@@ -231,7 +232,7 @@ pub(crate) async fn fill(
                         && wire.is_sample(&segment)
                         && !segment.has_data();
                     if is_sample {
-                        tally.late += u32::from(wire.acknowledge(segment.at, tally));
+                        tally.late += u32::from(wire.acknowledge(&segment, tally));
                     }
                 }
             }

@@ -40,6 +40,7 @@ impl Outline {
 
 /// Emits all rows and says why the run stopped.
 pub(crate) fn emit(ctx: &Ctx<StingRow>, outline: &Outline, tally: &mut Tally) {
+    let duplicate_acks = tally.settle();
     if tally.is_complete {
         tally.credit(outline.handshake.unwrap_or(outline.fallback));
     }
@@ -91,6 +92,7 @@ pub(crate) fn emit(ctx: &Ctx<StingRow>, outline: &Outline, tally: &mut Tally) {
         forward_bursts: bursts,
         handshake_rtt_us: outline.handshake.map(micros),
         ping_rtt_us: outline.ping.map(micros),
+        duplicate_acks,
         late_acks: tally.late,
         data_segments: tally.data,
         retransmissions: tally.retransmissions,

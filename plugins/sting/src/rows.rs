@@ -110,6 +110,9 @@ row! {
         handshake_rtt_us: Option<u64>,
         /// Shortest of three echoes, microseconds.
         ping_rtt_us: Option<u64>,
+        /// Acknowledgements that the network brought twice, which count once; null where they cannot be told, over IPv6 or where the
+        /// server has one identification for its packets, and may hide losses on the way back.
+        duplicate_acks: Option<u32>,
         /// Acknowledgements that came while the hole was filled.
         late_acks: u32,
         /// Segments with data that came in spite of a window of 0.

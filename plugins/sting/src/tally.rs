@@ -1,7 +1,8 @@
 //! What is known of every sample, and what it says of both ways.
 //!
 //! Every acknowledgement of a sample says the same, so which sample it is for is an estimate unless
-//! all of them came: they are credited in order, each to the sample whose turn it most likely is.
+//! all of them came: they are credited in order, each to the sample whose turn it most likely is. One that the network brings
+//! twice would stand for another that was lost; over IPv4 it has the identification of the first.
 //!
 //! Source: Savage 1999, section 3.1; Wilson, "Probable inference", 1927 (the interval).
 
@@ -11,6 +12,9 @@ use sonde_plugin_api::prelude::*;
 
 /// Standard normal quantile of a two-sided 95 % interval.
 const Z95: f64 = 1.959_963_984_540_054;
+/// What the network brings twice comes behind so few others. Servers that choose identifications at random seldom repeat one so
+/// soon.
+const RECENT: usize = 8;
 
 /// When a sample left, if it did: what is kept of each while it is on its way.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Tally {
     pub(crate) samples: Vec<Sample>,
     /// Acknowledgements of samples as they came, the first ones where there are very many.
     pub(crate) acks: Vec<Time>,
+    /// IPv4 identifications of them, where they have one.
+    pub(crate) identifications: Vec<u16>,
     /// Those of them that came while the hole was filled.
     pub(crate) late: u32,
     /// Segments with data, in spite of our window of 0.
@@ -84,6 +90,26 @@ impl Tally {
             self.samples.iter().filter(|it| it.sent.is_some()).map(|it| it.is_hole).collect();
         let runs = sent.chunk_by(|one, other| one == other);
         runs.filter(|run| run[0]).map(|run| run.len() as u32).collect()
+    }
+
+    /// Leaves out what came twice; how many those were. Nothing is known of it where the server has no identification, or one for
+    /// most of its packets, as RFC 6864 permits.
+    pub(crate) fn settle(&mut self) -> Option<u32> {
+        let numbers = &self.identifications;
+        let is_new = |at: usize| !numbers[at.saturating_sub(RECENT)..at].contains(&numbers[at]);
+        let new = (0..numbers.len()).filter(|at| is_new(*at)).count();
+        if numbers.len() != self.acks.len() || new < 2 || new * 2 < numbers.len() {
+            return None;
+        }
+        // The last ones are those that came late.
+        let late = numbers.len() - self.late as usize;
+        self.late = (late..numbers.len()).filter(|at| is_new(*at)).count() as u32;
+        let mut at = 0;
+        self.acks.retain(|_| {
+            at += 1;
+            is_new(at - 1)
+        });
+        Some((numbers.len() - new) as u32)
     }
 
     /// Credits acknowledgements to samples that arrived, in order; `rtt` is what one is expected to take. Of more

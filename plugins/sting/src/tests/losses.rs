@@ -104,16 +104,38 @@ fn what_is_lost_of_the_handshake_or_the_filling_changes_no_count() {
 
 #[test]
 fn acknowledgements_that_come_twice_are_no_negative_loss() {
-    let found = summary(&run_in(net().duplicate_back("target", back(&[2, 3])), sting(TARGET4, 10)));
-    assert_eq!((found.acks, found.reverse_loss, found.reverse_lost), (12, Some(0.0), Some(0)));
+    let of =
+        |target| summary(&run_in(net().duplicate_back("target", back(&[2, 3])), sting(target, 10)));
+    let found = of(TARGET4);
+    assert_eq!((found.acks, found.reverse_lost, found.duplicate_acks), (10, Some(0), Some(2)));
+    assert_eq!(found.flags, []);
+    // Nothing in them tells one of the other.
+    let found = of(TARGET6);
+    assert_eq!((found.acks, found.reverse_lost, found.duplicate_acks), (12, Some(0), None));
     assert_eq!(found.flags, [Flag::AckExcess]);
+}
+
+#[test]
+fn an_acknowledgement_that_comes_twice_stands_for_none_that_was_lost() {
+    let net = || lossy(&[4], &[8, 9, 15]).duplicate_back("target", back(&[2, 5, 12]));
+    let run = run_in(net(), sting(TARGET4, 20));
+    let found = summary(&run);
+    assert_eq!(
+        (found.acks, found.reverse_lost, found.duplicate_acks),
+        (16, Some(3), Some(3)),
+        "{run}"
+    );
+    // A server with one identification for all.
+    let net = net().attributes("target", "ip-id zero");
+    let found = summary(&run_in(net, sting(TARGET4, 20)));
+    assert_eq!((found.acks, found.reverse_lost, found.duplicate_acks), (19, Some(0), None));
 }
 
 #[test]
 fn an_acknowledgement_that_comes_twice_is_credited_to_no_other_sample() {
     for lost in [&[][..], &[8]] {
         let net = lossy(&[], lost).duplicate_back("target", back(&[2]));
-        let run = run_in(net, StingParams { distribution: 2, ..sting(TARGET4, 10) });
+        let run = run_in(net, StingParams { distribution: 2, ..sting(TARGET6, 10) });
         let rows = run.typed::<SampleRow>("samples");
         let times: Vec<u64> = rows.iter().filter_map(|row| row.rtt_us).collect();
         assert!(rows.iter().all(|row| row.estimate), "{run}");
