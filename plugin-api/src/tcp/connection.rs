@@ -462,15 +462,24 @@ impl<'a, R: Rows> Connection<'a, R> {
                 }
                 None => {
                     let again = self.sending.take_again(self.mss(), self.ctx.now());
-                    if let Some((sequence, data, fin)) = again {
-                        self.send_data(sequence, &data, fin, 0);
+                    match again {
+                        Some((sequence, data, fin)) => self.send_data(sequence, &data, fin, 0),
+                        None => self.ask_for_window(),
                     }
                 }
             }
         }
     }
 
-    /// Our oldest data was sent so often as may be and not acknowledged.
+    /// Makes the peer tell its window: news of it may have been lost. A number that it has already is answered by what it expects.
+    ///
+    /// Source: RFC 9293, section 3.8.6.1.
+    pub fn ask_for_window(&self) {
+        let number = self.sending.acknowledged().wrapping_sub(1);
+        self.send(self.probe(flags::ACK, number, &[]), flags::ACK, number, 0, 0);
+    }
+
+    /// Our oldest data was sent so often as may be and not acknowledged, or the window asked for and not opened.
     #[must_use]
     pub fn is_given_up(&self) -> bool {
         self.sending.is_given_up()

@@ -110,7 +110,13 @@ impl SendQueue {
         self.is_given_up
     }
 
-    /// When the oldest octets are to be sent again.
+    /// The peer's window is too small for what waits, and nothing is on its way that it could answer.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        !self.is_outstanding() && self.waiting() > 0
+    }
+
+    /// When the oldest octets are to be sent again, or the peer is to be asked for its window.
     #[must_use]
     pub fn due(&self) -> Option<Time> {
         self.due
@@ -151,7 +157,14 @@ impl SendQueue {
         let is_last = behind == self.data.len() && outstanding <= self.data.len();
         let fin = self.end == End::Follows && is_last;
         if data.is_empty() && !fin {
+            if self.is_shut() {
+                self.due.get_or_insert(now + self.timeout);
+            }
             return None;
+        }
+        if outstanding == 0 {
+            // The window was shut, perhaps.
+            (self.due, self.repeats) = (None, 0);
         }
         let first = self.next;
         self.next = self.next.wrapping_add(data.len() as u32 + u32::from(fin));
@@ -160,15 +173,17 @@ impl SendQueue {
         Some((first, data, fin))
     }
 
-    /// The oldest octets that are outstanding, to be sent again, at most `most`; the timer doubles.
+    /// The oldest octets that are outstanding, to be sent again, at most `most`; the timer doubles. `None` where nothing is, and
+    /// the peer is to be asked for its window.
     pub fn take_again(&mut self, most: usize, now: Time) -> Option<(u32, Vec<u8>, bool)> {
-        if !self.is_outstanding() {
-            return None;
-        }
         self.repeats = self.repeats.saturating_add(1);
-        self.all_repeats = self.all_repeats.saturating_add(1);
         self.timeout = (self.timeout * 2).min(LONGEST_TIMEOUT);
         self.due = Some(now + self.timeout);
+        if !self.is_outstanding() {
+            self.due = self.due.filter(|_| self.is_shut());
+            return None;
+        }
+        self.all_repeats = self.all_repeats.saturating_add(1);
         // What is sent twice gives no round-trip time (Karn).
         self.timed = None;
         let sent = self.outstanding().min(self.data.len());

@@ -103,7 +103,8 @@ proptest! {
             let number = queue.acknowledged().wrapping_add(acknowledged);
             prop_assert_eq!(queue.acknowledge(number, now), acknowledged <= outstanding);
             prop_assert_eq!(queue.is_finished(), queue.acknowledged().wrapping_sub(first) as usize == length + 1);
-            prop_assert_eq!(queue.due().is_some(), queue.is_outstanding());
+            prop_assert!(queue.due().is_some() || !queue.is_outstanding());
+            prop_assert!(queue.due().is_none() || queue.is_outstanding() || queue.is_shut());
             prop_assert_eq!(queue.waiting(), length + 1 - next);
         }
     }

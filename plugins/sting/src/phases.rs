@@ -20,6 +20,8 @@ use crate::{
 const SETTLING: Duration = Duration::from_millis(50);
 /// How long the server's window may stay shut.
 const SHUT: Duration = Duration::from_secs(10);
+/// How long it is waited for before it is asked for.
+const ASK: Duration = Duration::from_secs(1);
 /// Acknowledgements that count, for each octet that is sent.
 const KEPT: usize = 4;
 /// How long a filling waits for its acknowledgement, and how often it is sent.
@@ -95,8 +97,13 @@ pub(crate) async fn open(
 ) -> Result<(), Early> {
     let end = ctx.now() + SHUT;
     while connection.peer_window() == 0 {
-        let Some(segment) = connection.next(end.since(ctx.now())).await else {
-            return Err(Early::Ending(Ending::ZeroWindow));
+        let left = end.since(ctx.now());
+        let Some(segment) = connection.next(left.min(ASK)).await else {
+            if left <= ASK {
+                return Err(Early::Ending(Ending::ZeroWindow));
+            }
+            connection.ask_for_window();
+            continue;
         };
         if connection.is_reset() {
             return Err(Early::Ending(Ending::Reset));

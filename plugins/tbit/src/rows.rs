@@ -167,6 +167,23 @@ impl Verdict {
         }
     }
 
+    /// Something of the server did not come that is waited for.
+    pub(crate) fn misses_something(self) -> bool {
+        matches!(
+            self,
+            Self::None
+                | Self::Aborted
+                | Self::PmtudNoAck
+                | Self::PmtudNoData
+                | Self::EcnNoAck
+                | Self::EcnNoData
+                | Self::NullNoData
+                | Self::SackTimeout
+                | Self::IcwTooShort
+                | Self::AbcTooShort
+        )
+    }
+
     pub(crate) fn scope(self) -> Scope {
         match self {
             Self::None | Self::LocalError | Self::Aborted | Self::Halted => Scope::Local,

@@ -150,7 +150,10 @@ async fn test(session: &mut Session<'_>) -> Verdict {
             Test::BlindData | Test::BlindFin => stray::stray(session).await,
         }
     };
-    verdict.await.unwrap_or_else(|verdict| verdict)
+    let verdict = verdict.await.unwrap_or_else(|verdict| verdict);
+    // Nobody answers what he did not take.
+    let is_shut = session.connection.sending.is_shut() && verdict.misses_something();
+    if is_shut { Verdict::ZeroWindow } else { verdict }
 }
 
 /// What goes with the SYN under a fast open cookie: what the application says unasked. Tests that take their

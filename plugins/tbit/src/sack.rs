@@ -23,7 +23,9 @@ fn without_duplicate(blocks: &[(u32, u32)], first: u32) -> &[(u32, u32)] {
 /// Sends single octets with holes between them.
 pub(crate) async fn sack_rcvr(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let request = session.last().await?;
-    session.needs(&request, OCTETS[OCTETS.len() - 1] as usize)?;
+    let behind = OCTETS[OCTETS.len() - 1] as usize;
+    session.needs(&request, behind)?;
+    session.has_room(behind)?;
     let first = session.connection.sending.next().wrapping_sub(1);
     let is_agreed = session.connection.agreed.sack;
     let (mut silent, mut bare, mut told, mut is_shifted) = (0, 0, 0, false);

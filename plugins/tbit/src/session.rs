@@ -18,6 +18,8 @@ use crate::{
 pub(crate) const SILENCE: Duration = Duration::from_secs(70);
 /// How long its window may stay shut.
 const SHUT: Duration = Duration::from_secs(10);
+/// How long it is waited for before it is asked for.
+const ASK: Duration = Duration::from_secs(1);
 
 /// A connection under test.
 pub(crate) struct Session<'a> {
@@ -37,7 +39,7 @@ pub(crate) struct Session<'a> {
 const KEPT: usize = 512;
 
 impl Session<'_> {
-    /// Waits until the server takes data.
+    /// Waits until the server takes data, and asks whether it does.
     ///
     /// # Errors
     ///
@@ -45,12 +47,28 @@ impl Session<'_> {
     pub(crate) async fn window(&mut self) -> Result<(), Verdict> {
         let end = self.ctx.now() + SHUT;
         while self.connection.peer_window() == 0 {
-            match self.connection.next(end.since(self.ctx.now())).await {
+            let left = end.since(self.ctx.now());
+            match self.connection.next(left.min(ASK)).await {
                 Some(segment) => self.ends(&segment)?,
-                None => return Err(Verdict::ZeroWindow),
+                None if left <= ASK => return Err(Verdict::ZeroWindow),
+                None => self.connection.ask_for_window(),
             }
         }
         Ok(())
+    }
+
+    /// Whether a test may send the next `octets` at once, wherever it begins.
+    ///
+    /// # Errors
+    ///
+    /// The verdict where the server does not take so many.
+    pub(crate) fn has_room(&self, octets: usize) -> Result<(), Verdict> {
+        let window = self.connection.peer_window();
+        if octets <= window as usize {
+            return Ok(());
+        }
+        self.ctx.warn(&format!("the server's window has {window} octets, needed are {octets}"));
+        Err(Verdict::ZeroWindow)
     }
 
     /// Speaks with the server until one thing is left to say, which a test says in its own way; nothing

@@ -29,6 +29,7 @@ const OFFSET: i32 = -70_000;
 pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let request = session.last().await?;
     session.needs(&request, 3)?;
+    session.has_room(request.len())?;
     let base = session.connection.sending.next();
     let is_fin = session.params.test == Test::BlindFin;
     let third = request.len() / 3;

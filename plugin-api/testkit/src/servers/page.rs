@@ -34,6 +34,8 @@ pub struct Behaviour {
     pub window_segments: usize,
     /// Grants a window scale, so that the client's window may be more than 65,535 octets.
     pub scales: bool,
+    /// Octets of the client that it takes in all: behind them its window is shut.
+    pub takes: usize,
     /// Octets of the page that it sends before it is asked.
     pub greeting: usize,
     /// Octets that a box on the way back cuts its segments to.
@@ -122,6 +124,7 @@ impl Behaviour {
         mss: 1460,
         window_segments: 10,
         scales: true,
+        takes: usize::MAX,
         greeting: 0,
         cut_to: usize::MAX,
         head: usize::MAX,
@@ -300,7 +303,7 @@ impl Connection {
             sequence,
             acknowledgement: self.queue.expected(),
             flags: bits | echo,
-            window: WINDOW,
+            window: self.room() as u16,
             options,
             ..TcpSegment::default()
         };
@@ -310,6 +313,11 @@ impl Connection {
         for part in split(&self.ends.packet(ip, segment, data), self.mtu, sequence) {
             net.send(part);
         }
+    }
+
+    /// The window that it tells, and keeps to.
+    fn room(&self) -> usize {
+        self.behaviour.takes.saturating_sub(self.request.len()).min(usize::from(WINDOW))
     }
 
     fn next(&self) -> u32 {
@@ -414,6 +422,13 @@ impl Connection {
         if self.behaviour.is_deaf && !data.is_empty() {
             return;
         }
+        let begin = distance(self.queue.expected(), segment.sequence);
+        if begin < 0 && data.is_empty() {
+            // Who asks for the window.
+            return self.acknowledge(net);
+        }
+        let room = (self.room() as i64 - i64::from(begin)).clamp(0, data.len() as i64) as usize;
+        let data = data.get(..room).unwrap_or_default();
         self.queue.insert(segment.sequence, data, segment.has(flags::FIN));
         self.request.extend(self.queue.read());
         self.hear(distance(FIRST_SEQUENCE.wrapping_add(1), acknowledged).max(0) as usize);
@@ -422,7 +437,7 @@ impl Connection {
         }
         let met_congestion = segment.ends.header.tos & 3 == 3;
         self.echo |= met_congestion && self.behaviour.echoes_congestion;
-        if !data.is_empty() || segment.has(flags::FIN) {
+        if !segment.view.payload().is_empty() || segment.has(flags::FIN) {
             self.acknowledge(net);
         }
         self.transmit(net);

@@ -129,7 +129,14 @@ impl Host for Receiver {
             return answer(flags::SYN | flags::ACK, FIRST_SEQUENCE, acknowledgement, &[]);
         }
         let octets = segment.view.payload().len() as u32;
-        if segment.has(flags::RST) || octets == 0 || now < self.opens {
+        if segment.has(flags::RST) || now < self.opens {
+            return;
+        }
+        if octets == 0 {
+            // Who asks for the window has an old number.
+            if segment.sequence != self.expected {
+                answer(flags::ACK, FIRST_SEQUENCE.wrapping_add(1), self.expected, &[]);
+            }
             return;
         }
         self.segments += 1;

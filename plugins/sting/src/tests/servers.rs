@@ -76,6 +76,14 @@ fn no_sample_leaves_before_there_is_a_window() {
 }
 
 #[test]
+fn a_window_is_asked_for_where_the_news_of_it_is_lost() {
+    let net =
+        net().drop_back("target", [2]).host("target", Receiver::new(Fault::OpensLater(0, 20)));
+    let found = summary(&run_in(net, sting(TARGET4, 8)));
+    assert_eq!((found.result, found.holes, found.acks), (Ending::Completed, Some(0), 8));
+}
+
+#[test]
 fn samples_beyond_the_window_are_flagged_also_where_others_were_lost() {
     // The window begins with the hole.
     for (count, flag) in [(7997, None), (7998, Some(Flag::ReceiverLimited))] {

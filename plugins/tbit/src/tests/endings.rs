@@ -157,3 +157,25 @@ fn a_server_that_resets_behind_what_was_lost_is_asked_and_says_so_again() {
     assert_eq!(resets, 1, "of what is no connection any more: {run}");
     assert!(run.took() < Duration::from_secs(1), "{run}");
 }
+
+#[test]
+fn a_server_whose_window_shuts_before_it_has_the_request_is_told_in_every_test() {
+    for test in [
+        Test::Null,
+        Test::Pmtud,
+        Test::Ecn,
+        Test::SackRcvr,
+        Test::Icw,
+        Test::Abc,
+        Test::BlindRst,
+        Test::BlindSyn,
+        Test::BlindData,
+        Test::BlindFin,
+    ] {
+        let (run, row) = run(test, Behaviour { takes: 10, ..LINUX });
+        // What met congestion is among what it took.
+        let wanted = if test == Test::Ecn { Verdict::EcnSuccess } else { Verdict::ZeroWindow };
+        assert_eq!((row.result, row.scope), (wanted, Scope::Endpoint), "{run}");
+        assert!(run.took() < Duration::from_secs(20), "{run}");
+    }
+}
