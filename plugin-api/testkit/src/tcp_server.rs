@@ -152,6 +152,10 @@ impl TcpServer {
             connection.phase = Phase::Open;
             connection.next = connection.next.wrapping_add(1);
         }
+        let options = view.header_octets().unwrap_or(20).saturating_sub(20);
+        if !view.payload().is_empty() && view.payload().len() + options > usize::from(self.mss) {
+            return None;
+        }
         let segment = connection.take(view);
         if connection.phase == Phase::Closed {
             self.connections.remove(&pair);
@@ -216,7 +220,7 @@ impl Connection {
         }
         let first = view.sequence()?;
         let behind = first.wrapping_add(octets);
-        let is_ahead = first.wrapping_sub(self.expected) <= REACH;
+        let is_ahead = behind.wrapping_sub(self.expected) <= REACH;
         let is_overlap = self.expected.wrapping_sub(first) < octets;
         if is_ahead || is_overlap {
             self.held.push((first, behind));

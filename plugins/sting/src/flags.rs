@@ -18,11 +18,14 @@ pub(crate) fn of(
     ping: Option<Duration>,
     planned: Duration,
 ) -> Vec<Flag> {
+    let is_limited = is_limited(tally);
+    // What a receiver throws away it acknowledges too.
+    let most = if is_limited { tally.sent() } else { tally.arrived() };
     let found = [
-        (is_limited(tally), Flag::ReceiverLimited),
+        (is_limited, Flag::ReceiverLimited),
         (is_thinned(tally), Flag::AckThinning),
         (is_proxied(tally, handshake, ping), Flag::Proxy),
-        (tally.is_complete && tally.acks.len() > tally.arrived(), Flag::AckExcess),
+        (tally.is_complete && tally.acks.len() > most, Flag::AckExcess),
         (tally.late > 0, Flag::LateAcks),
         (tally.data > 0, Flag::ServerData),
         (is_slowed(tally, planned), Flag::Slowed),

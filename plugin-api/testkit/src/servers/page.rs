@@ -28,7 +28,8 @@ const OLD: i32 = -60_000;
 pub struct Behaviour {
     /// Octets that it sends to who asked for something with an empty line at the end; then it closes.
     pub page: usize,
-    /// Largest segment, octets of data, which the SYN/ACK tells.
+    /// Largest segment, octets of data, which the SYN/ACK tells. It takes none that is larger, and sends none that is larger than
+    /// the client's.
     pub mss: usize,
     /// Initial window, segments.
     pub window_segments: usize,
@@ -162,6 +163,8 @@ pub struct PageServer {
 #[derive(Debug)]
 struct Connection {
     behaviour: Behaviour,
+    /// Octets of its largest segments, before any MTU is told.
+    mss: usize,
     ends: Ends,
     queue: ReceiveQueue,
     request: Vec<u8>,
@@ -229,17 +232,20 @@ impl PageServer {
         let offered = header.transport(packet);
         let behind = segment.view.header_octets().unwrap_or(20);
         let offered = Options::parse(offered.get(20..behind).unwrap_or_default());
+        let usual = if is_v4 { 536 } else { 1220 };
+        let mss = self.behaviour.mss.min(usize::from(offered.mss.unwrap_or(usual)));
         let connection = Connection {
             behaviour: self.behaviour,
+            mss,
             ends: segment.ends.clone(),
             queue: ReceiveQueue::new(segment.first(), u32::from(WINDOW)),
             request: Vec::new(),
             acknowledged: 0,
             sent: 0,
-            window: self.behaviour.head.min(self.behaviour.window_segments * self.behaviour.mss),
+            window: self.behaviour.head.min(self.behaviour.window_segments * mss),
             their_window: usize::from(segment.view.window().unwrap_or(0)),
             their_scale: offered.window_scale.filter(|_| self.behaviour.scales).unwrap_or(0),
-            segment: self.behaviour.mss,
+            segment: mss,
             df: self.behaviour.sets_df,
             mtu: usize::MAX,
             echo: false,
@@ -387,7 +393,7 @@ impl Connection {
     fn shrink(&mut self, mtu: usize, net: &mut Outbox<'_>) {
         let headers = if self.ends.header.source.is_ipv4() { 40 } else { 60 };
         if self.behaviour.obeys_too_big {
-            self.segment = mtu.saturating_sub(headers).clamp(1, self.behaviour.mss);
+            self.segment = mtu.saturating_sub(headers).clamp(1, self.mss);
         } else if self.behaviour.clears_df {
             self.df = false;
         } else if self.behaviour.cuts {
@@ -419,7 +425,9 @@ impl Connection {
             };
         }
         let data = segment.view.payload();
-        if self.behaviour.is_deaf && !data.is_empty() {
+        let is_large =
+            data.len() + segment.view.header_octets().unwrap_or(20) - 20 > self.behaviour.mss;
+        if (self.behaviour.is_deaf || is_large) && !data.is_empty() {
             return;
         }
         let begin = distance(self.queue.expected(), segment.sequence);
@@ -446,7 +454,7 @@ impl Connection {
     /// So many octets of the page arrived.
     fn hear(&mut self, known: usize) {
         if known > self.acknowledged {
-            let mss = self.behaviour.mss;
+            let mss = self.mss;
             self.window += match self.behaviour.growth {
                 Growth::Octets(most) => (known - self.acknowledged).min(most.saturating_mul(mss)),
                 Growth::Acks => mss,

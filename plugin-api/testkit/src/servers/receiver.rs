@@ -7,6 +7,9 @@ use sonde_packet::{IpHeader, TcpSegment, protocol, tcp::flags};
 use super::{FIRST_SEQUENCE, incoming::Incoming};
 use crate::endpoint::{Host, Outbox};
 
+/// What it tells, and takes.
+const WINDOW: u16 = 8000;
+
 /// What a [`Receiver`] does beside receiving.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
@@ -72,6 +75,9 @@ impl Receiver {
     }
 
     fn take(&mut self, sequence: u32, octets: u32) {
+        if sequence.wrapping_sub(self.expected) >= u32::from(WINDOW) {
+            return;
+        }
         if sequence != self.expected {
             let room = if let Fault::Keeps(most) = self.fault { most } else { usize::MAX };
             if self.held.len() < room {
@@ -101,7 +107,7 @@ impl Host for Receiver {
             return;
         };
         self.heard.borrow_mut().push((segment.flags, segment.sequence));
-        let plain = TcpSegment { window: 8000, ..TcpSegment::default() };
+        let plain = TcpSegment { window: WINDOW, ..TcpSegment::default() };
         let mut answer = |flags: u8, sequence: u32, acknowledgement: u32, data: &[u8]| {
             let answer = TcpSegment { sequence, acknowledgement, flags, ..plain };
             net.send(segment.ends.plain(answer, data));

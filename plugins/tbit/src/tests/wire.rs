@@ -93,3 +93,13 @@ fn over_ipv6_a_path_mtu_is_told_with_as_much_of_the_packet_as_every_link_takes()
     assert_eq!(verdict(deaf), Verdict::PmtudFail);
     assert_eq!(verdict(Behaviour { cuts: true, ..deaf }), Verdict::PmtudSuccess);
 }
+
+#[test]
+fn a_server_sends_no_larger_segments_than_it_is_offered_and_its_window_is_counted_in_them() {
+    for (mss, segments) in [(600, 10), (64, 10), (1, 10)] {
+        let (run, row) = run_with(TbitParams { mss, ..plain(Test::Icw) }, LINUX);
+        let found = (row.result, row.icw_segments, row.icw_octets);
+        let octets = u32::from(mss) * segments;
+        assert_eq!(found, (Verdict::IcwSuccess, Some(segments), Some(octets)), "{run}");
+    }
+}
