@@ -34,6 +34,12 @@ impl<'a> Answer<'a> {
         Some(TcpView::new(header.transport(self.packet)))
     }
 
+    /// The message, if it is a reply of ICMP.
+    pub(crate) fn icmp_reply(&self) -> Option<&'a [u8]> {
+        let is_it = matches!(self.reply.class(), Class::EchoReply | Class::TimestampReply);
+        self.header.as_ref().filter(|_| is_it).map(|header| header.transport(self.packet))
+    }
+
     /// All columns that the packet itself tells, but when it was asked for; `has_options` where the probe asked for any.
     pub(crate) fn row(&self, has_options: bool) -> ReplyRow {
         let reply = self.reply;

@@ -14,6 +14,8 @@ pub(crate) struct Shape {
     pub(crate) ip_options: Box<[u8]>,
     /// Of the whole probe, octets.
     pub(crate) octets: usize,
+    /// Of its payload.
+    pub(crate) payload_octets: usize,
     /// Too little of the payload is random to be a secret, or to tell probes apart.
     pub(crate) is_alike: bool,
     /// Probes that have little else to tell them apart have a checksum each.
@@ -72,6 +74,7 @@ impl PingParams {
             checksum,
             ip_options,
             octets,
+            payload_octets: room,
             is_alike,
             counts_checksums: may_count && is_alike,
         })

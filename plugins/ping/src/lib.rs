@@ -7,6 +7,7 @@
 //! Source: RFC 792 and RFC 4443 (echo), RFC 792 (timestamp), RFC 791 (record route, IP timestamps),
 //! RFC 9293 (resets), RFC 2681 and RFC 7680 (round-trip delay and loss).
 
+mod alteration;
 mod answer;
 mod check;
 mod kind;

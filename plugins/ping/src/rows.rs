@@ -22,6 +22,18 @@ choices! {
 }
 
 choices! {
+    /// What of a reply of ICMP is not as its request was.
+    pub enum Alteration {
+        /// Its code is not 0.
+        Code = "code",
+        /// It brings back less data.
+        Truncated = "truncated",
+        /// It brings back other data, or more.
+        Data = "data",
+    }
+}
+
+choices! {
     /// Whose clock gave a time.
     pub enum Clock {
         /// Nobody's.
@@ -128,6 +140,11 @@ row! {
         /// Credited to its probe by the IP identification or the checksum alone, as the only one that waits, or as an echo
         /// reply of another address, which counts as an answer too, as with iputils.
         weak: bool,
+        /// What of an ICMP reply is not as the request was: code (not 0), truncated (less data) or data (other, or more); such
+        /// a reply counts as an answer too, as with iputils.
+        altered: Option<Alteration>,
+        /// The first octet of the data, from 0, that is not as it was sent.
+        altered_octet: Option<u32>,
         /// MTU of the next hop as an ICMP error gives it, octets.
         mtu: Option<u32>,
         /// Largest segment that the other end takes, octets.
@@ -276,6 +293,13 @@ pub(crate) fn text() -> TextForm {
     TextForm::new("PING {target} ({destination})")
         .line("replies", "kind=reply duplicate", &format!("{answer} (duplicate)"))
         .line("replies", "kind=reply late", &format!("{answer} (late)"))
+        .line("replies", "kind=reply altered=truncated", &format!("{answer} (truncated)"))
+        .line(
+            "replies",
+            "kind=reply altered=data",
+            &format!("{answer}\nwrong data octet #{{altered_octet}}"),
+        )
+        .line("replies", "kind=reply altered=code", &format!("{answer} (code {{icmp_code}})"))
         .line("replies", "kind=reply rr", &format!("{answer}\nroute: {{rr}}"))
         .line(
             "replies",

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, future::pending, pin::pin};
 use sonde_plugin_api::prelude::*;
 
 use crate::{
+    alteration,
     answer::Answer,
     check::Shape,
     kind::{Kind, Meaning, Secret},
@@ -338,6 +339,11 @@ impl Session {
         let is_answer = self.params.method.meaning(&self.params, reply) == Meaning::Answer;
         let is_first = !reply.is_late() && !reply.is_duplicate();
         let mut row = answer.row(!self.shape.ip_options.is_empty());
+        let altered = answer
+            .icmp_reply()
+            .and_then(|message| alteration::of(&self.params, self.shape.payload_octets, message));
+        row.altered = altered.map(|(what, _)| what);
+        row.altered_octet = altered.and_then(|(_, octet)| octet);
         let is_in_time = reply.rtt() <= self.params.timeout();
         let is_failed = |failed: &u32| is_answer && *failed == number;
         let failed = self.failed.iter().position(is_failed);

@@ -78,7 +78,7 @@ fn full() -> Capability {
 }
 
 /// Elements of the full view, and the columns of `replies` that they show.
-const COLUMNS: [(&str, &str); 34] = [
+const COLUMNS: [(&str, &str); 36] = [
     ("time", "time"),
     ("sequence", "seq"),
     ("scamper.ping.reply.kind", "kind"),
@@ -110,6 +110,8 @@ const COLUMNS: [(&str, &str); 34] = [
     ("scamper.ping.reply.quoted.tos", "quoted_tos"),
     ("scamper.ping.reply.quoted.{ip}", "quoted_dst"),
     ("scamper.ping.reply.weak", "weak"),
+    ("scamper.ping.reply.altered", "altered"),
+    ("scamper.ping.reply.altered.octet", "altered_octet"),
     ("scamper.ping.reply.duplicate", "duplicate"),
     ("scamper.ping.reply.late", "late"),
     ("scamper.ping.reply.reordered", "reordered"),

@@ -370,3 +370,85 @@ fn a_port_for_each_probe_is_given_back_in_time_for_the_next() {
     let found = summary(&run);
     assert_eq!((found.sent, found.lost, found.not_sent), (2500, 2500, 0), "{}", run.stop);
 }
+
+/// Answers with another ICMP code, and as many octets as are kept of the request; one octet of them is another.
+struct Careless {
+    code: u8,
+    octets: usize,
+    changed: Option<usize>,
+}
+
+impl Host for Careless {
+    fn receive(&mut self, request: &[u8], _: Duration, net: &mut Outbox<'_>) {
+        let mut reply = request.to_vec();
+        let header = IpHeader::parse(request).unwrap();
+        let (ip, addresses, at) =
+            if header.source.is_ipv4() { (20, 12..20, 4) } else { (40, 8..40, 16) };
+        edit(&mut reply, |reply| {
+            reply[addresses].rotate_left(at);
+            reply[ip] = if ip == 20 { 0 } else { 129 };
+            reply[ip + 1] = self.code;
+            reply.resize(ip + 8 + self.octets, 0);
+            if let Some(at) = self.changed {
+                reply[ip + 8 + at] ^= 0x55;
+            }
+            put_length(reply);
+        });
+        net.send(reply);
+    }
+}
+
+#[test]
+fn an_echo_reply_that_is_not_as_its_request_counts_and_is_marked() {
+    let form = Ping::text();
+    for target in [TARGET4, TARGET6] {
+        for (code, octets, changed, expected, mark) in [
+            (0, 32, None, json!([null, null]), ""),
+            (7, 32, None, json!(["code", null]), " (code 7)"),
+            (7, 31, None, json!(["truncated", null]), " (truncated)"),
+            (0, 32, Some(31), json!(["data", 31]), "\nwrong data octet #31"),
+            (0, 33, None, json!(["data", 32]), "\nwrong data octet #32"),
+        ] {
+            for (payload, pattern) in [
+                (None, None),
+                (Some(Hex((0..32).collect())), None),
+                (None, Some(Hex(vec![1, 2, 3]))),
+            ] {
+                let payload_octets = Some(32);
+                let net = net().host("target", Careless { code, octets, changed });
+                let params = PingParams { payload, pattern, payload_octets, ..ping(target, 1) };
+                let run = run_in(net, params);
+                let rows = run.table("replies");
+                let row = rows.iter().next().unwrap();
+                assert_eq!(json!([row["altered"], row["altered_octet"]]), expected, "{run}");
+                assert_eq!(summary(&run).answered, 1, "{run}");
+                let text = form.row("replies", row, None).unwrap().text;
+                assert!(text.ends_with(&format!(" ms{mark}")), "{text}");
+            }
+        }
+    }
+}
+
+/// Answers a timestamp request with so many octets behind the header.
+struct Stamps(usize);
+
+impl Host for Stamps {
+    fn receive(&mut self, request: &[u8], _: Duration, net: &mut Outbox<'_>) {
+        let mut reply = request.to_vec();
+        edit(&mut reply, |reply| {
+            reply[12..20].rotate_left(4);
+            reply[20] = 14;
+            reply.resize(28 + self.0, 0);
+            put_length(reply);
+        });
+        net.send(reply);
+    }
+}
+
+#[test]
+fn a_timestamp_reply_has_its_three_times_and_no_data() {
+    for (octets, altered) in [(11, json!("truncated")), (12, json!(null)), (44, json!(null))] {
+        let run = run_in(net().host("target", Stamps(octets)), ping_by(IcmpTime, 1));
+        assert_eq!(run.table("replies").column("altered"), [altered], "{run}");
+    }
+}
