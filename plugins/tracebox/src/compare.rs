@@ -111,19 +111,9 @@ impl Comparison {
         };
         self.has_transport = true;
         let (sent, _) = options(option_area(sent).unwrap_or_default());
-        let (seen, is_malformed) = options(seen);
-        self.option_lists(&sent, &seen, |kind, content| {
+        self.option_lists(TCP_OPTIONS, &sent, options(seen), |kind, content| {
             format!("{TCP_OPTIONS}::{}", option_names::tcp(kind, content))
         });
-        if is_malformed {
-            self.modifications.push(Modification {
-                field: "TCP::Options::malformed".to_owned(),
-                change: Change::Changed,
-                sent: None,
-                seen: None,
-                is_expected: false,
-            });
-        }
     }
 
     /// Options of IPv4 and extension headers of IPv6, by kind too.
@@ -135,15 +125,15 @@ impl Comparison {
         theirs: Option<&IpHeader>,
     ) {
         let is_v4 = ours.family() == Family::V4;
-        let (of_all, list): (_, for<'a> fn(&'a [u8], &IpHeader) -> Options<'a>) = if is_v4 {
-            (IP_OPTIONS, |packet, header| options(&packet[header.options.clone()]).0)
+        let (of_all, list): (_, for<'a> fn(&'a [u8], &IpHeader) -> Listed<'a>) = if is_v4 {
+            (IP_OPTIONS, |packet, header| options(&packet[header.options.clone()]))
         } else {
-            (EXTENSION_HEADERS, extension_headers)
+            (EXTENSION_HEADERS, |packet, header| (extension_headers(packet, header), false))
         };
         let whole = theirs.filter(|it| it.family() == ours.family());
         let whole = whole.filter(|it| is_v4 || !option_names::is_extension_header(it.protocol));
         let Some(theirs) = whole else { return self.unknown.push(of_all.to_owned()) };
-        self.option_lists(&list(sent, ours), &list(quoted, theirs), |kind, _| {
+        self.option_lists(of_all, &list(sent, ours).0, list(quoted, theirs), |kind, _| {
             if is_v4 {
                 format!("{IP_OPTIONS}::{}", option_names::ipv4(kind))
             } else {
@@ -163,10 +153,12 @@ impl Comparison {
         }
     }
 
+    /// Of the list `of_all`. Where it makes no sense from some point on, nobody knows what stands behind.
     fn option_lists(
         &mut self,
+        of_all: &str,
         sent: &[(u8, &[u8])],
-        seen: &[(u8, &[u8])],
+        (seen, is_malformed): Listed<'_>,
         name: impl Fn(u8, Option<&str>) -> String,
     ) {
         let mut note = |kind: u8, change: Change, before: Option<&[u8]>, after: Option<&[u8]>| {
@@ -180,7 +172,7 @@ impl Comparison {
             });
         };
         // An option may stand there twice: what is there as it was sent is put aside first.
-        let (mut ours, mut theirs) = (Vec::new(), seen.to_vec());
+        let (mut ours, mut theirs) = (Vec::new(), seen);
         for option in sent {
             match theirs.iter().position(|seen| seen == option) {
                 Some(same) => drop(theirs.remove(same)),
@@ -194,25 +186,30 @@ impl Comparison {
             }
             same_kind.is_none()
         });
-        for (kind, content) in ours {
-            note(kind, Change::Removed, Some(content), None);
+        for (kind, content) in ours.iter().filter(|_| !is_malformed) {
+            note(*kind, Change::Removed, Some(content), None);
         }
         for (kind, content) in theirs {
             note(kind, Change::Added, None, Some(content));
+        }
+        if is_malformed {
+            let names = ours.iter().map(|(kind, content)| name(*kind, Some(&hex(content))));
+            self.unknown.extend(names);
+            self.modifications.push(Modification {
+                field: malformed(of_all),
+                change: Change::Changed,
+                sent: None,
+                seen: None,
+                is_expected: false,
+            });
         }
     }
 
     /// What the destination's own segment grants of the options of a probe.
     pub(crate) fn of_answer(probe: &[u8], answer: &[u8]) -> Self {
-        let area = |packet: &[u8]| {
-            let header = IpHeader::parse(packet).ok()?;
-            option_area(packet.get(header.header_octets..)?).map(<[u8]>::to_vec)
-        };
         let mut found = Self::default();
-        if let (Some(sent), Some(seen)) = (area(probe), area(answer)) {
-            found.option_lists(&options(&sent).0, &options(&seen).0, |kind, content| {
-                format!("{TCP_OPTIONS}::{}", option_names::tcp(kind, content))
-            });
+        if let (Ok(ours), Ok(theirs)) = (IpHeader::parse(probe), IpHeader::parse(answer)) {
+            found.options(ours.transport(probe), theirs.transport(answer));
         }
         found
     }
@@ -221,11 +218,18 @@ impl Comparison {
 /// The options of a TCP header, where all of them are there.
 fn option_area(transport: &[u8]) -> Option<&[u8]> {
     let end = usize::from(*transport.get(12)? >> 4) * 4;
-    transport.get(20..end.max(20))
+    transport.get(20..end)
 }
 
 /// Kinds with their content.
 type Options<'a> = Vec<(u8, &'a [u8])>;
+/// And whether they make no sense from some point on.
+type Listed<'a> = (Options<'a>, bool);
+
+/// What is said of a list that makes no sense from some point on.
+pub(crate) fn malformed(of_all: &str) -> String {
+    format!("{of_all}::malformed")
+}
 
 /// The extension headers of an IPv6 packet by their numbers, without the number of the next one.
 fn extension_headers<'a>(packet: &'a [u8], header: &IpHeader) -> Options<'a> {
@@ -243,8 +247,8 @@ fn extension_headers<'a>(packet: &'a [u8], header: &IpHeader) -> Options<'a> {
     found
 }
 
-/// Kinds with their content, without fillers; and whether the list makes no sense from some point on.
-fn options(mut area: &[u8]) -> (Options<'_>, bool) {
+/// Kinds with their content, without fillers.
+fn options(mut area: &[u8]) -> Listed<'_> {
     let mut found = Vec::new();
     while let [kind, rest @ ..] = area {
         match (kind, rest.first().map(|octets| usize::from(*octets))) {

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    compare::{Comparison, Modification},
+    compare::{Comparison, Modification, malformed},
     option_names::list_of,
     rows::{Change, IntervalRow, Meaning},
 };
@@ -19,10 +19,14 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    fn knows(&self, field: &str) -> bool {
+    fn knows(&self, Modification { field, change, .. }: &Modification) -> bool {
         // Of options that are not quoted only their being unknown is noted.
         let list = list_of(field);
-        !self.comparison.unknown.iter().any(|it| it == field || Some(it.as_str()) == list)
+        let is_unknown = |it: &String| it == field || Some(it.as_str()) == list;
+        // What was added may stand behind the point from which the list makes no sense.
+        let is_behind = *change == Change::Added
+            && list.is_some_and(|list| self.shows(&malformed(list), Change::Changed));
+        !self.comparison.unknown.iter().any(is_unknown) && !is_behind
     }
 
     /// Its modification of `field`, if it saw one.
@@ -67,8 +71,8 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
             let is_again = rows.iter().any(|row| row.field == *field && row.change == *change);
             // Before the first change a hop shows what was sent, before another one what that one left.
             let is_plain = |hop: &&Told| match is_again {
-                true => hop.knows(field) && hop.seen(field) != Some(modification),
-                false => hop.knows(field) && !hop.shows(field, *change),
+                true => hop.knows(modification) && hop.seen(field) != Some(modification),
+                false => hop.knows(modification) && !hop.shows(field, *change),
             };
             let before = hops[..at].iter().rev().find(is_plain);
             rows.push(IntervalRow {

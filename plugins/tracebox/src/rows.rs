@@ -160,7 +160,7 @@ row! {
         checksum: Option<Checksum>,
         /// Fields that are not as they were sent.
         modifications: Vec<ModificationRow>,
-        /// Fields that are not quoted, so that nothing is known of them.
+        /// Fields that are not quoted, or stand behind an option that makes no sense, so that nothing is known of them.
         unknown: Vec<String>,
         /// The modifications in one line, `-` in front of what was removed and `+` of what was added.
         changes: String,

@@ -470,6 +470,7 @@ impl Session {
             let (comparison, word) = of_endpoint(probe, packet);
             row.changes = word.unwrap_or_else(|| self.line(&comparison));
             row.modifications = rows(&comparison);
+            row.unknown = comparison.unknown;
             return self.ctx.emit(row);
         }
         let Some(quote) = reply.quote(packet) else { return self.ctx.emit(row) };

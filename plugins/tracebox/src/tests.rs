@@ -7,6 +7,7 @@ use crate::{METHODS, Tracebox, params::TraceboxParams};
 mod devices;
 mod ends;
 mod forgers;
+mod malformed;
 mod network_layer;
 
 const TARGET4: &str = "198.51.100.9";
