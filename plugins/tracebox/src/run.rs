@@ -37,6 +37,8 @@ struct Session {
     sequence: u32,
     payload: [u8; UDP_PAYLOAD],
     sent: u32,
+    /// Also those that did not leave.
+    launched: u32,
     /// When the next probe may leave.
     next: Time,
     told: Vec<Told>,
@@ -141,6 +143,7 @@ impl Session {
             spec,
             payload,
             sent: 0,
+            launched: 0,
             told: Vec::new(),
             hears_errors_alone: false,
             answered: 0,
@@ -380,13 +383,17 @@ impl Session {
             self.ctx.sleep_until(self.next).await;
             self.next = self.ctx.now() + Duration::from_millis(10) * self.params.waitprobe;
             // What comes of a probe must not be taken for what comes of the next to this hop.
-            let label = self.sent;
-            self.sent += 1;
+            let label = self.launched;
+            self.launched += 1;
             self.flow.launch(label, Probe::raw(probe), wait);
-            if let Some(rest) = rest {
-                let left = self.flow.send_stamped(Probe::raw(rest)).await;
-                left.map_err(|reason| self.not_sent(rest, reason))?;
+            if let Some(rest) = rest
+                && let Err(reason) = self.flow.send_stamped(Probe::raw(rest)).await
+            {
+                // Half a probe is none, whatever becomes of it.
+                self.pause(probe, reason, &mut refused).await?;
+                continue;
             }
+            self.sent += 1;
             // Set where an error that came twice was taken for the answer, which then counts as the duplicate.
             let mut displaced = None;
             loop {
@@ -425,19 +432,25 @@ impl Session {
                     Outcome::Reply(_) => {}
                     Outcome::Timeout { .. } if is_it => break,
                     Outcome::Timeout { .. } => {}
-                    Outcome::Unsent(reason) => {
+                    Outcome::Unsent(reason) if is_it => {
                         self.sent -= 1;
-                        let pause = reason.pause(refused);
-                        let pause = pause.ok_or_else(|| self.not_sent(probe, reason))?;
-                        refused += 1;
-                        self.ctx.sleep(pause).await;
+                        self.pause(probe, reason, &mut refused).await?;
                         continue 'attempts;
                     }
+                    Outcome::Unsent(_) => {}
                 }
             }
             (tried, refused) = (tried + 1, 0);
         }
         Ok((None, attempts))
+    }
+
+    /// Waits before a probe that did not leave is sent again, `refused` in a row so far.
+    async fn pause(&self, probe: &[u8], reason: NotSent, refused: &mut u8) -> Result<(), Halt> {
+        let pause = reason.pause(*refused).ok_or_else(|| self.not_sent(probe, reason))?;
+        *refused += 1;
+        self.ctx.sleep(pause).await;
+        Ok(())
     }
 
     /// Why a probe did not leave, and what an operator could do about it.

@@ -55,7 +55,17 @@ pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[Devi
         let (Some(near), _) = session.ask(&whole).await? else { continue };
         session.reset(&near).await;
         let Some([first, rest]) = cut(&whole, parts_id) else { continue };
-        let (far, _) = session.ask_in_parts(&first, Some(&rest)).await?;
+        let far = match session.ask_in_parts(&first, Some(&rest)).await {
+            Ok((far, _)) => far,
+            Err(Halt::Budget) => return Err(Halt::Budget),
+            Err(Halt::Failed(fail)) => {
+                session
+                    .ctx
+                    .warn(&format!("a packet in two parts to hop {ttl} was {}", fail.message));
+                findings.give_up();
+                break;
+            }
+        };
         if let Some(far) = &far {
             session.reset(far).await;
         }
@@ -102,6 +112,11 @@ impl Findings {
         } else {
             self.together = self.together.or(Some((self.apart, place)));
         }
+    }
+
+    /// Parts do not leave, as where a firewall of this host stops them: what the network does is not known.
+    fn give_up(&mut self) {
+        *self = Self { together: self.together, ..Self::default() };
     }
 
     fn rows(&self) -> [DeviceRow; 2] {

@@ -206,6 +206,26 @@ fn who_stops_fragments_is_found_where_it_stands() {
     assert_eq!(devices(&silent), [NOT_FOUND, NOT_FOUND], "{silent}");
 }
 
+#[test]
+fn a_part_that_cannot_leave_is_neither_lost_nor_the_end() {
+    let look = |target, numbers| {
+        let run = Sim::new(net(), 1).unsent(105, numbers).run::<Tracebox>(looking(target, false));
+        run.expect_done();
+        run
+    };
+    for target in [TARGET4] {
+        let clean = run_in(net(), looking(target, false));
+        // Behind four probes, a reset, a packet in one and the first part.
+        let run = look(target, vec![8]);
+        assert_eq!(devices(&run), [NOT_FOUND, NOT_FOUND], "{run}");
+        assert_eq!(run.table("summary").column("sent"), clean.table("summary").column("sent"));
+        // The parts behind the first never do.
+        let run = look(target, (8..40).step_by(2).collect());
+        assert_eq!(devices(&run), ["unknown null-null"; 2], "{run}");
+        assert_eq!(run.stop, "reached", "{run}");
+    }
+}
+
 /// Puts packets of two parts together.
 #[derive(Default)]
 struct Reassembler {
