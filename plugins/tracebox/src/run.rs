@@ -228,7 +228,7 @@ impl Session {
                     way.stop = "reached";
                     way.end = Some(ttl);
                     if self.params.stateful {
-                        let work = Box::pin(devices::stateful(self, &answer, ttl));
+                        let work = Box::pin(devices::stateful(self, &answer));
                         let row = ctx.until_interrupted(work).await;
                         self.hears_errors_alone = false;
                         self.reset(&answer).await;
@@ -263,7 +263,7 @@ impl Session {
         }
         self.before = Box::default();
         if self.params.proxy && way.stop != INTERRUPTED {
-            let work = Box::pin(devices::proxy(self, way.end));
+            let work = Box::pin(devices::proxy(self, way.end, way.tcp_flags));
             if let Some(row) = ctx.until_interrupted(work).await {
                 self.ctx.emit(row?);
             }

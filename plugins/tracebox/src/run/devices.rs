@@ -1,7 +1,7 @@
 //! Devices that act for the destination, or keep account of its connections.
 //!
-//! A proxy answers a SYN where a datagram with the same TTL still expires at a router, or beyond it. A
-//! device that keeps account lets segments of a connection pass, and stops those that are far outside of its
+//! A proxy accepts a SYN where a datagram with the same TTL still expires at a router, or beyond it; who refuses one there
+//! may be a filter. A device that keeps account lets segments of a connection pass, and stops those that are far outside of its
 //! window: where the latter are no longer answered by routers that answer the former, there it is. For such
 //! a device the handshake is complete with the first segment that passes it; the destination gets none of them, so the
 //! connection stays half open there until it is reset.
@@ -18,6 +18,10 @@ use crate::{
 
 /// Far from every window, half of the way around.
 const OUTSIDE: u32 = 1 << 30;
+
+/// Silent hops in a row that end a search where the run itself goes on for as many as there are: each takes as long as all
+/// its attempts.
+const USUAL_GAP: u8 = 5;
 
 /// A hop that answered.
 pub(super) type Place = (u8, IpAddr);
@@ -37,17 +41,29 @@ pub(super) fn found(device: Device, after: Option<Place>, first: Place) -> Devic
     }
 }
 
-/// Whether a SYN that was answered at `ttl` got as far as datagrams do.
+impl Session {
+    fn is_gap(&self, silent: u8) -> bool {
+        let most = if self.params.gaplimit == 0 { USUAL_GAP } else { self.params.gaplimit };
+        silent >= most
+    }
+}
+
+/// Whether a SYN that was answered at `ttl` with these flags got as far as datagrams do.
 ///
 /// # Errors
 ///
 /// Where probes cannot leave.
-pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRow, Halt> {
+pub(super) async fn proxy(
+    tcp: &mut Session,
+    ttl: Option<u8>,
+    flags: Option<u8>,
+) -> Result<DeviceRow, Halt> {
     let unknown = row(Device::Proxy, Verdict::Unknown);
     let Some(answered) = ttl else { return Ok(unknown) };
     let after = tcp.nearest_before(answered);
     let spec = Spec { is_udp: true, tos: tcp.spec.tos, ..Spec::default() };
     let mut udp = Session::open(tcp.ctx.clone(), tcp.params.clone(), spec).await?;
+    let is_accepted = flags.is_some_and(|flags| flags & tcp::flags::SYN != 0);
     let mut silent = 0;
     let mut result = unknown;
     for ttl in answered..=tcp.last() {
@@ -55,7 +71,7 @@ pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRo
         let (answer, _) = udp.ask(&probe).await?;
         let Some(Answer { reply, .. }) = answer else {
             silent += 1;
-            if tcp.params.gaplimit != 0 && silent >= tcp.params.gaplimit {
+            if tcp.is_gap(silent) {
                 break;
             }
             continue;
@@ -64,7 +80,7 @@ pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRo
         result = match reply.class() {
             // Behind silence nothing tells whether it was the end that kept silent.
             _ if is_end && silent == 0 => row(Device::Proxy, Verdict::NotFound),
-            Class::TimeExceeded if reply.from() != tcp.flow.peer => {
+            Class::TimeExceeded if reply.from() != tcp.flow.peer && is_accepted => {
                 found(Device::Proxy, after, (ttl, reply.from()))
             }
             _ => row(Device::Proxy, Verdict::Unknown),
@@ -75,16 +91,12 @@ pub(super) async fn proxy(tcp: &mut Session, ttl: Option<u8>) -> Result<DeviceRo
     Ok(result)
 }
 
-/// Whether somebody on the way to `hops` stops what is no part of the connection that `answer` opens.
+/// Whether somebody on the way stops what is no part of the connection that `answer` opens.
 ///
 /// # Errors
 ///
 /// Where segments cannot leave.
-pub(super) async fn stateful(
-    session: &mut Session,
-    answer: &Answer,
-    hops: u8,
-) -> Result<DeviceRow, Halt> {
+pub(super) async fn stateful(session: &mut Session, answer: &Answer) -> Result<DeviceRow, Halt> {
     let none = row(Device::Stateful, Verdict::NotFound);
     let unknown = row(Device::Stateful, Verdict::Unknown);
     let segment = segment(&answer.packet).and_then(|it| it.sequence()).filter(|_| is_open(answer));
@@ -95,7 +107,8 @@ pub(super) async fn stateful(
     // The peer goes on saying that it accepts the connection: that is no answer to these.
     session.hears_errors_alone = true;
     let (mut after, mut stopped, mut silent) = (None, None, 0);
-    for ttl in 1..hops {
+    let asked: Vec<u8> = session.told.iter().map(|told| told.ttl).collect();
+    for ttl in asked {
         let probe = session.bare(ttl, inside, session.ip_id)?;
         let (Some(near), _) = session.ask(&probe).await? else { continue };
         // Another identification, so that no late answer is taken for one to this.
@@ -109,7 +122,7 @@ pub(super) async fn stateful(
         }
         stopped = stopped.or(Some((after, place)));
         silent += 1;
-        if session.params.gaplimit != 0 && silent >= session.params.gaplimit {
+        if session.is_gap(silent) {
             break;
         }
     }

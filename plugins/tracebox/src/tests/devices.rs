@@ -1,5 +1,7 @@
 //! Devices that act for the destination, or keep account of its connections.
 
+use sonde_testkit::edit;
+
 use super::*;
 
 /// What is said of a device: the verdict, and the hops that it is between.
@@ -72,4 +74,60 @@ fn looking_for_one_device_leaves_the_destination_its_say_in_the_next() {
     let is_reset = |packet: &&[u8]| packet.get(33) == Some(&packet::tcp::flags::RST);
     let resets = run.exchange().sent().filter(is_reset);
     assert_eq!(resets.count(), opened.count(), "a connection stays half open\n{run}");
+}
+
+/// Answers each SYN in the name of its destination, with these flags.
+struct Answerer(u8);
+
+impl Middlebox for Answerer {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        let flags = packet::tcp::TcpView::new(header.transport(packet)).flags();
+        let is_syn = flags == Some(packet::tcp::flags::SYN);
+        if way == Way::There && header.protocol == packet::protocol::TCP && is_syn {
+            edit::edit(packet, |packet| {
+                let addresses = if header.source.is_ipv4() { 12..20 } else { 8..40 };
+                let middle = addresses.len() / 2;
+                packet[addresses].rotate_left(middle);
+                let segment = &mut packet[header.header_octets..];
+                segment[..4].rotate_left(2);
+                let next = packet::tcp::TcpView::new(segment).sequence().unwrap().wrapping_add(1);
+                segment[8..12].copy_from_slice(&next.to_be_bytes());
+                segment[13] = self.0;
+                edit::set_ttl(packet, 64);
+            });
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn who_accepts_in_front_of_the_destination_is_a_proxy_and_who_refuses_may_be_none() {
+    use packet::tcp::flags::{ACK, RST, SYN};
+    for target in [TARGET4, TARGET6] {
+        for (flags, expected) in [(SYN | ACK, "found 2-3"), (RST | ACK, "unknown null-null")] {
+            let params = TraceboxParams { proxy: true, ..tracebox(target) };
+            let run = run_in(net().middlebox("r2", Answerer(flags)), params);
+            assert_eq!(device(&run), expected, "{run}");
+        }
+        // The destination refuses where datagrams end as well.
+        let params = TraceboxParams { proxy: true, dport: 81, ..tracebox(target) };
+        assert_eq!(device(&run_in(net(), params)), "not_found null-null");
+    }
+}
+
+#[test]
+fn a_search_ends_where_nobody_answers_though_the_run_does_not() {
+    let far: Vec<String> = (1..=20).map(|hop| format!("r{hop}")).collect();
+    let net =
+        || Net::line(far.iter().map(String::as_str).chain([TARGET4])).attributes(TARGET4, "tcp 80");
+    let patient = || TraceboxParams { gaplimit: 0, maxttl: 64, ..tracebox(TARGET4) };
+    let params = TraceboxParams { stateful: true, ..patient() };
+    let run = run_in(net().middlebox("r2", Accountant(None)).silent("r1"), params);
+    assert_eq!(device(&run), "found 2-3", "{run}");
+    assert_eq!(run.took().as_secs(), 6, "one silent hop, and five behind the device");
+    let params = TraceboxParams { proxy: true, ..patient() };
+    let run = run_in(net().attributes(TARGET4, "silent-udp"), params);
+    assert_eq!(device(&run), "unknown null-null", "{run}");
+    assert_eq!(run.took().as_secs(), 5);
 }
