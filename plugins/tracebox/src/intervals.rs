@@ -40,10 +40,12 @@ impl Told {
     }
 }
 
-/// Fields that follow from others, or differ from packet to packet. All others are the same in every probe of a run:
-/// where one is seen with a second value, another device has set it once more.
-const VARYING: [&str; 9] = [
+/// Fields that follow from others, or differ from packet to packet; the source port where a translator has forgotten which
+/// it had chosen, while a second translator shows in the source address too. All others are the same in every probe of a
+/// run: where one is seen with a second value, another device has set it once more.
+const VARYING: [&str; 10] = [
     "ID",
+    "SPort",
     "Checksum",
     "Length",
     "PayloadLength",

@@ -131,3 +131,28 @@ fn a_search_ends_where_nobody_answers_though_the_run_does_not() {
     assert_eq!(device(&run), "unknown null-null", "{run}");
     assert_eq!(run.took().as_secs(), 5);
 }
+
+/// Translates the source port of datagrams; what it chose is forgotten with each packet.
+struct Forgetful(u16);
+
+impl Middlebox for Forgetful {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::There && header.protocol == packet::protocol::UDP {
+            self.0 += 1;
+            let at = header.header_octets;
+            edit::edit(packet, |packet| packet[at..at + 2].copy_from_slice(&self.0.to_be_bytes()));
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn a_translator_that_forgets_its_ports_is_one() {
+    for target in [TARGET4, TARGET6] {
+        let params = TraceboxParams { udp: true, ..tracebox(target) };
+        let run = run_in(net().middlebox("r1", Forgetful(2000)), params);
+        let told = ["UDP::SPort", "UDP::Checksum"].map(|name| (name.to_owned(), 1, 2));
+        assert_eq!(intervals(&run), told, "{run}");
+    }
+}
