@@ -17,7 +17,7 @@ use crate::{
     params::TraceboxParams,
     rows::{Change, HopRow, ModificationRow, Origin, QuoteClass, SummaryRow, TraceboxRow},
 };
-use answers::{is_open, of_endpoint, segment, segment_flags};
+use answers::{is_open, of_endpoint, segment, segment_flags, sequence};
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
 const UDP_PAYLOAD: usize = 12;
@@ -35,6 +35,8 @@ struct Session {
     dport: u16,
     ip_id: u16,
     sequence: u32,
+    /// Sequence numbers that segments have left with.
+    numbers: Vec<u32>,
     payload: [u8; UDP_PAYLOAD],
     sent: u32,
     /// Also those that did not leave.
@@ -135,6 +137,7 @@ impl Session {
         Ok(Self {
             ip_id: spec.ip_id.unwrap_or((ctx.random() as u16).max(1)),
             sequence: spec.sequence.unwrap_or_else(|| ctx.random()),
+            numbers: Vec::new(),
             dport: if params.dport == 0 { 80 } else { params.dport },
             next: ctx.now(),
             ctx,
@@ -228,7 +231,7 @@ impl Session {
                     way.stop = "reached";
                     way.end = Some(ttl);
                     if self.params.stateful {
-                        let work = Box::pin(devices::stateful(self, &answer));
+                        let work = Box::pin(devices::stateful(self, &answer, ttl));
                         let row = ctx.until_interrupted(work).await;
                         self.hears_errors_alone = false;
                         self.reset(&answer).await;
@@ -290,7 +293,7 @@ impl Session {
     /// The probe, to the last octet.
     fn packet(&self, ttl: u8) -> Result<Vec<u8>, Fail> {
         let spec = &self.spec;
-        self.shaped(ttl, self.shape(), self.ip_id_of(ttl), spec)
+        self.shaped(ttl, self.shape(ttl), self.ip_id_of(ttl), spec)
     }
 
     /// The IPv4 identification tells a late answer from that to the probe on its way.
@@ -308,9 +311,17 @@ impl Session {
         payload
     }
 
-    fn shape(&self) -> Shape {
+    fn shape(&self, ttl: u8) -> Shape {
         let Spec { acknowledgement, flags, .. } = self.spec;
-        Shape { sequence: self.sequence, acknowledgement, flags }
+        let sequence = self.sequence.wrapping_add(self.apart(ttl.into()));
+        Shape { sequence, acknowledgement, flags }
+    }
+
+    /// By how much sequence numbers differ, so that a late answer is told from that to the probe on its way: nothing else of
+    /// a segment does that in IPv6. So little, and upwards, that devices which keep account take it for one connection.
+    fn apart(&self, by: u32) -> u32 {
+        let is_needed = self.flow.peer.is_ipv6() && self.spec.sequence.is_none();
+        if is_needed { by } else { 0 }
     }
 
     /// A segment of the probe's flow without options or payload.
@@ -377,6 +388,8 @@ impl Session {
             wait => wait,
         };
         let attempts = self.params.attempts.max(1);
+        let number = sequence(probe).filter(|number| !self.numbers.contains(number));
+        self.numbers.extend(number);
         let mut was_repeated = false;
         let (mut tried, mut refused) = (0, 0);
         'attempts: while tried < attempts {

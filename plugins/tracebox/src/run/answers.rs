@@ -24,7 +24,7 @@ impl Session {
                 let segment = tcp::TcpView::new(header.transport(packet));
                 let is_ack = segment.flags().is_some_and(|flags| flags & tcp::flags::ACK != 0);
                 let is_ours = match segment.acknowledgement() {
-                    Some(shown) if is_ack => self.has_shown(shown),
+                    Some(shown) if is_ack => self.is_ours(shown) || self.is_moved(shown),
                     _ => is_reset_of(probe, &segment),
                 };
                 is_ours && self.is_from_port(packet)
@@ -43,7 +43,8 @@ impl Session {
                     || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
                     || self.is_payload_back(probe, quoted)
                     || self.is_rewritten(probe, quoted);
-                is_of_ttl && is_known && self.is_payload_kept(quoted)
+                let is_of_another = self.is_of_another_segment(probe, quoted);
+                is_of_ttl && is_known && !is_of_another && self.is_payload_kept(quoted)
             }
             _ => false,
         }
@@ -96,6 +97,12 @@ impl Session {
         is_mine && !probe.ends_with(payload)
     }
 
+    /// A segment that is quoted has the number of another probe, whose answer comes late.
+    fn is_of_another_segment(&self, probe: &[u8], quoted: &[u8]) -> bool {
+        let seen = sequence(quoted).filter(|seen| Some(*seen) != sequence(probe));
+        seen.is_some_and(|seen| self.numbers.contains(&seen))
+    }
+
     /// Whether what came back tells that it is the probe's own answer, and no guess: a sequence number, or else the ports with
     /// the identification or the checksum.
     pub(super) fn quality(&self, probe: &[u8], quoted: &[u8]) -> Certainty {
@@ -120,14 +127,32 @@ impl Session {
         let header = IpHeader::parse(packet).ok()?;
         let segment = tcp::TcpView::new(header.transport(packet));
         segment.flags().filter(|flags| flags & tcp::flags::ACK != 0)?;
-        let shown = segment.acknowledgement()?.wrapping_sub(self.sequence);
-        Some(shown <= self.octets_of_sequence())
+        Some(self.is_ours(segment.acknowledgement()?))
     }
 
-    /// Sequence numbers that the probe takes, if it is a SYN.
-    fn octets_of_sequence(&self) -> u32 {
+    /// Whether this acknowledges a probe, all of it or less.
+    fn is_ours(&self, shown: u32) -> bool {
+        self.numbers.iter().any(|number| self.covers(shown, *number))
+    }
+
+    /// The same where a box has moved the numbers, or made one up: a quote showed what it put in their place.
+    fn is_moved(&self, shown: u32) -> bool {
+        let number = |text: &Option<String>| u32::from_str_radix(text.as_deref()?, 16).ok();
+        let read = |it: &Modification| match it.field.as_str() {
+            "TCP::SeqNumber" => Some((number(&it.sent)?, number(&it.seen)?)),
+            _ => None,
+        };
+        let changes = self.told.iter().flat_map(|told| &told.comparison.modifications);
+        changes.filter_map(read).any(|(sent, seen)| {
+            let back = shown.wrapping_sub(seen.wrapping_sub(sent));
+            self.covers(shown, seen) || self.is_ours(back)
+        })
+    }
+
+    /// A SYN takes one number, and its data the others.
+    fn covers(&self, shown: u32, number: u32) -> bool {
         let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
-        payload.saturating_add(1)
+        shown.wrapping_sub(number) <= payload + 1
     }
 
     /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.
@@ -136,18 +161,6 @@ impl Session {
         let answer = answer.filter(|flags| flags & (SYN | ACK) == SYN | ACK)?;
         let is_asked = self.spec.flags & (ECE | CWR) == ECE | CWR;
         is_asked.then_some(answer & (ECE | CWR) == ECE)
-    }
-
-    /// Whether a number acknowledges that of the probes, or the one that a quote showed in its place.
-    fn has_shown(&self, acknowledgement: u32) -> bool {
-        let read = |it: &Modification| match it.field.as_str() {
-            "TCP::SeqNumber" => u32::from_str_radix(it.seen.as_deref()?, 16).ok(),
-            _ => None,
-        };
-        let shown = self.told.iter().flat_map(|told| &told.comparison.modifications);
-        let mut numbers = shown.filter_map(read).chain([self.sequence]);
-        let most = self.octets_of_sequence();
-        numbers.any(|number| acknowledgement.wrapping_sub(number) <= most)
     }
 
     /// The destination says that nobody listens at the port: the probe got there.
@@ -182,6 +195,11 @@ pub(super) fn of_endpoint(probe: &[u8], packet: &[u8]) -> (Comparison, Option<St
 pub(super) fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
     let header = IpHeader::parse(packet).ok().filter(|header| header.protocol == protocol::TCP)?;
     Some(tcp::TcpView::new(header.transport(packet)))
+}
+
+/// The sequence number of a segment, also where little of it is quoted.
+pub(super) fn sequence(packet: &[u8]) -> Option<u32> {
+    segment(packet)?.sequence()
 }
 
 pub(super) fn segment_flags(packet: &[u8]) -> Option<u8> {

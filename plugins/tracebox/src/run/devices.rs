@@ -23,6 +23,9 @@ const OUTSIDE: u32 = 1 << 30;
 /// its attempts.
 const USUAL_GAP: u8 = 5;
 
+/// Sequence numbers that the probes of all hops take.
+pub(super) const NUMBERS: u32 = 256;
+
 /// A hop that answered.
 pub(super) type Place = (u8, IpAddr);
 
@@ -91,24 +94,31 @@ pub(super) async fn proxy(
     Ok(result)
 }
 
-/// Whether somebody on the way stops what is no part of the connection that `answer` opens.
+/// Whether somebody on the way stops what is no part of the connection that `answer` opens, to the probe with the TTL
+/// `opened_at`.
 ///
 /// # Errors
 ///
 /// Where segments cannot leave.
-pub(super) async fn stateful(session: &mut Session, answer: &Answer) -> Result<DeviceRow, Halt> {
+pub(super) async fn stateful(
+    session: &mut Session,
+    answer: &Answer,
+    opened_at: u8,
+) -> Result<DeviceRow, Halt> {
     let none = row(Device::Stateful, Verdict::NotFound);
     let unknown = row(Device::Stateful, Verdict::Unknown);
     let segment = segment(&answer.packet).and_then(|it| it.sequence()).filter(|_| is_open(answer));
     let Some(theirs) = segment else { return Ok(unknown) };
-    let (sequence, acknowledgement) = (session.sequence.wrapping_add(1), theirs.wrapping_add(1));
-    let inside = Shape { sequence, acknowledgement, flags: tcp::flags::ACK };
-    let outside = Shape { sequence: sequence.wrapping_add(OUTSIDE), ..inside };
+    let (sequence, acknowledgement) =
+        (session.shape(opened_at).sequence.wrapping_add(1), theirs.wrapping_add(1));
     // The peer goes on saying that it accepts the connection: that is no answer to these.
     session.hears_errors_alone = true;
     let (mut after, mut stopped, mut silent) = (None, None, 0);
     let asked: Vec<u8> = session.told.iter().map(|told| told.ttl).collect();
     for ttl in asked {
+        let sequence = sequence.wrapping_add(session.apart(NUMBERS + u32::from(ttl)));
+        let inside = Shape { sequence, acknowledgement, flags: tcp::flags::ACK };
+        let outside = Shape { sequence: sequence.wrapping_add(OUTSIDE), ..inside };
         let probe = session.bare(ttl, inside, session.ip_id)?;
         let (Some(near), _) = session.ask(&probe).await? else { continue };
         // Another identification, so that no late answer is taken for one to this.

@@ -16,8 +16,8 @@ use sonde_plugin_api::{
 };
 
 use super::{
-    Answer, Halt, Session, UDP_PAYLOAD,
-    devices::{Place, found, row},
+    Answer, Halt, Session, Shape, UDP_PAYLOAD,
+    devices::{NUMBERS, Place, found, row},
 };
 use crate::{
     grammar::Spec,
@@ -51,9 +51,12 @@ pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[Devi
     let hops: Vec<u8> = session.told.iter().map(|told| told.ttl).chain(end).collect();
     let mut findings = Findings::default();
     for ttl in hops {
-        let whole = session.shaped(ttl, session.shape(), whole_id, &spec)?;
+        let shape = session.shape(ttl);
+        let whole = session.shaped(ttl, shape, whole_id, &spec)?;
         let (Some(near), _) = session.ask(&whole).await? else { continue };
         session.reset(&near).await;
+        let sequence = shape.sequence.wrapping_add(session.apart(2 * NUMBERS));
+        let whole = session.shaped(ttl, Shape { sequence, ..shape }, whole_id, &spec)?;
         let Some([first, rest]) = cut(&whole, parts_id) else { continue };
         let far = match session.ask_in_parts(&first, Some(&rest)).await {
             Ok((far, _)) => far,

@@ -213,7 +213,7 @@ fn a_part_that_cannot_leave_is_neither_lost_nor_the_end() {
         run.expect_done();
         run
     };
-    for target in [TARGET4] {
+    for target in [TARGET4, TARGET6] {
         let clean = run_in(net(), looking(target, false));
         // Behind four probes, a reset, a packet in one and the first part.
         let run = look(target, vec![8]);
