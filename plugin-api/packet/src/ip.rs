@@ -1,6 +1,6 @@
 //! The IP header of both families, with options and extension headers.
 //!
-//! Source: RFC 791, RFC 8200.
+//! Source: RFC 791, RFC 8200, RFC 4302 (authentication header, an extension header of IPv6).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -207,12 +207,13 @@ impl IpHeader {
 }
 
 /// Length of an IPv6 extension header; `None` where the number is that of something else.
-fn extension_octets(kind: u8, length: u8) -> Option<usize> {
+pub(crate) fn extension_octets(kind: u8, length: u8) -> Option<usize> {
     match kind {
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
             Some(8 + usize::from(length) * 8)
         }
         protocol::FRAGMENT => Some(8),
+        protocol::AUTHENTICATION => Some(8 + usize::from(length) * 4),
         _ => None,
     }
 }
@@ -235,6 +236,23 @@ mod tests {
         assert_eq!(header.identification, Some(0xdead_beef));
         assert_eq!(header.fragment, Some(Fragment { offset_octets: 0, more: true }));
         assert_eq!(header.transport(&packet).len(), 8);
+    }
+
+    #[test]
+    fn an_authentication_header_counts_its_length_in_fours() {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 40, protocol::HOP_BY_HOP, 64];
+        packet.extend([0x20; 32]);
+        packet.extend([protocol::AUTHENTICATION, 0, 1, 4, 0, 0, 0, 0]);
+        packet.extend([protocol::UDP, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]);
+        packet.extend([0xaa; 12]);
+        packet.extend([0x80, 0, 0, 53, 0, 8, 0, 0]);
+        let header = IpHeader::parse(&packet).unwrap();
+        assert_eq!((header.protocol, header.header_octets), (protocol::UDP, 72));
+        let headers: Vec<u8> = header.extensions(&packet).collect();
+        assert_eq!(headers, [protocol::HOP_BY_HOP, protocol::AUTHENTICATION]);
+        // Cut short it is the last one.
+        let header = IpHeader::parse(&packet[..71]).unwrap();
+        assert_eq!((header.protocol, header.header_octets), (protocol::AUTHENTICATION, 48));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use crate::{Family, Fragment, IpHeader, checksum, protocol};
+use crate::{Family, Fragment, IpHeader, checksum, ip::extension_octets, protocol};
 
 /// Packets that wait for more of their fragments; the oldest is given up for one more.
 const MAX_WAITING: usize = 64;
@@ -206,7 +206,7 @@ fn data_at(packet: &[u8], header: &IpHeader) -> Option<usize> {
     }
     let (mut next, mut at) = (*packet.get(6)?, 40);
     while next != protocol::FRAGMENT {
-        let octets = 8 + usize::from(*packet.get(at + 1)?) * 8;
+        let octets = extension_octets(next, *packet.get(at + 1)?)?;
         next = *packet.get(at)?;
         at += octets;
     }

@@ -257,6 +257,49 @@ mod tests {
         }
     }
 
+    /// Puts extension headers of all kinds that are walked into a packet of IPv6.
+    fn extended(packet: &[u8]) -> Vec<u8> {
+        let mut all = vec![protocol::DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0];
+        all.extend([protocol::ROUTING, 0, 1, 4, 0, 0, 0, 0]);
+        all.extend([protocol::AUTHENTICATION, 0, 4, 0, 0, 0, 0, 0]);
+        all.extend([protocol::DESTINATION_OPTIONS, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]);
+        all.extend([0xaa; 12]);
+        for next in [protocol::DESTINATION_OPTIONS, protocol::DESTINATION_OPTIONS, packet[6]] {
+            all.extend([next, 0, 1, 4, 0, 0, 0, 0]);
+        }
+        let mut packet = packet.to_vec();
+        packet[6] = protocol::HOP_BY_HOP;
+        packet.splice(40..40, all);
+        let octets = packet.len() as u16 - 40;
+        packet[4..6].copy_from_slice(&octets.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn extension_headers_hide_neither_an_error_nor_what_it_quotes() {
+        let sent = probe(true);
+        let key = FlowKey::of_probe(&sent);
+        for quoted in [sent.clone(), extended(&sent)] {
+            let message = ErrorMessage {
+                source: "2001:db8::77".parse().unwrap(),
+                destination: "2001:db8::1".parse().unwrap(),
+                ttl: 61,
+                kind: ErrorKind::TimeExceeded,
+                quoted: &quoted,
+                quoted_octets: 1232,
+                extensions: &[],
+            };
+            let plain = message.to_vec().unwrap();
+            for packet in [plain.clone(), extended(&plain)] {
+                let received = classify(&packet).unwrap();
+                assert_eq!((received.class, received.flow), (Class::TimeExceeded, key));
+                assert_eq!(packet[received.quote.unwrap()], quoted);
+                let header = IpHeader::parse(&packet).unwrap();
+                assert_eq!(verify(&packet, &header), Verdict::Good);
+            }
+        }
+    }
+
     #[test]
     fn a_request_answers_nothing() {
         let echo = Packet {

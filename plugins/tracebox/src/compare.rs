@@ -237,6 +237,7 @@ fn extension_headers<'a>(packet: &'a [u8], header: &IpHeader) -> Options<'a> {
     for kind in header.extensions(packet) {
         let octets = match (kind, packet.get(at + 1)) {
             (protocol::FRAGMENT, _) => 8,
+            (protocol::AUTHENTICATION, Some(fours)) => 8 + usize::from(*fours) * 4,
             (_, Some(eights)) => 8 + usize::from(*eights) * 8,
             (_, None) => break,
         };

@@ -11,10 +11,11 @@ pub(crate) const IP_OPTIONS: &str = "IP::Options";
 /// What is unknown where not all extension headers of IPv6 are there; each has a name of its own.
 pub(crate) const EXTENSION_HEADERS: &str = "IPv6::ExtensionHeaders";
 
-const HEADERS: [(u8, &str); 4] = [
+const HEADERS: [(u8, &str); 5] = [
     (protocol::HOP_BY_HOP, "IPv6::HopByHopOptions"),
     (protocol::ROUTING, "IPv6::Routing"),
     (protocol::FRAGMENT, "IPv6::Fragment"),
+    (protocol::AUTHENTICATION, "IPv6::Authentication"),
     (protocol::DESTINATION_OPTIONS, "IPv6::DestinationOptions"),
 ];
 

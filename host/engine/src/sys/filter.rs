@@ -95,12 +95,13 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
     program.push(libc::BPF_LD | libc::BPF_IMM, 40);
     program.advance_by_accumulator();
     for _ in 0..=EXTENSIONS {
-        let [options, fragment, next] = std::array::from_fn(|_| program.label());
+        let [options, fragment, authentication, next] = std::array::from_fn(|_| program.label());
         program.recall(0);
         program.when(libc::IPPROTO_ICMPV6 as u32, icmp6);
         program.when(libc::IPPROTO_TCP as u32, tcp);
         program.when(libc::IPPROTO_UDP as u32, udp);
         program.when(libc::IPPROTO_FRAGMENT as u32, fragment);
+        program.when(libc::IPPROTO_AH as u32, authentication);
         for protocol in [libc::IPPROTO_HOPOPTS, libc::IPPROTO_ROUTING, libc::IPPROTO_DSTOPTS] {
             program.when(protocol as u32, options);
         }
@@ -112,12 +113,16 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
         program.store(0);
         program.push(libc::BPF_LD | libc::BPF_IMM, 8);
         program.jump(next);
-        program.place(options);
-        program.load_octet(0);
-        program.store(0);
-        program.load_octet(1);
-        program.push(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, 1);
-        program.push(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, 3);
+        // Without its first 8 octets a header has so many eights, and that of authentication fours (RFC 4302).
+        for (label, less, shift) in [(authentication, 2, 2), (options, 1, 3)] {
+            program.place(label);
+            program.load_octet(0);
+            program.store(0);
+            program.load_octet(1);
+            program.push(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, less);
+            program.push(libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K, shift);
+            program.jump(next);
+        }
         program.place(next);
         program.advance_by_accumulator();
     }
@@ -128,6 +133,12 @@ pub(super) fn answers(ports: &Ports) -> Vec<sock_filter> {
         program.place(label);
         program.load_octet(at);
         program.when(icmp as u32, pass);
+        if at == 0 {
+            // What is behind these is in the first fragment.
+            for header in [libc::IPPROTO_ROUTING, libc::IPPROTO_AH, libc::IPPROTO_DSTOPTS] {
+                program.when(header as u32, pass);
+            }
+        }
         for (protocol, ranges) in [(libc::IPPROTO_TCP, &ports.tcp), (libc::IPPROTO_UDP, &ports.udp)]
         {
             if !ranges.is_empty() {

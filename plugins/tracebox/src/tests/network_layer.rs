@@ -85,15 +85,18 @@ fn options_of_ip_arrive_unchanged_on_a_clean_path_and_are_missed_behind_who_stri
     }
 }
 
-/// Puts an option of IPv4, or a header with options for the destination, into what passes.
-struct Inserter;
+/// Puts an extension header of this kind, with so many octets behind its first 8, into what passes.
+struct Inserter(u8, [u8; 2], usize);
 
 impl Middlebox for Inserter {
     fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
         let header = IpHeader::parse(packet).unwrap();
         if way == Way::There && header.family() == Family::V6 {
-            packet.splice(40..40, [packet[6], 0, 1, 4, 0, 0, 0, 0]);
-            packet[6] = protocol::DESTINATION_OPTIONS;
+            let Self(kind, begin, more) = self;
+            let mut put_in = [&[packet[6]], &begin[..], &[4, 0, 0, 0, 0]].concat();
+            put_in.resize(8 + *more, 0);
+            packet.splice(40..40, put_in);
+            packet[6] = *kind;
             let octets = packet.len() as u16 - 40;
             packet[4..6].copy_from_slice(&octets.to_be_bytes());
         }
@@ -103,9 +106,14 @@ impl Middlebox for Inserter {
 
 #[test]
 fn an_extension_header_that_was_put_in_is_added() {
-    let run = run_in(net().middlebox("r1", Inserter), tracebox(TARGET6));
-    let expected = "IPv6::PayloadLength IPv6::NextHeader IPv6::HopLimit +IPv6::DestinationOptions";
-    assert_eq!(changes(&run)[..3], ["", expected, expected], "{run}");
+    for (inserter, name) in [
+        (Inserter(protocol::DESTINATION_OPTIONS, [0, 1], 0), "DestinationOptions"),
+        (Inserter(protocol::AUTHENTICATION, [4, 0], 16), "Authentication"),
+    ] {
+        let run = run_in(net().middlebox("r1", inserter), tracebox(TARGET6));
+        let expected = format!("IPv6::PayloadLength IPv6::NextHeader IPv6::HopLimit +IPv6::{name}");
+        assert_eq!(changes(&run)[..3], ["", &expected, &expected], "{run}");
+    }
 }
 
 #[test]

@@ -200,6 +200,19 @@ fn options_and_extension_headers_are_walked() {
     in_order.extend([60, 0, 0, 1, 0, 0, 0, 9, 6, 0, 1, 4, 0, 0, 0, 0]);
     assert!(passes(&with(&in_order, 40_000)));
     assert!(!passes(&with(&in_order, 40_001)));
+    // With an authentication header of 24 octets, and as many before it as are walked; one more is too many.
+    let authentication = [6, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9];
+    for headers in [0, 7, 8] {
+        let mut all = [60, 0, 1, 4, 0, 0, 0, 0].repeat(headers);
+        if let Some(last) = headers.checked_sub(1) {
+            all[last * 8] = 51;
+        }
+        all.extend(authentication);
+        let first = if headers == 0 { 51 } else { 60 };
+        let ip = || Ip { extension_headers: Some((first, &all)), ..ip(true) };
+        assert_eq!(passes(&built(ip(), segment(40_000))), headers < 8);
+        assert!(!passes(&built(ip(), segment(40_001))));
+    }
 }
 
 #[test]
@@ -222,6 +235,9 @@ fn later_fragments_pass_where_an_answer_could_be_of_their_protocol() {
         let frame = Frame::new(&later(six, datagram));
         assert!(!frame.passes(&answers(&Ports::default())), "there is no port for an answer");
     }
+    let options = [60, 0, 0, 9, 0, 0, 0, 9];
+    let behind = Ip { extension_headers: Some((44, &options)), ..ip(true) };
+    assert!(passes(&built(behind, message(8))), "the first fragment has more headers");
     let mut first = built(ip(false), message(8));
     first[6] = 0x20;
     assert!(!passes(&first), "the first fragment tells that it is a request");
