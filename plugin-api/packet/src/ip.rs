@@ -92,6 +92,18 @@ impl IpHeader {
         }
     }
 
+    /// As [`IpHeader::parse`] of a quote that may end within the options of IPv4, which are left out then.
+    pub(crate) fn parse_cut(quoted: &[u8]) -> Result<Self, ParseError> {
+        Self::parse(quoted).or_else(|error| match (error, quoted.first_chunk::<20>()) {
+            (ParseError::HeaderLength { octets }, Some(fixed)) if octets > 20 => {
+                let mut fixed = *fixed;
+                fixed[0] = 0x45;
+                Self::parse(&fixed)
+            }
+            _ => Err(error),
+        })
+    }
+
     /// Of the header itself.
     #[must_use]
     pub fn family(&self) -> Family {

@@ -213,7 +213,7 @@ impl Demux {
     /// A quote that ends before the ports: it is credited where its destination and identification
     /// are those of exactly one waiting probe. That is little to guess, so there are few guesses.
     fn barely_quoted(&mut self, quoted: &[u8], received: &Received) -> Found {
-        let Ok(header) = IpHeader::parse(quoted) else { return Found::Nothing };
+        let Ok(header) = IpHeader::parse_cut(quoted) else { return Found::Nothing };
         if header.family() == Family::V6 || header.source != received.to {
             return Found::Nothing;
         }

@@ -128,6 +128,18 @@ fn a_recorded_route_grows_from_hop_to_hop_by_nature() {
 }
 
 #[test]
+fn a_hop_that_quotes_some_of_the_options_is_a_hop() {
+    for (quote, probe) in [("quote 28", "IP/TCP/RR"), ("quote 20", "IP/TCP/RTRALERT")] {
+        let run = run_in(net().attributes("r2", quote), probing(TARGET4, probe));
+        assert_eq!(run.table("hops").column("addr")[1], "203.0.113.2", "{run}");
+        assert_eq!(run.table("hops").column("quote_class")[1], "empty", "{run}");
+        let unknown = run.table("hops").column("unknown")[1].to_string();
+        assert!(unknown.contains("TCP::SPort") && unknown.contains("IP::Options"), "{unknown}");
+        assert!(!unknown.contains("IP::ID"), "{unknown}");
+    }
+}
+
+#[test]
 fn what_of_the_options_is_not_quoted_is_unknown_and_not_removed() {
     for (target, probe, cut, unknown) in [
         (TARGET4, "IP/TCP/RR", 40, "IP::Options"),
