@@ -32,8 +32,8 @@ pub(crate) fn transport(probe: &[u8], quoted: &[u8]) -> Option<Checksum> {
     Some(if verdict(&sent)? { Checksum::Sent } else { Checksum::Wrong })
 }
 
-/// What is behind the header of the transport.
-fn payload_octets(packet: &[u8]) -> Option<usize> {
+/// What is behind the header of the transport; `None` where that is not there.
+pub(crate) fn payload_octets(packet: &[u8]) -> Option<usize> {
     let header = IpHeader::parse(packet).ok()?;
     let transport_octets = match header.protocol {
         protocol::TCP => usize::from(packet.get(header.header_octets + 12)? >> 4) * 4,

@@ -20,6 +20,7 @@ use super::{
     devices::{NUMBERS, Place, found, row},
 };
 use crate::{
+    checksums::payload_octets,
     grammar::Spec,
     rows::{Device, DeviceRow, Verdict},
     unusual::Unusual,
@@ -72,7 +73,7 @@ pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[Devi
         if let Some(far) = &far {
             session.reset(far).await;
         }
-        findings.take((ttl, near.reply.from()), &near, far.as_ref(), first.len());
+        findings.take((ttl, near.reply.from()), &near, far.as_ref(), [&first, &whole]);
     }
     Ok(findings.rows())
 }
@@ -93,7 +94,8 @@ fn content(session: &Session) -> Spec {
 }
 
 impl Findings {
-    fn take(&mut self, place: Place, near: &Answer, far: Option<&Answer>, first_octets: usize) {
+    /// `sent` are the first part and the whole.
+    fn take(&mut self, place: Place, near: &Answer, far: Option<&Answer>, sent: [&[u8]; 2]) {
         self.is_asked = true;
         let Some(far) = far else {
             // Routers answer to the first part alone, the destination to both.
@@ -110,10 +112,13 @@ impl Findings {
         let Some(quote) = quote.filter(|_| is_router) else { return };
         let quoted = far.packet.get(quote.range).unwrap_or_default();
         let Ok(header) = IpHeader::parse(quoted) else { return };
-        if header.fragment.is_some() && header.total_octets == first_octets {
-            self.apart = Some(place);
-        } else {
+        // By its data: a box may have changed the options in front of it, and a router have got the length wrong.
+        let data = payload_octets(quoted);
+        let [least, most] = sent.map(payload_octets);
+        if !header.is_part() || data > least && data <= most {
             self.together = self.together.or(Some((self.apart, place)));
+        } else if header.total_octets == sent[0].len() || data == least {
+            self.apart = Some(place);
         }
     }
 

@@ -282,6 +282,23 @@ fn who_puts_fragments_together_is_found_by_what_is_quoted_behind_it() {
 }
 
 #[test]
+fn who_changes_the_options_of_a_first_part_or_its_quoted_length_puts_nothing_together() {
+    for (target, box_or_damage) in [
+        (TARGET4, "strip all there"),
+        (TARGET4, "insert 76:0102 there"),
+        (TARGET4, "quoted-length swapped"),
+        (TARGET4, "quoted-length reduced"),
+        (TARGET6, "strip all there"),
+        (TARGET6, "insert 76:0102 there"),
+    ] {
+        let probe = Some("IP/TCP/MSS(1460)/SACKP".to_owned());
+        let params = TraceboxParams { probe, ..looking(target, false) };
+        let run = run_in(net().attributes("r2", box_or_damage), params);
+        assert_eq!(devices(&run)[1], NOT_FOUND, "{box_or_damage}\n{run}");
+    }
+}
+
+#[test]
 fn fields_that_no_host_chooses_leave_as_they_were_asked_for_with_right_checksums_around_them() {
     for (target, ip, at) in [(TARGET4, "IP(reserved=1)", 20), (TARGET6, "IPV6", 40)] {
         let run = run_in(net(), probing(target, &format!("{ip}/TCP(reserved=5)")));
