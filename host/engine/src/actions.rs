@@ -158,8 +158,9 @@ impl<L: Link> Core<L> {
         }
         let before = entry.timers.len();
         entry.timers.arm(token, at);
-        state.ports[port as usize].kept.timers += entry.timers.len() - before;
-        state.wheel.arm(at, Timer::Plugin { task, generation, token });
+        let of_plugin = &mut state.ports[port as usize];
+        of_plugin.kept.timers += entry.timers.len() - before;
+        of_plugin.wheel.arm(at, Timer::Plugin { task, generation, token });
         self.is_within_bounds(port, task);
     }
 

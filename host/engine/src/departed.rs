@@ -34,8 +34,9 @@ impl<H> State<H> {
         let Some(notes) = self.notes.get(probe.slot as usize).copied() else { return };
         let Some((flow, token)) = self.demux.probe(probe) else { return };
         self.demux.restamp(probe, departure);
-        self.wheel.arm(departure.at.saturating_add(notes.timeout_ns), Timer::Timeout(probe));
         let Some(task) = self.demux.flow(flow).map(|flow| flow.owner) else { return };
+        let Some(port) = self.port_of(task) else { return };
+        port.wheel.arm(departure.at.saturating_add(notes.timeout_ns), Timer::Timeout(probe));
         let generation = self.tasks.generation(task);
         self.count_sent(task, generation);
         if let Some(entry) = self.tasks.get_mut(task) {

@@ -11,7 +11,7 @@ use sonde_plugin_api::abi::{Event, EventKind, flags, stamp};
 
 use crate::{
     asks::{may_ask, scope_of},
-    engine::{Core, State, Timer},
+    engine::{Core, State},
     exchange::LOOKED_THROUGH,
     link::Link,
     pacing::{CLASSES, Class, Lane, Opening, QUANTUM_NS, Scope, Verdict},
@@ -233,7 +233,7 @@ impl<H> State<H> {
         self.recent.speak(class, self.now);
         if let Verdict::Held(opening) = verdict {
             if let Some(opening) = opening {
-                self.wheel.arm(opening.at, Timer::Gate(opening));
+                self.gates.arm(opening.at, opening);
             }
             if let Some(queue) = self.queue(flow, class) {
                 queue.place = Place::Gate;
@@ -325,8 +325,9 @@ impl<H> State<H> {
         };
         let again = self.pacer.open(opening, self.now, is_there, |lane| released.push(lane));
         if let Some(opening) = again {
-            self.wheel.arm(opening.at, Timer::Gate(opening));
+            self.gates.arm(opening.at, opening);
         }
+        self.work += 1 + released.len();
         for lane in released {
             let flow = FlowId(lane.flow);
             let task = self.flows[lane.flow as usize].as_ref().map(|flow| flow.task);

@@ -35,7 +35,6 @@ use crate::{
     ports::PortState,
     recent::Recent,
     tasks::{FlowState, Slab, Task, TaskIndex, Waiting},
-    timers::SWEEP_AT,
     wheel::Wheel,
 };
 
@@ -69,7 +68,7 @@ pub(crate) enum Command {
     Shutdown,
 }
 
-/// What a timer is for.
+/// What a timer of a plugin, or of one of its tasks, is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
     /// A plugin's.
@@ -78,8 +77,6 @@ pub(crate) enum Timer {
     Timeout(ProbeId),
     /// The time after an interrupt is over.
     Grace { task: TaskIndex, generation: u32 },
-    /// There are tokens at a gate of the pacer.
-    Gate(pacing::Opening),
 }
 
 /// All that the engine knows, apart from the world outside.
@@ -90,9 +87,8 @@ pub(crate) struct State<H> {
     pub(crate) clock_steps: VecDeque<(u64, ClockStep)>,
     pub(crate) config: Config,
     pub(crate) demux: Demux,
-    pub(crate) wheel: Wheel<Timer>,
-    /// So many timers in the wheel are looked through for those of nobody.
-    pub(crate) sweep_at: usize,
+    /// Gates of the pacer that will have tokens.
+    pub(crate) gates: Wheel<pacing::Opening>,
     pub(crate) tasks: Slab<Task>,
     /// Beside the flows of `demux`, by their number.
     pub(crate) flows: Vec<Option<FlowState>>,
@@ -156,6 +152,8 @@ pub(crate) struct Core<L: Link> {
     pub(crate) wishes: Wishes,
     /// There may be more of them than the last turn took.
     has_commands: bool,
+    /// Identifiers have rested that the last turn did not let go.
+    is_tidying: bool,
     /// When news was sent last.
     reported: u64,
     /// Everything shall end: commands before that are not taken in portions.
@@ -170,8 +168,7 @@ impl<H> State<H> {
             clock_steps: VecDeque::new(),
             config,
             demux: Demux::new(seed),
-            wheel: Wheel::new(now),
-            sweep_at: SWEEP_AT,
+            gates: Wheel::new(now),
             tasks: Slab::default(),
             flows: Vec::new(),
             ports: Vec::new(),
@@ -251,50 +248,6 @@ impl<H> State<H> {
         Some(Duration::from_nanos(until_sent.clamp(QUANTUM_NS, longest)))
     }
 
-    fn fire_timers(&mut self) {
-        let mut due = Vec::new();
-        self.wheel.fire(self.now, |at, timer| due.push((at, timer)));
-        for (at, timer) in due {
-            match timer {
-                Timer::Plugin { task, generation, token } => {
-                    if self.tasks.generation(task) == generation
-                        && let Some(entry) = self.tasks.get_mut(task)
-                        && entry.timers.is_waiting(token, at)
-                    {
-                        entry.timers.cancel(token);
-                        self.ports[entry.port as usize].kept.timers -= 1;
-                        let event = Event { kind: EventKind::Timer, token, at, ..Event::ZERO };
-                        self.deliver(task, event, &[]);
-                    }
-                }
-                Timer::Timeout(probe) => self.time_out(probe),
-                Timer::Gate(opening) => self.open_gate(opening),
-                Timer::Grace { task, generation } => {
-                    if self.tasks.generation(task) == generation && self.tasks.get(task).is_some() {
-                        self.drop_interrupted(task);
-                    }
-                }
-            }
-        }
-    }
-
-    fn time_out(&mut self, probe: ProbeId) {
-        let Some(expired) = self.demux.expire(probe) else { return };
-        self.end_waiting(expired.owner, 1);
-        self.tell_departure(probe, expired.owner, expired.flow, expired.token, expired.departure);
-        let event = Event {
-            kind: EventKind::Timeout,
-            token: expired.token,
-            flow: expired.flow.0,
-            at: self.now,
-            sent: expired.departure.at,
-            stamps: expired.departure.stamp,
-            aux: expired.departure.uncertainty,
-            ..Event::ZERO
-        };
-        self.deliver(expired.owner, event, &[]);
-    }
-
     fn is_behind(&self) -> bool {
         self.ports.iter().any(|port| port.is_behind(self.now))
     }
@@ -322,6 +275,7 @@ impl<L: Link> Core<L> {
             wake,
             wishes,
             has_commands: true,
+            is_tidying: false,
             reported: 0,
             stopping: Arc::default(),
         }
@@ -365,12 +319,11 @@ impl<L: Link> Core<L> {
         }
         state.now = self.link.now();
         state.fire_timers();
-        state.sweep_timers();
         self.open_flows();
         self.exchange();
         self.send();
         self.tell();
-        self.state.identifiers.tidy(&mut self.link, now);
+        self.is_tidying = self.state.identifiers.tidy(&mut self.link, now);
         self.report();
         goes_on
     }
@@ -457,13 +410,15 @@ impl<L: Link> Core<L> {
 
     /// How long there is nothing to do.
     fn idle_for(&mut self) -> Duration {
-        if self.has_commands || self.state.ports.iter().any(|port| port.wishes.is_some()) {
+        let wants_more = |port: &PortState| port.wishes.is_some();
+        if self.has_commands || self.is_tidying || self.state.ports.iter().any(wants_more) {
             return Duration::ZERO;
         }
         let state = &self.state;
         let now = self.link.now();
         let mut until = now + LONGEST_WAIT.as_nanos() as u64;
-        if let Some(next) = state.wheel.next() {
+        let wheels = state.ports.iter().map(|port| port.wheel.next());
+        if let Some(next) = wheels.chain([state.gates.next()]).flatten().min() {
             until = until.min(next);
         }
         for class in CLASSES {

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const MAX_WORK: usize = 1024;
 /// Packets looked through that are as much work as an action.
 pub(crate) const LOOKED_THROUGH: usize = 64;
-/// Taking a local port is as much work as so many actions: the kernel makes a socket with a filter for it, some 20 µs.
+/// Taking a local port, or giving it back, is as much work as so many actions: the kernel makes a socket with a filter for it, some 20 µs.
 pub(crate) const SOCKET_WORK: usize = 8;
 
 /// What a plugin wants, copied out of its batches.

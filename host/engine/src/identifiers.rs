@@ -13,7 +13,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use sonde_packet::{FlowKey, Protocol};
 
-use crate::link::Link;
+use crate::{
+    exchange::{MAX_WORK, SOCKET_WORK},
+    link::Link,
+};
 
 /// How long a measurement key is not used again.
 pub(crate) const QUARANTINE_NS: u64 = 5_000_000_000;
@@ -195,27 +198,36 @@ impl<H> Identifiers<H> {
         }
     }
 
-    /// Lets go what has been kept long enough.
-    pub(crate) fn tidy<L: Link<Hold = H>>(&mut self, link: &mut L, now: u64) {
+    /// Lets go what has been kept long enough, of each plugin as much as fits in a turn; whether there is more.
+    pub(crate) fn tidy<L: Link<Hold = H>>(&mut self, link: &mut L, now: u64) -> bool {
+        let mut is_more = false;
         for owner in 0..self.order.len() {
-            self.tidy_of(owner, link, now);
+            is_more |= self.tidy_of(owner, link, now);
         }
+        is_more
     }
 
-    fn tidy_of<L: Link<Hold = H>>(&mut self, owner: usize, link: &mut L, now: u64) {
+    fn tidy_of<L: Link<Hold = H>>(&mut self, owner: usize, link: &mut L, now: u64) -> bool {
+        let mut work = 0;
         while let Some(Ending { hash, until, port }) = self.order[owner].front().copied() {
             if until > now && self.order[owner].len() <= MAX_QUARANTINE {
                 break;
+            }
+            if work >= MAX_WORK {
+                return true;
             }
             self.order[owner].pop_front();
             let is_it = |resting: &Resting| resting.hash == hash && resting.until == until;
             if let Ok(place) = self.quarantine.find_entry(hash, is_it) {
                 place.remove();
             }
+            work += 1;
             if let Some((protocol, port)) = port {
+                work += SOCKET_WORK;
                 self.give_back(link, protocol, port);
             }
         }
+        false
     }
 }
 

@@ -9,9 +9,11 @@ use sonde_plugin_api::{
 
 use crate::{
     asks::Asks,
+    engine::Timer,
     exchange::Wishes,
     output::PortId,
     tasks::{Task, TaskIndex},
+    wheel::Wheel,
 };
 
 /// Events that a plugin may be behind, and octets of their packets; more, and nothing is received for a while so that it
@@ -134,6 +136,8 @@ pub(crate) struct PortState {
     /// Packets that wait to be sent.
     pub(crate) queued: Queued,
     pub(crate) kept: Kept,
+    /// Timers of its tasks, and time-outs of their probes.
+    pub(crate) wheel: Wheel<Timer>,
     pub(crate) asks: Asks,
     /// What it wants that did not fit in the last turn.
     pub(crate) wishes: Option<Box<Wishes>>,
@@ -161,6 +165,7 @@ impl PortState {
             tasks: 0,
             queued: Queued::default(),
             kept: Kept::default(),
+            wheel: Wheel::new(0),
             asks: Asks::default(),
             wishes: None,
             leaving: false,
@@ -257,6 +262,7 @@ impl PortState {
         self.has_died = false;
         self.queued = Queued::default();
         self.kept = Kept::default();
+        self.wheel = Wheel::new(0);
         self.wishes = None;
         self.named = 0;
     }

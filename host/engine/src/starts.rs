@@ -90,7 +90,8 @@ impl<H> State<H> {
             return;
         };
         entry.phase = Phase::Parting { packets: entry.parting_packets };
-        self.wheel.arm(self.now + GRACE_NS, Timer::Grace { task, generation });
+        let wheel = &mut self.ports[entry.port as usize].wheel;
+        wheel.arm(self.now + GRACE_NS, Timer::Grace { task, generation });
         let event = Event { kind: EventKind::Interrupt, at: self.now, ..Event::ZERO };
         self.deliver(task, event, &[]);
         // What has not left is not worth waiting for any more; who waits for it has to know.

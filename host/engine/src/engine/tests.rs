@@ -10,4 +10,5 @@ mod hostile;
 mod last_words;
 mod pacing;
 mod policy;
+mod portions;
 mod world;

@@ -67,10 +67,10 @@ fn what_does_not_fit_in_a_turn_waits_for_the_next_in_its_order() {
     plugin.wants_all(many(timer, 1500), Vec::new());
     plugin.wants_all(many(timer, 1500), Vec::new());
     plugin.finishes(0);
-    let before = bench.core.state.wheel.len();
+    let before = bench.core.state.ports[0].wheel.len();
     for timers in [MAX_WORK, 2 * MAX_WORK] {
         bench.one_turn();
-        assert_eq!(bench.core.state.wheel.len() - before, timers);
+        assert_eq!(bench.core.state.ports[0].wheel.len() - before, timers);
         assert_eq!(bench.ended(), []);
     }
     bench.one_turn();
@@ -130,7 +130,8 @@ fn timers_that_never_come_do_not_outlive_their_tasks_for_long() {
         bench.turn();
     }
     bench.turn();
-    assert!(bench.core.state.wheel.len() < 1 << 20, "{}", bench.core.state.wheel.len());
+    let timers = bench.core.state.ports[0].wheel.len();
+    assert!(timers <= (1 << 20) + MAX_WORK, "{timers}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::{
     link::{Arrival, Held, Link},
     output::{Ended, News, Output, PortId, RunId, Start},
     pacing::Pacer,
+    ports::PortState,
     route::{Lookup, Query, Route},
     sys::{Departure, Egress, Full},
 };
@@ -409,7 +410,9 @@ impl Bench {
     }
 
     fn wants_more(&self) -> bool {
-        self.core.state.ports.iter().any(|port| port.wishes.is_some())
+        let now = self.core.link.now;
+        let is_due = |port: &PortState| port.wheel.next().is_some_and(|at| at <= now);
+        self.core.state.ports.iter().any(|port| port.wishes.is_some() || is_due(port))
     }
 
     /// The next turn, so much later.

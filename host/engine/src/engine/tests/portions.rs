@@ -1,0 +1,88 @@
+//! A turn has an end, however much of a plugin is due in it.
+
+use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, Proto};
+
+use super::world::{Bench, MS, OPEN, SECOND, echo, flow, ping};
+use crate::exchange::{MAX_WORK, SOCKET_WORK};
+
+fn many(action: Action, count: u32) -> Vec<Action> {
+    (0..count).map(|token| Action { token, ..action }).collect()
+}
+
+#[test]
+fn what_is_due_at_once_is_told_in_portions_that_keep_no_other_plugin_waiting() {
+    let mut bench = Bench::new();
+    let (many_at_once, other) = (bench.plugin(), bench.plugin());
+    bench.started(&many_at_once, 1);
+    bench.started(&other, 2);
+    let (flow, _) = bench.opened(&many_at_once, 0, ping(7));
+    let packet = echo(7, 1);
+    let probe = Action { kind: ActionKind::Send, flow, arg: 5 * MS, ..Action::ZERO };
+    let probe = Action { len: packet.len() as u32, ..probe };
+    many_at_once.wants_all(many(probe, 1000), packet);
+    let due = bench.core.link.now + 5 * MS;
+    let timer = Action { kind: ActionKind::Timer, arg: due, ..Action::ZERO };
+    many_at_once.wants_all(many(timer, 30_000), Vec::new());
+    bench.turn();
+    other.wants(Action { token: 7, ..timer }, b"");
+    bench.turn();
+    let mut told = many_at_once.told();
+    assert_eq!(told.len(), 0);
+    bench.core.link.now += 6 * MS;
+    bench.one_turn();
+    assert_eq!(other.told_of(EventKind::Timer).len(), 1);
+    told.extend(many_at_once.told());
+    assert_eq!(told.len(), MAX_WORK);
+    // What is let go meanwhile does not come.
+    let cancel = Action { kind: ActionKind::Cancel, flow: NO_TOKEN, token: 29_999, ..Action::ZERO };
+    many_at_once.wants(cancel, b"");
+    assert_eq!(bench.turns(), 31_000 / MAX_WORK);
+    told.extend(many_at_once.told());
+    let tokens = |kind| -> Vec<u32> {
+        let of_kind = told.iter().filter(|(event, _)| event.kind == kind);
+        of_kind.map(|(event, _)| event.token).collect()
+    };
+    assert_eq!(tokens(EventKind::Timer), (0..29_999).collect::<Vec<_>>());
+    assert_eq!(tokens(EventKind::Timeout), (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn timers_that_nobody_waits_for_are_let_go_in_portions_too() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let due = bench.core.link.now + 5 * MS;
+    let timer = Action { kind: ActionKind::Timer, arg: due, ..Action::ZERO };
+    let cancel = Action { kind: ActionKind::Cancel, flow: NO_TOKEN, ..Action::ZERO };
+    plugin.wants_all(many(timer, 60_000), Vec::new());
+    plugin.wants_all(many(cancel, 60_000), Vec::new());
+    bench.turn();
+    bench.core.link.now += 6 * MS;
+    assert_eq!(bench.turns(), 60_000_usize.div_ceil(16 * MAX_WORK));
+    assert_eq!(bench.core.state.ports[0].wheel.len(), 0);
+}
+
+#[test]
+fn ports_that_have_rested_are_let_go_in_portions() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let peer = |number: u32| std::net::Ipv4Addr::from(0xcb00_7100 + number).to_string();
+    let spec = |number| flow(Proto::Udp, &peer(number), 0).to_octets().to_vec();
+    let octets: Vec<u8> = (0..1000).flat_map(spec).collect();
+    let len = octets.len() as u32 / 1000;
+    let opens = (0..1000).map(|at| Action { off: at * len, len, ..OPEN });
+    plugin.wants_all(opens.collect(), octets);
+    plugin.finishes(0);
+    bench.turn();
+    assert_eq!(bench.core.link.held.len(), 1000);
+    bench.core.link.now += 6 * SECOND;
+    let mut turns = 0;
+    while !bench.core.link.held.is_empty() {
+        let before = bench.core.link.held.len();
+        bench.one_turn();
+        assert!(before - bench.core.link.held.len() <= MAX_WORK / SOCKET_WORK);
+        turns += 1;
+    }
+    assert!(turns < 12, "{turns}");
+}
