@@ -18,9 +18,6 @@ use crate::{
 /// Packets taken from the ring in one turn, so that sending is not starved.
 const RECEIVE_BUDGET: usize = 4096;
 
-/// The ring's counter is read again after this time: each reading is a system call.
-const DROPS_AGE_NS: u64 = 20_000_000;
-
 /// A packet that came in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Arrival {
@@ -93,8 +90,6 @@ pub(crate) struct Kernel {
     tidied: u64,
     /// Something is in the error queues.
     has_errors: bool,
-    /// Packets that the ring had no room for, and when we asked.
-    drops: (u64, u64),
 }
 
 impl Kernel {
@@ -111,7 +106,6 @@ impl Kernel {
             poller: Poller::new(),
             tidied: 0,
             has_errors: false,
-            drops: (0, 0),
         };
         kernel.look_at_devices();
         Ok(kernel)
@@ -240,10 +234,47 @@ impl Link for Kernel {
     }
 
     fn losses(&mut self) -> (u64, u64) {
-        let now = self.clock.polled();
-        if now.saturating_sub(self.drops.1) > DROPS_AGE_NS {
-            self.drops = (self.sockets.statistics().drops, now);
-        }
-        (self.drops.0, self.clock.steps())
+        (self.sockets.statistics().drops, self.clock.steps())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sonde_packet::{Ip, Packet, Payload, Transport};
+
+    use super::*;
+    use crate::sys::lab::{Pair, wait_until};
+
+    #[test]
+    #[ignore = "needs root: makes network namespaces"]
+    fn what_the_ring_has_no_room_for_is_known_at_once() {
+        let pair = Pair::new();
+        pair.inside("near", || {
+            let mut kernel = Kernel::open().unwrap();
+            let now = kernel.poll();
+            let query = Query::to("198.18.0.9".parse().unwrap());
+            let mut found = Lookup::Pending;
+            wait_until("the route", || {
+                kernel.poll();
+                found = kernel.lookup(now, &query, &mut || true);
+                matches!(found, Lookup::Ready(_))
+            });
+            let Lookup::Ready(route) = found else { panic!("{found:?}") };
+            assert_eq!(kernel.losses().0, 0);
+            let ip = Ip::plain(route.source, query.destination);
+            let transport = Transport::Echo { identifier: 7, sequence: 1 };
+            let probe = Packet { ip, transport, payload: Payload::Zeros(1400), checksum: None };
+            let probe = probe.to_vec().unwrap();
+            wait_until("a full ring", || {
+                for tag in 0..32 {
+                    kernel.queue(route.egress, &probe, tag, false).unwrap();
+                }
+                kernel.flush(&mut |_, _| {});
+                kernel.sockets.statistics().freezes > 0
+            });
+            kernel.queue(route.egress, &probe, 0, false).unwrap();
+            kernel.flush(&mut |_, result| assert!(result.is_ok()));
+            assert!(kernel.losses().0 > 0);
+        });
     }
 }
