@@ -14,16 +14,14 @@ use crate::{
     engine::{Core, State},
     exchange::LOOKED_THROUGH,
     link::Link,
-    pacing::{CLASSES, Class, Lane, Opening, QUANTUM_NS, Scope, Verdict},
+    pacing::{CLASSES, Class, Lane, Opening, Scope, Verdict},
     ports::PortState,
+    put_off::MAX_TRIES,
     route::Lookup,
     sys::Egress,
     tasks::{Place, Queue, Send, TaskIndex, Waiting},
 };
 
-/// Attempts to send while the device, or the search for a neighbour, does not keep up; a quantum
-/// between each.
-const MAX_TRIES: u8 = 250;
 /// Tags with this bit are of packets that expect no answer.
 pub(crate) const BARE: u64 = 1 << 63;
 /// Packets of a batch at low and at high rates: a longer one costs less, and its times are less exact.
@@ -283,7 +281,7 @@ impl<H> State<H> {
         None
     }
 
-    fn queue(&mut self, flow: FlowId, class: Class) -> Option<&mut Queue> {
+    pub(crate) fn queue(&mut self, flow: FlowId, class: Class) -> Option<&mut Queue> {
         let flow = self.flows.get_mut(flow.0 as usize)?.as_mut()?;
         Some(flow.queue_mut(class))
     }
@@ -301,7 +299,7 @@ impl<H> State<H> {
     }
 
     /// A flow that has packets waiting gets its turn within its task.
-    fn take_turn(&mut self, task: TaskIndex, flow: FlowId, class: Class, place: Place) {
+    pub(crate) fn take_turn(&mut self, task: TaskIndex, flow: FlowId, class: Class, place: Place) {
         if !self.has_waiting(flow, class) {
             return;
         }
@@ -340,17 +338,24 @@ impl<H> State<H> {
     /// A packet that has to wait. A plugin that lets too many wait is told that there is no room.
     fn enqueue(&mut self, task: TaskIndex, waiting: Waiting) {
         let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
-        match self.port_of(task) {
-            Some(port) if port.queued.has_room(waiting.packet.len()) => {
-                port.queued.come(waiting.packet.len());
-            }
-            _ => return self.not_sent(task, waiting.send, libc::ENOBUFS, false),
+        if !self.has_room_for(task, &waiting) {
+            return self.not_sent(task, waiting.send, libc::ENOBUFS, false);
         }
         let Some(queue) = self.queue(flow, class) else { return };
         queue.packets.push_back(waiting);
         if queue.place == Place::Nowhere {
             self.take_turn(task, flow, class, Place::Turn);
         }
+    }
+
+    /// Whether one more packet may wait; then it counts.
+    pub(crate) fn has_room_for(&mut self, task: TaskIndex, waiting: &Waiting) -> bool {
+        let octets = waiting.packet.len();
+        let port = self.port_of(task).filter(|port| port.queued.has_room(octets));
+        port.is_some_and(|port| {
+            port.queued.come(octets);
+            true
+        })
     }
 
     /// A task that has packets waiting gets its turn; never twice in one round.
@@ -369,46 +374,9 @@ impl<H> State<H> {
         self.ports.get_mut(port as usize)
     }
 
-    fn give_back(&mut self, send: &Send) {
+    pub(crate) fn give_back(&mut self, send: &Send) {
         if let Some(scope) = self.scope(send.flow) {
             self.pacer.give_back(&scope, class_of(send.flags));
-        }
-    }
-
-    /// Keeps a packet that cannot leave for a quantum; others have its place in the meantime.
-    fn put_off(&mut self, task: TaskIndex, waiting: Waiting) {
-        self.give_back(&waiting.send);
-        let generation = self.tasks.generation(task);
-        if let Some(entry) = self.tasks.get_mut(task) {
-            entry.put_off += 1;
-        }
-        self.later.push_back((self.now + QUANTUM_NS, task, generation, waiting));
-    }
-
-    /// What was put off goes first once its time has come.
-    fn take_up_again(&mut self) {
-        let due = self.later.partition_point(|(at, ..)| *at <= self.now);
-        // From the last to the first, so that each is put before those that came after it.
-        let again: Vec<_> = self.later.drain(..due).rev().collect();
-        for (_, task, generation, waiting) in again {
-            if self.tasks.generation(task) != generation {
-                continue;
-            }
-            if let Some(entry) = self.tasks.get_mut(task) {
-                entry.put_off -= 1;
-            }
-            let (flow, class) = (waiting.send.flow, class_of(waiting.send.flags));
-            if !self.owns(task, flow) {
-                continue;
-            }
-            if let Some(port) = self.port_of(task) {
-                port.queued.come(waiting.packet.len());
-            }
-            let Some(queue) = self.queue(flow, class) else { continue };
-            queue.packets.push_front(waiting);
-            if queue.place == Place::Nowhere {
-                self.take_turn(task, flow, class, Place::Turn);
-            }
         }
     }
 
@@ -420,25 +388,25 @@ impl<H> State<H> {
         fits: impl Fn(&Send) -> bool,
     ) -> Vec<Send> {
         let generation = self.tasks.generation(task);
-        let mut gone = Vec::new();
+        let (mut gone, mut octets) = (Vec::new(), 0);
         let mut stays = |waiting: &Waiting| {
             let goes = fits(&waiting.send);
             if goes {
                 gone.push(waiting.send);
+                octets += waiting.packet.len();
             }
             !goes
         };
         if let Some(entry) = self.tasks.get_mut(task).filter(|task| task.put_off > 0) {
             let before = self.later.len();
             self.work += before / LOOKED_THROUGH;
-            self.later.retain(|(_, owner, since, waiting)| {
-                let is_meant = (*owner, *since) == (task, generation)
-                    && flow.is_none_or(|flow| waiting.send.flow == flow);
-                !is_meant || stays(waiting)
+            self.later.retain(|put_off| {
+                let is_meant = (put_off.task, put_off.generation) == (task, generation)
+                    && flow.is_none_or(|flow| put_off.waiting.send.flow == flow);
+                !is_meant || stays(&put_off.waiting)
             });
             entry.put_off -= before - self.later.len();
         }
-        let (mut taken, mut octets) = (0, 0);
         let all = self.tasks.get(task).map(|task| task.flows.as_slice()).unwrap_or_default();
         for flow in flow.as_ref().map_or(all, std::slice::from_ref) {
             let Some(flow) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
@@ -446,16 +414,11 @@ impl<H> State<H> {
             };
             for queue in flow.lanes.iter_mut().flat_map(|lanes| lanes.iter_mut().rev()) {
                 self.work += queue.packets.len() / LOOKED_THROUGH;
-                queue.packets.retain(|waiting| {
-                    let stays = stays(waiting);
-                    taken += usize::from(!stays);
-                    octets += if stays { 0 } else { waiting.packet.len() };
-                    stays
-                });
+                queue.packets.retain(&mut stays);
             }
         }
         if let Some(port) = self.port_of(task) {
-            port.queued.leave(taken, octets);
+            port.queued.leave(gone.len(), octets);
         }
         gone
     }
@@ -569,7 +532,7 @@ impl<H> State<H> {
     }
 }
 
-fn class_of(wanted: u16) -> Class {
+pub(crate) fn class_of(wanted: u16) -> Class {
     if wanted & flags::IMMEDIATE != 0 { Class::Immediate } else { Class::Probe }
 }
 

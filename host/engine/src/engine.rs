@@ -2,7 +2,7 @@
 //!
 //! What happened becomes events for the plugins, what they want becomes packets, timers and rows.
 //! The parts are in `arrivals`, `actions`, `flows`, `departures`, `departed`, `exchange`, `last_words`,
-//! `starts`, `steps` and `ends`.
+//! `put_off`, `starts`, `steps` and `ends`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -33,8 +33,9 @@ use crate::{
     pacing::{self, CLASSES, Class, Pacer, QUANTUM_NS},
     policy::Policy,
     ports::PortState,
+    put_off::PutOff,
     recent::Recent,
-    tasks::{FlowState, Slab, Task, TaskIndex, Waiting},
+    tasks::{FlowState, Slab, Task, TaskIndex},
     wheel::Wheel,
 };
 
@@ -107,8 +108,8 @@ pub(crate) struct State<H> {
     pub(crate) serial: u32,
     /// Tasks that have not sent anything.
     pub(crate) unsent: usize,
-    /// Packets that could not leave, and when to try again; in the order of time.
-    pub(crate) later: VecDeque<(u64, TaskIndex, u32, Waiting)>,
+    /// Packets that could not leave, in the order of time.
+    pub(crate) later: VecDeque<PutOff>,
     /// What ended flows still have to say.
     pub(crate) last_words: VecDeque<LastWord>,
     /// Beside the probes of `demux`, by their slot.
@@ -432,8 +433,8 @@ impl<L: Link> Core<L> {
         if !state.news.outputs.is_empty() {
             until = until.min(self.reported + NEWS_NS);
         }
-        if let Some((again, ..)) = state.later.front() {
-            until = until.min(*again);
+        if let Some(put_off) = state.later.front() {
+            until = until.min(put_off.again);
         }
         if let Some(opening) = state.opening.front() {
             until = until.min(opening.again);

@@ -26,6 +26,7 @@ mod pacing;
 mod policy;
 mod ports;
 mod privileges;
+mod put_off;
 mod recent;
 mod route;
 mod starts;

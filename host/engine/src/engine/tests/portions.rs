@@ -1,9 +1,13 @@
 //! A turn has an end, however much of a plugin is due in it.
 
+use sonde_packet::Transport;
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, Proto};
 
-use super::world::{Bench, MS, OPEN, SECOND, echo, flow, ping};
-use crate::exchange::{MAX_WORK, SOCKET_WORK};
+use super::world::{Bench, LOCAL, MS, OPEN, REMOTE, SECOND, echo, flow, packet, ping};
+use crate::{
+    exchange::{MAX_WORK, SOCKET_WORK},
+    route::Lookup,
+};
 
 fn many(action: Action, count: u32) -> Vec<Action> {
     (0..count).map(|token| Action { token, ..action }).collect()
@@ -85,4 +89,58 @@ fn ports_that_have_rested_are_let_go_in_portions() {
         turns += 1;
     }
     assert!(turns < 12, "{turns}");
+}
+
+#[test]
+fn packets_for_a_neighbour_that_is_gone_count_as_waiting() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    bench.started(&plugin, 1);
+    let (flow, _) = bench.opened(&plugin, 0, ping(7));
+    bench.core.link.lookups.insert(REMOTE.parse().unwrap(), Lookup::Pending);
+    let echo = Transport::Icmp { kind: 8, code: 0, rest: [0, 7, 0, 1] };
+    let packet = packet(LOCAL, REMOTE, echo, 1400);
+    let (kind, len) = (ActionKind::Send, packet.len() as u32);
+    let send = Action { kind, flow, arg: SECOND, len, ..Action::ZERO };
+    plugin.wants_all(many(send, 60_000), packet.clone());
+    bench.turn();
+    let room = (64 << 20) / packet.len();
+    let refused = plugin.told_of(EventKind::SendError);
+    assert_eq!(refused.len(), 60_000 - room);
+    assert!(refused.iter().all(|event| i32::from(event.code) == libc::ENOBUFS));
+    // When their time has come they are tried in portions, and for no longer than a few.
+    bench.core.link.now += MS;
+    let before = bench.core.link.looked_up;
+    bench.one_turn();
+    assert_eq!(bench.core.link.looked_up - before, MAX_WORK);
+    bench.pass(350 * MS);
+    let refused = plugin.told_of(EventKind::SendError);
+    assert_eq!(refused.len(), room);
+    assert!(refused.iter().all(|event| i32::from(event.code) == libc::EHOSTUNREACH));
+    bench.core.link.lookups.clear();
+    plugin.wants_all(many(send, 40_000), packet);
+    bench.turn();
+    assert!(plugin.told_of(EventKind::SendError).is_empty(), "there is room again");
+}
+
+#[test]
+fn what_is_put_off_of_a_task_that_ends_leaves_its_room_to_others() {
+    let mut bench = Bench::new();
+    let plugin = bench.plugin();
+    for run in 0..2 {
+        let task = bench.started(&plugin, run);
+        let (flow, _) = bench.opened(&plugin, task, ping(7));
+        bench.core.link.always = Some(libc::ENOBUFS);
+        let packet = echo(7, 1);
+        let (kind, len) = (ActionKind::Send, packet.len() as u32);
+        let send = Action { kind, task, flow, arg: SECOND, len, ..Action::ZERO };
+        plugin.wants_all(many(send, 262_144), packet);
+        bench.turn();
+        assert!(plugin.told_of(EventKind::SendError).is_empty(), "{run}");
+        plugin.finishes(task);
+        bench.turn();
+        bench.core.link.always = None;
+        bench.pass(300 * MS);
+        assert_eq!(bench.core.state.later.len(), 0);
+    }
 }
