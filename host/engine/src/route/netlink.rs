@@ -9,7 +9,7 @@ use std::{
 
 use libc::c_int;
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -37,6 +37,9 @@ const GROUPS: u32 = group(libc::RTNLGRP_LINK)
 const fn group(number: libc::c_uint) -> u32 {
     1 << (number - 1)
 }
+
+/// So often a table is read at once that changes while it is; then it is taken as it is, until all are read again.
+const MOST_READINGS: u8 = 4;
 
 /// A dump that ends with one of these is of a table that this kernel does not have, or does not show.
 const NO_TABLE: [c_int; 6] = [
@@ -73,12 +76,22 @@ pub(super) struct Netlink {
     reports: Socket,
     pub(super) questions: Socket,
     pub(super) dumps: Socket,
-    /// Dumps that are still to be asked for, the next one last.
-    wanted: Vec<RouteNetlinkMessage>,
-    /// Sequence number of the dump that is under way.
-    dumping: Option<u32>,
+    /// Dumps that are still to be asked for, the next one last, and how often each was.
+    wanted: Vec<(RouteNetlinkMessage, u8)>,
+    dumping: Option<Dump>,
+    /// A table was taken as it was, although it had changed meanwhile.
+    pub(super) has_torn: bool,
     sequence: u32,
     buffer: Vec<u8>,
+}
+
+/// A dump that is under way.
+struct Dump {
+    sequence: u32,
+    request: RouteNetlinkMessage,
+    readings: u8,
+    /// The table has changed since it began: parts of it may be missing.
+    is_torn: bool,
 }
 
 impl Netlink {
@@ -101,6 +114,7 @@ impl Netlink {
             dumps: socket()?,
             wanted: Vec::new(),
             dumping: None,
+            has_torn: false,
             sequence: 0,
             buffer: Vec::with_capacity(DATAGRAM),
         })
@@ -142,9 +156,9 @@ impl Netlink {
 
     /// Wants tables to be read, in this order, by [`Netlink::dump`]; what was wanted before is not
     /// any more.
-    pub(super) fn want(&mut self, mut requests: Vec<RouteNetlinkMessage>) {
-        requests.reverse();
-        self.wanted = requests;
+    pub(super) fn want(&mut self, requests: Vec<RouteNetlinkMessage>) {
+        self.wanted = requests.into_iter().rev().map(|request| (request, 0)).collect();
+        self.has_torn = false;
     }
 
     /// Whether some table is still to be read.
@@ -152,14 +166,15 @@ impl Netlink {
         self.dumping.is_some() || !self.wanted.is_empty()
     }
 
-    /// Takes a bite of the tables that are wanted.
+    /// Takes a bite of the tables that are wanted; what one says may come again.
     pub(super) fn dump(&mut self, mut sink: impl FnMut(Message)) -> Progress {
-        let Some(sequence) = self.dumping else {
-            let Some(request) = self.wanted.pop() else { return Progress::Complete };
+        let Some(dump) = &mut self.dumping else {
+            let Some((request, readings)) = self.wanted.pop() else { return Progress::Complete };
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            return match self.send(request, flags, |netlink| &netlink.dumps) {
+            return match self.send(request.clone(), flags, |netlink| &netlink.dumps) {
                 Ok(sequence) => {
-                    self.dumping = Some(sequence);
+                    let readings = readings + 1;
+                    self.dumping = Some(Dump { sequence, request, readings, is_torn: false });
                     Progress::More
                 }
                 Err(error) => self.end_dump(error.raw_os_error().unwrap_or(libc::EIO)),
@@ -171,9 +186,10 @@ impl Netlink {
         }
         let mut end = None;
         for (header, payload) in Messages(&self.buffer) {
-            if header.sequence_number != sequence {
+            if header.sequence_number != dump.sequence {
                 continue;
             }
+            dump.is_torn |= header.flags & NLM_F_DUMP_INTR != 0;
             match payload {
                 Some(NetlinkPayload::InnerMessage(message)) => sink(Message::Known(message)),
                 Some(NetlinkPayload::Done(done)) => end = Some(done.code.saturating_neg()),
@@ -189,10 +205,16 @@ impl Netlink {
 
     /// A table is complete, or will not be. One that this kernel does not have is an empty one.
     fn end_dump(&mut self, errno: c_int) -> Progress {
-        self.dumping = None;
+        let torn = self.dumping.take().filter(|dump| dump.is_torn);
         if errno != 0 && !NO_TABLE.contains(&errno) {
             self.wanted.clear();
             return Progress::Lost;
+        }
+        if let Some(Dump { request, readings, .. }) = torn {
+            match readings < MOST_READINGS {
+                true => self.wanted.push((request, readings)),
+                false => self.has_torn = true,
+            }
         }
         if self.is_dumping() { Progress::More } else { Progress::Complete }
     }
@@ -263,6 +285,7 @@ impl Iterator for Messages<'_> {
             Err(_) => {
                 let mut header = NetlinkHeader::default();
                 header.message_type = u16::from_ne_bytes([head[4], head[5]]);
+                header.flags = u16::from_ne_bytes([head[6], head[7]]);
                 header.sequence_number = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
                 (header, None)
             }

@@ -124,6 +124,9 @@ impl Router {
                     self.neighbours.report(now, neighbour, false);
                 }
                 self.invalidate();
+                if self.netlink.has_torn {
+                    self.reread = Some(now + REREAD_NS);
+                }
                 true
             }
             (Progress::Lost, _) => {

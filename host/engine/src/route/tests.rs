@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
+use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage};
 use netlink_sys::{Socket, SocketAddr};
 
-use super::{Lookup, Query, Route, Router, answer::Answer, local_addresses};
+use super::{Lookup, Netlink, Progress, Query, Route, Router, answer::Answer, local_addresses};
 use crate::{
     clock::Clock,
     privileges,
@@ -509,6 +510,43 @@ fn tables_that_cannot_be_read_leave_those_before_and_are_read_again_soon() {
         router.poll(2 * SECOND + 1);
     }
     assert!(router.is_local(local));
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn a_table_that_changes_while_it_is_read_is_read_again() {
+    let pair = Pair::new();
+    pair.shell(
+        "near",
+        "for high in $(seq 0 7); do for low in $(seq 0 249); do \
+         echo addr add 10.9.$high.$low/32 dev near; done; done | ip -batch -",
+    );
+    pair.inside("near", || {
+        let mut netlink = Netlink::open().unwrap();
+        let mut added = 0;
+        let mut read = |netlink: &mut Netlink, changes: usize| {
+            netlink.want(vec![RouteNetlinkMessage::GetAddress(AddressMessage::default())]);
+            let (mut progress, mut addresses, mut bites) = (Progress::More, 0, 0);
+            while progress == Progress::More {
+                let before = addresses;
+                progress = netlink.dump(|_| addresses += 1);
+                bites += usize::from(addresses > before);
+                if addresses > before && bites <= changes {
+                    added += 1;
+                    pair.ip("near", &format!("addr add 10.8.0.{added}/32 dev near"));
+                }
+            }
+            assert_eq!(progress, Progress::Complete);
+            addresses
+        };
+        let once = read(&mut netlink, 0);
+        assert!(once > 2000 && !netlink.has_torn);
+        assert!((2 * once..2 * once + 10).contains(&read(&mut netlink, 1)));
+        assert!(!netlink.has_torn);
+        // One that never rests is taken as it is.
+        assert!(read(&mut netlink, usize::MAX) < 5 * once);
+        assert!(netlink.has_torn);
+    });
 }
 
 #[test]
