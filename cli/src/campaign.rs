@@ -3,42 +3,35 @@
 //! Memory grows with the window, not with the number of targets; what is drawn grows with the graph.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use clap::ArgMatches;
-use serde_json::{Map, Value as Json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use sonde_host::{
-    Catalogue, Host, HostError, Isolation, Notice, Offer, Prepared, Rate, Settings, Stamps, Status,
-};
-use sonde_plugin_api::{descriptor::ParamError, schema::Value};
 
 use crate::{
-    Exit, Stop, arguments, check,
-    console::{self, complain},
+    Exit, Stop, check, choices, console,
     drawing::Drawing,
     names::{self, Names},
     output::{Form, Printer, Progress},
+    pause::Pause,
     pcap,
     resume::{self, Journal},
     sink::Sink,
     surroundings,
-    targets::{self, Next, TargetError, Targets, Wanted},
+    targets::{self, Next, Target, TargetError, Targets, Wanted},
 };
+use clap::ArgMatches;
+use serde_json::{Map, Value as Json};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use sonde_host::{Catalogue, Host, HostError, Notice, Offer, Prepared, Settings, Status};
 
 /// Most measurements at the same time where nothing is said.
 const MAX_WINDOW: f64 = 32_768.0;
-
-/// Packets that may leave at once to a destination whose rate was given.
-const DESTINATION_BURST: f64 = 20.0;
 
 /// How long to wait for news before looking whether the user wants something.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -95,8 +88,8 @@ pub(crate) fn run(
     if let Some(reason) = offer.forbidden(&settings) {
         return Err(Stop { exit: Exit::Refused, text: reason });
     }
-    let parameters = parameters(&offer, matches)?;
-    choose(&mut settings, matches)?;
+    let parameters = choices::parameters(&offer, matches)?;
+    choices::choose(&mut settings, matches)?;
     let window = matches.get_one::<u32>("window").map_or_else(
         || (settings.packets_per_second * 2.0).clamp(16.0, MAX_WINDOW) as usize,
         |window| *window as usize,
@@ -145,7 +138,8 @@ pub(crate) fn run(
         (true, true) => host.tell_rows(),
         (false, _) => {}
     }
-    let mut running = HashMap::new();
+    let mut running: HashMap<_, Target> = HashMap::new();
+    let mut pause = Pause::default();
     let mut tally = Tally::default();
     // What a method says to those who look for a fault is asked for as all such lines are.
     let loudest = match () {
@@ -162,9 +156,17 @@ pub(crate) fn run(
         if signals.reload.swap(false, Ordering::Relaxed) {
             host.reload_lists();
         }
-        while interrupts == 0 && host.running() < window && host.has_room() {
+        if interrupts > 0 {
+            pause.give_up();
+        }
+        while interrupts == 0
+            && host.running() < window
+            && host.has_room()
+            && pause.may_begin(Instant::now())
+        {
             let is_done = |number| journal.as_ref().is_some_and(|journal| journal.is_done(number));
-            let target = match targets.next(is_done) {
+            let waited = pause.next().map(|target| Next::Found((target.number, Ok(target))));
+            let target = match waited.unwrap_or_else(|| targets.next(is_done)) {
                 Next::Found((_, Ok(target))) => target,
                 Next::Found((_, Err(error @ TargetError::List { .. }))) => {
                     // The rest is not measured, whatever there was of it.
@@ -202,13 +204,14 @@ pub(crate) fn run(
             }
         }
         let is_looking = interrupts == 0 && targets.is_looking();
-        if host.running() == 0 && !is_looking {
+        if host.running() == 0 && !is_looking && !pause.is_waiting() {
             break;
         }
-        if host.running() == 0 {
+        if host.running() == 0 && !pause.is_waiting() {
             targets.wait(PATIENCE);
         }
         let limit = match host.running() {
+            _ if pause.is_waiting() => PATIENCE,
             0 => Duration::ZERO,
             _ if is_looking || !host.has_room() => LITTLE_PATIENCE,
             _ => PATIENCE,
@@ -223,7 +226,18 @@ pub(crate) fn run(
                     printer.complain(&format!("{}: {text}", name.unwrap_or_default()));
                 }
                 Notice::Log { text, .. } => printer.complain(&text),
+                Notice::Ended { run, status: Status::NotBegun, record } if many => {
+                    let target = running.remove(&run);
+                    let target = target.or_else(|| record.destination.map(Target::from));
+                    let is_news = target.is_some_and(|it| pause.put_off(it, Instant::now()));
+                    if is_news && let Some(error) = &record.error {
+                        printer.complain(&format!("{error}; the other targets wait for it"));
+                    }
+                }
                 Notice::Ended { run, status, record } => {
+                    if status != Status::Unable {
+                        pause.is_answered();
+                    }
                     let target = running.remove(&run);
                     tally.count(status, record.answered());
                     // What was interrupted, or failed by this host, is to be measured when it goes on: only then is there a
@@ -256,6 +270,14 @@ pub(crate) fn run(
                     }
                 }
             }
+        }
+        if pause.is_in_vain() {
+            printer.complain(
+                &"the plugin does not come back: the rest of the targets is not measured",
+            );
+            tally.failed += 1;
+            interrupts = 1;
+            host.interrupt_all();
         }
         note(&mut journal, &printer.flush())?;
         if printer.lost().is_some() {
@@ -311,7 +333,7 @@ impl Tally {
         self.answered += answered;
         match status {
             Status::Done | Status::Interrupted => self.done += 1,
-            Status::Failed | Status::Unable => self.failed += 1,
+            Status::Failed | Status::Unable | Status::NotBegun => self.failed += 1,
             Status::Unfit => self.unfit += 1,
             Status::Refused => self.refused += 1,
         }
@@ -337,74 +359,10 @@ impl Tally {
     }
 }
 
-/// Parameters from the command line, by name, checked.
-fn parameters(offer: &Offer, matches: &ArgMatches) -> Result<BTreeMap<String, Value>, Stop> {
-    let mut values = BTreeMap::new();
-    for parameter in arguments::own_parameters(offer) {
-        if let Some(text) = matches.get_one::<String>(&format!("parameter {}", parameter.name)) {
-            let refused =
-                |error: ParamError| format!("{} {}", arguments::called(parameter), error.problem);
-            let value = parameter.parse(text, None).map_err(|error| Stop::usage(refused(error)))?;
-            values.insert(parameter.name.clone(), value);
-        }
-    }
-    Ok(values)
-}
-
 /// All that is measured with, defaults included, in each family that it goes with.
 fn used(prepared: &mut Prepared) -> [Option<Map<String, Json>>; 2] {
     [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .map(|address| prepared.parameters(address).ok())
-}
-
-fn choose(settings: &mut Settings, matches: &ArgMatches) -> Result<(), Stop> {
-    if let Some(pps) = rate(matches, "pps")? {
-        settings.packets_per_second = capped(pps, settings.most_packets_per_second, "pps");
-        // Who says how fast means each target too, unless that is said as well.
-        let most = settings.most_per_address;
-        settings.limits.address = (pps > most).then(|| per_address(most));
-    }
-    if let Some(pps) = rate(matches, "destination-pps")? {
-        let pps = capped(pps, settings.most_per_address, "destination-pps");
-        settings.limits.address = Some(per_address(pps));
-    }
-    let is =
-        |name: &str, word: &str| matches.get_one::<String>(name).is_some_and(|given| given == word);
-    if is("isolation", "inline") {
-        settings.isolation = Isolation::Inline;
-    } else if is("isolation", "process") {
-        settings.isolation = Isolation::Process;
-    }
-    if is("stamps", "precise") {
-        settings.stamps = Stamps::Precise;
-    } else if is("stamps", "interpolated") {
-        settings.stamps = Stamps::Interpolated;
-    } else if is("stamps", "auto") {
-        settings.stamps = Stamps::Auto;
-    }
-    Ok(())
-}
-
-/// What the operator allows of a rate.
-fn capped(wanted: f64, most: f64, name: &str) -> f64 {
-    if wanted > most {
-        complain!("--{name} is {wanted}, the configuration allows {most}");
-    }
-    wanted.min(most)
-}
-
-fn per_address(packets_per_second: f64) -> Rate {
-    Rate { packets_per_second, burst: packets_per_second.clamp(1.0, DESTINATION_BURST) }
-}
-
-/// A rate from the command line.
-fn rate(matches: &ArgMatches, name: &str) -> Result<Option<f64>, Stop> {
-    match matches.get_one::<f64>(name) {
-        Some(rate) if !(0.001..=100e6).contains(rate) => {
-            Err(Stop::usage(format!("--{name} is {rate}, accepted: 0.001 to 100000000")))
-        }
-        rate => Ok(rate.copied()),
-    }
 }
 
 /// Targets that are named on the command line.
@@ -512,7 +470,7 @@ fn stop_of(error: &HostError) -> Stop {
 
 #[cfg(test)]
 mod tests {
-    use sonde_plugin_api::{descriptor::MethodDescriptor, packet::Family};
+    use sonde_plugin_api::{descriptor::MethodDescriptor, packet::Family, schema::Value};
 
     use super::*;
 

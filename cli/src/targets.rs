@@ -102,6 +102,13 @@ impl Target {
     }
 }
 
+/// One that was written as the address it is, in a place that nobody asks for.
+impl From<IpAddr> for Target {
+    fn from(address: IpAddr) -> Self {
+        Self { name: address.to_string(), address, number: 0 }
+    }
+}
+
 /// The lines of a list.
 enum Lines {
     Of(Box<dyn BufRead + Send>),

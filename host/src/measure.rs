@@ -58,6 +58,8 @@ pub enum Status {
     Failed,
     /// As [`Status::Failed`], and for all that is known by this host: its worker died, it had no way out.
     Unable,
+    /// It did not begin: its plugin is kept down for a while, after too many crashes.
+    NotBegun,
     /// Its parameters contradict each other, or do not go with the target.
     Unfit,
     /// Policy forbade it.
@@ -515,6 +517,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         End::Failed { kind: FailKind::Interrupted, .. } => {
             (Status::Interrupted, Some("interrupted".to_owned()), None)
         }
+        End::NotBegun { text } => (Status::NotBegun, None, Some(text)),
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
         End::Failed { kind: FailKind::BadParams, text, .. } => (Status::Unfit, None, Some(text)),
         End::Failed { kind: FailKind::Crashed, text, .. } => (Status::Unable, None, Some(text)),
@@ -542,7 +545,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         status: match status {
             Status::Done => "done",
             Status::Interrupted => "interrupted",
-            Status::Failed | Status::Unable | Status::Unfit => "failed",
+            Status::Failed | Status::Unable | Status::NotBegun | Status::Unfit => "failed",
             Status::Refused => "refused",
         },
         stop,

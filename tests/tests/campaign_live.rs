@@ -274,3 +274,40 @@ fn a_program_that_is_replaced_while_it_runs_still_starts_workers() {
     let records = std::fs::read_to_string(&output).unwrap();
     assert_eq!(records.matches("\"status\":\"done\"").count(), 2, "{records}");
 }
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_plugin_that_is_kept_down_costs_a_campaign_only_what_was_running() {
+    const TARGETS: u32 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, output] = ["targets", "output"].map(|it| folder.path().join(it));
+    let base = u32::from(Ipv4Addr::new(127, 0, 1, 0));
+    let addresses = (0..TARGETS).map(|number| format!("{}\n", Ipv4Addr::from(base + number)));
+    std::fs::write(&targets, addresses.collect::<String>()).unwrap();
+    let mut command = Command::new(sonde());
+    command.args(["run", "ping", "-c", "2", "-i", "0.2", "--pps", "300", "--window", "8"]);
+    command.args(["--format", "json", "--plugins"]).arg(sonde().parent().unwrap());
+    command.arg("--targets").arg(&targets).stdout(File::create(&output).unwrap());
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("a result", Duration::from_secs(60), || lines(&output) > 0);
+    let shell = |script: String| Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let mut last = Vec::new();
+    // Five times the worker is back at once, the sixth time in a second.
+    for _ in 0..6 {
+        wait_until("a worker", Duration::from_secs(60), || {
+            let worker = shell(format!("cat /proc/{}/task/*/children", child.id()));
+            let is_next = !worker.is_empty() && worker != last;
+            last = if is_next { worker } else { std::mem::take(&mut last) };
+            is_next
+        });
+        shell(format!("kill -KILL {}", String::from_utf8_lossy(&last)));
+    }
+    let ended = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let records = std::fs::read_to_string(&output).unwrap();
+    let count = |status: &str| records.matches(&format!("\"status\":\"{status}\"")).count();
+    assert_eq!(count("done") + count("failed"), TARGETS as usize, "{errors}");
+    assert!((1..=6 * 8).contains(&count("failed")), "{} failed: {errors}", count("failed"));
+    assert_eq!(errors.matches("the other targets wait for it").count(), 1, "{errors}");
+    assert_eq!(ended.status.code(), Some(5), "{errors}");
+}

@@ -45,10 +45,13 @@ impl<H> State<H> {
         self.end(task, End::Failed { kind, text, refused: false }, false);
     }
 
-    /// It never began.
-    pub(crate) fn refuse(&mut self, run: RunId, reason: &str) {
+    /// It never began; where its plugin comes back it may later.
+    pub(crate) fn refuse(&mut self, run: RunId, text: String, comes_back: bool) {
         let wall = self.now.saturating_add_signed(self.wall_offset_ns);
-        let end = End::Failed { kind: FailKind::Crashed, text: reason.to_owned(), refused: false };
+        let end = match comes_back {
+            true => End::NotBegun { text },
+            false => End::Failed { kind: FailKind::Crashed, text, refused: false },
+        };
         self.news.outputs.push(Output::Ended(Box::new(Ended {
             run,
             end,

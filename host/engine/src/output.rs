@@ -216,6 +216,11 @@ pub enum End {
         /// It was asked to.
         interrupted: bool,
     },
+    /// Its plugin is kept down for a while, after too many crashes: it was not begun, and may be later.
+    NotBegun {
+        /// One line.
+        text: String,
+    },
     /// It could not measure.
     Failed {
         /// What kind of failure.

@@ -142,6 +142,8 @@ pub(crate) struct PortState {
     /// What it wants that did not fit in the last turn.
     pub(crate) wishes: Option<Box<Wishes>>,
     pub(crate) leaving: bool,
+    /// It does not come back.
+    pub(crate) is_missing: bool,
     /// So many interfaces has it been told the names of.
     pub(crate) named: usize,
 }
@@ -169,13 +171,14 @@ impl PortState {
             asks: Asks::default(),
             wishes: None,
             leaving: false,
+            is_missing: false,
             named: 0,
         }
     }
 
     /// Stands where a plugin could not be loaded, or has gone.
     pub(crate) fn missing(id: PortId, plugin: u32, reason: String) -> Self {
-        Self::new(id, plugin, Box::new(Missing(reason)))
+        Self { is_missing: true, ..Self::new(id, plugin, Box::new(Missing(reason))) }
     }
 
     /// Gives an event to the plugin, now or as soon as it has room.

@@ -21,10 +21,10 @@ impl<H> State<H> {
     /// Begins a measurement: its plugin is told.
     pub(crate) fn start(&mut self, start: &Start) {
         let Some(index) = self.ports.iter().position(|port| port.id == start.port) else {
-            return self.refuse(start.run, "its plugin is not loaded");
+            return self.refuse(start.run, "its plugin is not loaded".to_owned(), false);
         };
         if let Err(lost) = self.ports[index].port.ready() {
-            return self.refuse(start.run, &lost.reason);
+            return self.refuse(start.run, lost.reason, !self.ports[index].is_missing);
         }
         let port = &mut self.ports[index];
         if port.resting.front().is_some_and(|(until, _)| *until <= self.now)

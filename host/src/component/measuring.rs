@@ -70,11 +70,13 @@ impl Measurer for Measuring {
                             let rows = answer::rows(&offered, &record);
                             Outcome::Measured { from, to, rows }
                         }
-                        Status::Failed | Status::Unable | Status::Unfit | Status::Refused => {
-                            Outcome::Failed(
-                                record.error.unwrap_or_else(|| "the measurement failed".to_owned()),
-                            )
-                        }
+                        Status::Failed
+                        | Status::Unable
+                        | Status::NotBegun
+                        | Status::Unfit
+                        | Status::Refused => Outcome::Failed(
+                            record.error.unwrap_or_else(|| "the measurement failed".to_owned()),
+                        ),
                     };
                     ended.push((run, outcome));
                 }
