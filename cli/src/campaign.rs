@@ -235,7 +235,7 @@ pub(crate) fn run(
                     }
                 }
                 Notice::Ended { run, status, record } => {
-                    if status != Status::Unable {
+                    if status != Status::Crashed {
                         pause.is_answered();
                     }
                     let target = running.remove(&run);
@@ -244,17 +244,19 @@ pub(crate) fn run(
                     // result, so that none is there twice.
                     let is_left = match (&mut journal, &target) {
                         (Some(journal), Some(target)) => match status {
-                            Status::Interrupted if interrupts > 0 => true,
-                            Status::Unable => may_pass(journal, target.address),
-                            _ => {
-                                if record.counters.sent > 0 {
-                                    journal.measured(target.address);
-                                }
-                                false
-                            }
+                            Status::Interrupted => interrupts > 0,
+                            Status::Unable => may_pass(journal, target),
+                            Status::Crashed => journal.leave(target.number),
+                            _ => false,
                         },
                         _ => false,
                     };
+                    if let (Some(journal), Some(target)) = (&mut journal, &target)
+                        && !is_left
+                        && record.counters.sent > 0
+                    {
+                        journal.measured(target.address);
+                    }
                     match (is_left, &target, &record.error) {
                         (false, ..) => printer.ended(target.as_ref(), &record),
                         (true, Some(target), Some(error)) => {
@@ -333,9 +335,9 @@ impl Tally {
         self.answered += answered;
         match status {
             Status::Done | Status::Interrupted => self.done += 1,
-            Status::Failed | Status::Unable | Status::NotBegun => self.failed += 1,
             Status::Unfit => self.unfit += 1,
             Status::Refused => self.refused += 1,
+            _ => self.failed += 1,
         }
     }
 
@@ -403,7 +405,9 @@ fn keep_files(matches: &ArgMatches) -> Result<(), Stop> {
 /// The results of these targets are written.
 fn note(journal: &mut Option<Journal>, numbers: &[u64]) -> Result<(), Stop> {
     match journal {
-        Some(journal) if !numbers.is_empty() => journal.note(numbers).map_err(Stop::lost),
+        Some(journal) if !numbers.is_empty() || journal.has_news() => {
+            journal.note(numbers).map_err(Stop::lost)
+        }
         _ => Ok(()),
     }
 }
@@ -435,12 +439,16 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     Targets::open(named, list, wanted(matches)).map_err(Stop::usage)
 }
 
-/// Whether what failed for this host may be measured later. Where there is a way out in the other family alone, and no
-/// target of this one was ever measured, that is how the host is: the campaign would never end.
-fn may_pass(journal: &Journal, address: IpAddr) -> bool {
-    journal.has_measured(address)
-        || surroundings::has_way_out(address)
-        || !surroundings::has_way_out(of_other_family(address))
+/// Whether what failed for want of a way out or of means may be measured later. A family that was measured before comes
+/// back; else there is one more go. A family of which no target was ever measured, while there is a way out in the other
+/// one alone, is none that the host has.
+fn may_pass(journal: &mut Journal, target: &Target) -> bool {
+    let is_away = !surroundings::has_way_out(target.address);
+    match journal.has_measured(target.address) {
+        true if is_away => true,
+        false if is_away && surroundings::has_way_out(of_other_family(target.address)) => false,
+        _ => journal.leave(target.number),
+    }
 }
 
 fn of_other_family(address: IpAddr) -> IpAddr {

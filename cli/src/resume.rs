@@ -4,7 +4,8 @@
 //! how long the output was with their results: `OUTPUT OCTETS NUMBER …`. A result that was written without
 //! a line here is cut off when the campaign goes on into the same file, so that none is there twice; `end` behind
 //! the length says that there is none, whatever others have written behind it. What is cut off may be of others as well, so
-//! it is kept, in `FILE.cut`. Families that were measured stand there as `ip4` and `ip6`. The journal outlives the death of the program; a loss of power may cost the last lines.
+//! it is kept, in `FILE.cut`. Families that were measured stand there as `ip4` and `ip6`, and targets that were left for
+//! another go as `?NUMBER`: they have none after that one. The journal outlives the death of the program; a loss of power may cost the last lines.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,9 @@ const END: &str = "end";
 
 /// Behind a length: a target of that family was measured.
 const FAMILIES: [&str; 2] = ["ip4", "ip6"];
+
+/// Before a number: the target failed for this host, and is left for another go.
+const LEFT: char = '?';
 
 /// Why a campaign cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,9 @@ pub(crate) struct Journal {
     name: String,
     file: File,
     done: Numbers,
+    /// Targets that failed for this host in an earlier go, and those of this one.
+    left: Numbers,
+    leaving: Vec<u64>,
     /// Families of which a target was measured, as in [`FAMILIES`], and those of them that are noted.
     measured: [bool; 2],
     noted: [bool; 2],
@@ -140,7 +147,7 @@ impl Journal {
         }
         let this = output.as_ref().map_or("-", |output| output.name.as_str());
         let head = format!("{FORM} {method} {print:016x}");
-        let Found { done, measured, whole, written } = read(&file, &name, &head, this)?;
+        let Found { done, left, measured, whole, written } = read(&file, &name, &head, this)?;
         // The last line was cut short.
         file.set_len(whole).map_err(fail)?;
         if let (Some(Written { octets: wanted, is_all }), Some(output)) = (written, &output) {
@@ -156,8 +163,8 @@ impl Journal {
         if let Some(Results { given, .. }) = &mut output {
             given.seek(SeekFrom::End(0)).map_err(fail)?;
         }
-        let (noted, line) = (measured, String::new());
-        let mut journal = Self { name, file, done, measured, noted, output, line };
+        let (leaving, noted, line) = (Vec::new(), measured, String::new());
+        let mut journal = Self { name, file, done, left, leaving, measured, noted, output, line };
         if whole == 0 {
             journal.line = head + "\n";
             journal.append()?;
@@ -176,6 +183,15 @@ impl Journal {
         self.done.count
     }
 
+    /// A target failed for this host. True where it is left for another go: the first time.
+    pub(crate) fn leave(&mut self, number: u64) -> bool {
+        let is_first = !self.left.contains(number);
+        if is_first {
+            self.leaving.push(number);
+        }
+        is_first
+    }
+
     /// A target with this address was measured: the host can measure its family.
     pub(crate) fn measured(&mut self, address: IpAddr) {
         self.measured[family(address)] = true;
@@ -184,6 +200,11 @@ impl Journal {
     /// Whether one of its family ever was.
     pub(crate) fn has_measured(&self, address: IpAddr) -> bool {
         self.measured[family(address)]
+    }
+
+    /// Whether there is something that is not noted yet.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.leaving.is_empty()
     }
 
     /// Targets have ended, and their results are written.
@@ -202,6 +223,9 @@ impl Journal {
             if self.measured[family] && !std::mem::replace(&mut self.noted[family], true) {
                 self.line.extend([" ", word]);
             }
+        }
+        for number in self.leaving.drain(..) {
+            let _ = write!(self.line, " {LEFT}{number}");
         }
         for number in numbers {
             self.done.add(*number);
@@ -237,6 +261,7 @@ fn family(address: IpAddr) -> usize {
 #[derive(Debug, Default)]
 struct Found {
     done: Numbers,
+    left: Numbers,
     measured: [bool; 2],
     /// Its octets up to the last whole line.
     whole: u64,
@@ -316,7 +341,10 @@ fn entry<'a>(text: &'a str, found: &mut Found) -> Option<(&'a str, Written)> {
             END => is_all = true,
             word => match FAMILIES.iter().position(|family| *family == word) {
                 Some(family) => found.measured[family] = true,
-                None => found.done.add(word.parse().ok()?),
+                None => match word.strip_prefix(LEFT) {
+                    Some(number) => found.left.add(number.parse().ok()?),
+                    None => found.done.add(word.parse().ok()?),
+                },
             },
         }
     }
@@ -475,6 +503,22 @@ mod tests {
         let journal = Journal::open(&path, "m", 7, None).unwrap();
         assert!(journal.has_measured(six) && !journal.has_measured(four));
         assert_eq!(journal.done(), 2);
+    }
+
+    #[test]
+    fn a_target_is_left_for_another_go_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let open = || Journal::open(&path, "m", 7, None).unwrap();
+        let mut journal = open();
+        assert!(journal.leave(3) && journal.has_news());
+        journal.note(&[1]).unwrap();
+        assert!(!journal.has_news());
+        drop(journal);
+        let mut journal = open();
+        assert!(journal.is_done(1) && !journal.is_done(3));
+        assert!(!journal.leave(3), "it had its other go");
+        assert!(journal.leave(4));
     }
 
     #[test]

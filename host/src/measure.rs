@@ -56,8 +56,10 @@ pub enum Status {
     Interrupted,
     /// It could not measure.
     Failed,
-    /// As [`Status::Failed`], and for all that is known by this host: its worker died, it had no way out.
+    /// As [`Status::Failed`], and for all that is known by this host: it had no way out, or no means.
     Unable,
+    /// As [`Status::Failed`]: its worker died, of this measurement or of another one.
+    Crashed,
     /// It did not begin: its plugin is kept down for a while, after too many crashes.
     NotBegun,
     /// Its parameters contradict each other, or do not go with the target.
@@ -520,7 +522,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         End::NotBegun { text } => (Status::NotBegun, None, Some(text)),
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
         End::Failed { kind: FailKind::BadParams, text, .. } => (Status::Unfit, None, Some(text)),
-        End::Failed { kind: FailKind::Crashed, text, .. } => (Status::Unable, None, Some(text)),
+        End::Failed { kind: FailKind::Crashed, text, .. } => (Status::Crashed, None, Some(text)),
         End::Failed { kind: FailKind::Error, text, .. } if ended.unable => {
             (Status::Unable, None, Some(text))
         }
@@ -545,8 +547,8 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         status: match status {
             Status::Done => "done",
             Status::Interrupted => "interrupted",
-            Status::Failed | Status::Unable | Status::NotBegun | Status::Unfit => "failed",
             Status::Refused => "refused",
+            _ => "failed",
         },
         stop,
         error,

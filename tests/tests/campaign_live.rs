@@ -167,6 +167,25 @@ fn a_family_that_the_host_does_not_have_keeps_no_campaign_from_its_end() {
 }
 
 #[test]
+#[ignore = "needs root: packet sockets"]
+fn what_fails_for_this_host_again_has_a_result_and_keeps_no_campaign_from_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let [targets, journal] = ["targets", "journal"].map(|it| folder.path().join(it));
+    std::fs::write(&targets, "127.0.0.1\n127.0.0.2\n").unwrap();
+    let run = || {
+        let mut command = Command::new(sonde());
+        command.args(["run", "ping", "-c", "1", "--source", "192.0.2.77", "--format", "json"]);
+        Finished::of(command.arg("--targets").arg(&targets).arg("--resume").arg(&journal))
+    };
+    for (code, left, failed) in [(5, 2, 0), (5, 0, 2), (0, 0, 0)] {
+        let run = run();
+        assert_eq!(run.errors.matches("left for later: ").count(), left, "{}", run.errors);
+        assert_eq!((run.code, run.records().len()), (code, failed), "{}", run.errors);
+        assert!(run.records().iter().all(|record| record["status"] == "failed"), "{}", run.output);
+    }
+}
+
+#[test]
 #[ignore = "needs root: makes network namespaces"]
 fn names_stand_beside_addresses_and_who_has_none_keeps_nobody_waiting() {
     let lab = Lab::chain(2);

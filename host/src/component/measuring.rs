@@ -72,6 +72,7 @@ impl Measurer for Measuring {
                         }
                         Status::Failed
                         | Status::Unable
+                        | Status::Crashed
                         | Status::NotBegun
                         | Status::Unfit
                         | Status::Refused => Outcome::Failed(
