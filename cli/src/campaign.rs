@@ -6,10 +6,6 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -21,13 +17,13 @@ use crate::{
     pause::Pause,
     pcap,
     resume::{self, Journal},
+    signals::Signals,
     sink::Sink,
     surroundings,
     targets::{self, Next, Target, TargetError, Targets, Wanted},
 };
 use clap::ArgMatches;
 use serde_json::{Map, Value as Json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sonde_host::{Catalogue, Host, HostError, Notice, Offer, Prepared, Settings, Status};
 
 /// Most measurements at the same time where nothing is said.
@@ -37,31 +33,6 @@ const MAX_WINDOW: f64 = 32_768.0;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// As [`PATIENCE`], where measurements wait for others to leave, or for their addresses.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(4);
-
-/// What the user said since it was last looked at.
-#[derive(Debug, Default)]
-struct Signals {
-    /// SIGINT or SIGTERM: the first asks politely, the second at once.
-    stop: Arc<AtomicBool>,
-    /// SIGHUP: the lists of prefixes are read again.
-    reload: Arc<AtomicBool>,
-}
-
-impl Signals {
-    /// Where there are no lists SIGHUP means that the terminal is gone.
-    fn catch(has_lists: bool) -> std::io::Result<Self> {
-        let signals = Self::default();
-        let hangup = if has_lists { &signals.reload } else { &signals.stop };
-        for (signal, flag) in [(SIGINT, &signals.stop), (SIGTERM, &signals.stop), (SIGHUP, hangup)]
-        {
-            let is_wish = has_lists && signal == SIGHUP;
-            if is_wish || !surroundings::is_ignored(signal) {
-                signal_hook::flag::register(signal, Arc::clone(flag))?;
-            }
-        }
-        Ok(signals)
-    }
-}
 
 /// What came of the measurements so far.
 #[derive(Debug, Default)]
@@ -147,13 +118,15 @@ pub(crate) fn run(
         () if tracing::enabled!(tracing::Level::DEBUG) => 4,
         () => 3,
     };
-    let mut interrupts = 0;
+    let (mut interrupts, mut heard) = (0, 0);
     loop {
-        if signals.stop.swap(false, Ordering::Relaxed) {
-            interrupts += 1;
+        let news = signals.stops() - heard;
+        if news > 0 {
+            heard += news;
+            interrupts += news;
             if interrupts == 1 { host.interrupt_all() } else { host.cancel_all() }
         }
-        if signals.reload.swap(false, Ordering::Relaxed) {
+        if signals.wants_reload() {
             host.reload_lists();
         }
         if interrupts > 0 {

@@ -25,6 +25,7 @@ mod pool;
 mod resume;
 mod scaffold;
 mod shell;
+mod signals;
 mod sink;
 mod supervisor;
 mod surroundings;

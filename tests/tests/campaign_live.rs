@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::Write,
+    io::{BufRead, BufReader, Write},
     net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
@@ -329,4 +329,25 @@ fn a_plugin_that_is_kept_down_costs_a_campaign_only_what_was_running() {
     assert!((1..=6 * 8).contains(&count("failed")), "{} failed: {errors}", count("failed"));
     assert_eq!(errors.matches("the other targets wait for it").count(), 1, "{errors}");
     assert_eq!(ended.status.code(), Some(5), "{errors}");
+}
+
+#[test]
+#[ignore = "needs root: packet sockets"]
+fn a_third_signal_ends_a_run_whose_results_nobody_reads() {
+    let (_unread, mut pipe) = std::io::pipe().unwrap();
+    pipe.write_all(&[b'\n'; 1 << 16]).unwrap();
+    let mut command = Command::new(sonde());
+    command.args(["run", "ping", "-c", "1000", "--format", "json", "no/name", "127.0.0.1"]);
+    command.arg("--plugins").arg(sonde().parent().unwrap());
+    let mut child = command.stdout(pipe).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    // Now it measures, and hears signals.
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("no/name is no target"), "{told}");
+    wait_until("the end", Duration::from_secs(20), || {
+        let process = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+        child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
