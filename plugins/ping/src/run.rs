@@ -327,6 +327,7 @@ impl Session {
                 self.settle(number);
             }
             Outcome::Unsent(reason) => {
+                self.is_half_open &= number + 1 != self.launched;
                 self.unsent(number, reason.to_string());
                 self.settle(number);
             }

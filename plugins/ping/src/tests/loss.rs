@@ -27,6 +27,17 @@ fn no_syn_is_lost_to_the_connection_that_the_one_before_opened_half() {
 }
 
 #[test]
+fn a_syn_that_did_not_leave_needs_no_reset() {
+    for target in [TARGET4, TARGET6] {
+        let sim = Sim::new(net().attributes("target", "tcp 80"), SEED).unsent(1, [1]);
+        let run = sim.run::<Ping>(ping_by(TcpSyn, 3));
+        let kinds = ["unsent", "reply", "reply"];
+        assert_eq!(run.table("replies").column("kind"), kinds, "{target} {run}");
+        assert_eq!((run.counters.sent, run.counters.not_sent), (4, 1), "{run}");
+    }
+}
+
+#[test]
 fn random_loss_is_measured_and_the_same_seed_gives_the_same_rows() {
     let lossy = |seed| {
         let params = PingParams { period: ms(1), ..ping(TARGET4, 3000) };
