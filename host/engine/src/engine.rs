@@ -112,6 +112,8 @@ pub(crate) struct State<H> {
     pub(crate) later: VecDeque<PutOff>,
     /// What ended flows still have to say.
     pub(crate) last_words: VecDeque<LastWord>,
+    /// Of these, those that were dropped since the operator was told.
+    pub(crate) unsaid: u64,
     /// Beside the probes of `demux`, by their slot.
     pub(crate) notes: Vec<ProbeNotes>,
     /// Slot and generation of probes whose departure the kernel was to tell, and the plugin wants to hear of.
@@ -184,6 +186,7 @@ impl<H> State<H> {
             unsent: 0,
             later: VecDeque::new(),
             last_words: VecDeque::new(),
+            unsaid: 0,
             notes: Vec::new(),
             untold: HashMap::default(),
             bare: Slab::default(),
@@ -383,6 +386,7 @@ impl<L: Link> Core<L> {
                 Command::StopAll => {
                     let runs: Vec<RunId> = state.runs.keys().copied().collect();
                     runs.into_iter().for_each(|run| state.cancel(run));
+                    state.hurry_last_words();
                     self.stopping.store(false, Ordering::Release);
                 }
                 Command::Shutdown => return false,

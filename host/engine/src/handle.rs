@@ -186,8 +186,8 @@ impl Handle {
         PolicySetter { commands: self.commands.clone(), wake: self.wake.clone() }
     }
 
-    /// Ends everything at once; nothing more is sent but the last words of connections, at their pace and for 4 s at most, so
-    /// that no peer keeps one.
+    /// Ends everything at once; nothing more is sent but the last words of connections, so that no peer keeps one: those
+    /// that their pace lets go within 100 ms.
     pub fn stop_all(&mut self) {
         self.stopping.store(true, Ordering::Release);
         self.tell(Command::StopAll);

@@ -4,7 +4,7 @@
 //! dies, nobody else could: a reset with any other sequence number than the right one is refused
 //! (RFC 5961). It is checked as every packet of the flow, when it is said and when it leaves, counts
 //! against the budget of its measurement, and leaves at the pace of conversations, in all scopes, within the
-//! time that the flow's identifier rests.
+//! time that the flow's identifier rests, or before stop-all is over. The operator is told how many did not.
 
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ use crate::{
 
 /// How long one may wait for its turn; the port is held a little longer.
 const PATIENCE_NS: u64 = 4_000_000_000;
+
+/// As [`PATIENCE_NS`], of all once everything is stopped.
+const STOP_NS: u64 = 100_000_000;
 
 /// Between two looks at the pace, at the end of the engine.
 const REST: Duration = Duration::from_millis(1);
@@ -93,8 +96,7 @@ impl<H> State<H> {
         let plugin = port.plugin;
         port.queued.leave(1, packet.len());
         if self.last_words.len() == MOST_WAITING || !self.spend_last_word(task) {
-            self.statistics.counters.not_sent += 1;
-            return;
+            return self.leave_unsaid();
         }
         let scope = Scope { plugin, client, destination: flow.peer() };
         let generation = self.tasks.generation(task);
@@ -132,17 +134,23 @@ impl<L: Link> Core<L> {
     pub(crate) fn say_last_words(&mut self) {
         let now = self.state.now;
         for _ in 0..self.state.last_words.len() {
-            let Some(word) = self.state.last_words.pop_front() else { return };
+            let Some(word) = self.state.last_words.pop_front() else { break };
+            if now >= word.until {
+                self.state.leave_unsaid();
+                continue;
+            }
             match self.state.pacer.take_at_once(now, &word.scope, Class::Immediate) {
                 Verdict::Go => self.say(&word),
-                verdict if now < word.until => {
-                    if verdict == Verdict::Full {
-                        return self.state.last_words.push_front(word);
-                    }
-                    self.state.last_words.push_back(word);
-                }
-                _ => self.state.statistics.counters.not_sent += 1,
+                Verdict::Full => return self.state.last_words.push_front(word),
+                Verdict::Held(_) => self.state.last_words.push_back(word),
             }
+        }
+        if self.state.last_words.is_empty() && self.state.unsaid > 0 {
+            let count = std::mem::take(&mut self.state.unsaid);
+            tracing::warn!(
+                count,
+                "connections were left without their reset: its turn did not come"
+            );
         }
     }
 
@@ -176,6 +184,17 @@ impl<L: Link> Core<L> {
 }
 
 impl<H> State<H> {
+    /// Everything was stopped: what does not leave soon does not leave.
+    pub(crate) fn hurry_last_words(&mut self) {
+        let until = self.now + STOP_NS;
+        self.last_words.iter_mut().for_each(|word| word.until = word.until.min(until));
+    }
+
+    fn leave_unsaid(&mut self) {
+        self.statistics.counters.not_sent += 1;
+        self.unsaid += 1;
+    }
+
     fn forget_last_word(&mut self, task: TaskIndex, flow: FlowId) {
         let flow = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut);
         if let Some(old) = flow.and_then(|flow| flow.last_word.take())

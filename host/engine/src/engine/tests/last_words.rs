@@ -200,8 +200,8 @@ fn who_opens_and_closes_without_end_keeps_to_the_rate_of_its_plugin() {
     assert_eq!(bench.core.state.last_words.len(), 0);
 }
 
-#[test]
-fn the_end_of_the_engine_waits_for_last_words_at_their_pace() {
+/// Fifty tasks with a last word each, and the pace of conversations is 100 a second.
+fn fifty() -> Bench {
     let mut bench = Bench::with(100.0, Stamps::Interpolated);
     let plugin = bench.plugin();
     for task in 0..50_u16 {
@@ -210,7 +210,35 @@ fn the_end_of_the_engine_waits_for_last_words_at_their_pace() {
         leaves(&plugin, u32::from(task), flow, &echo(100 + task, 200));
     }
     bench.turn();
-    bench.tell(Command::StopAll);
+    bench
+}
+
+#[test]
+fn what_has_not_left_soon_after_everything_was_stopped_does_not_leave() {
+    for is_end in [false, true] {
+        let mut bench = fifty();
+        bench.tell(Command::StopAll);
+        if is_end {
+            bench.tell(Command::Shutdown);
+            bench.core.turn();
+            bench.core.say_rest();
+        } else {
+            bench.pass(101 * MS);
+        }
+        let left = said(&bench).len();
+        assert!((5..=15).contains(&left), "{left}");
+        let state = &bench.core.state;
+        assert_eq!((state.last_words.len(), state.unsaid), (0, 0));
+        assert_eq!(state.statistics.counters.not_sent as usize, 50 - left);
+        bench.pass(SECOND);
+        assert_eq!(said(&bench).len(), left);
+    }
+}
+
+#[test]
+fn the_end_of_the_engine_waits_for_last_words_at_their_pace() {
+    let mut bench = fifty();
+    (0..50).for_each(|run| bench.tell(Command::Cancel(RunId(run))));
     bench.tell(Command::Shutdown);
     assert!(!bench.core.turn());
     assert!(said(&bench).len() < 50, "they have a pace");
