@@ -67,6 +67,20 @@ pub struct Refusal {
     pub reason: String,
 }
 
+impl FileState {
+    /// Nothing is opened: a pipe would wait for who writes to it.
+    fn of(path: &Path) -> Result<Self, String> {
+        let found = path.metadata().map_err(|error| match path.is_symlink() {
+            true => format!("cannot be read: it is a link, and what it leads to cannot: {error}"),
+            false => format!("cannot be read: {error}"),
+        })?;
+        match found.is_file() {
+            true => Ok(Self { octets: found.len(), modified: found.modified().ok() }),
+            false => Err("is not a shared library: it is not a regular file".to_owned()),
+        }
+    }
+}
+
 impl Offer {
     /// The method as its plugin describes it.
     #[must_use]
@@ -156,10 +170,11 @@ impl Catalogue {
             }
         }
         let answers = at_once(&files, |(path, state)| {
+            let state = state.clone()?;
             let mut known = before.plugins.iter();
-            match known.find(|known| known.path == *path && known.state == *state) {
+            match known.find(|known| known.path == *path && known.state == state) {
                 Some(known) => Ok((Arc::clone(known), Vec::new())),
-                None => ask(settings, path, *state),
+                None => ask(settings, path, state),
             }
         });
         for ((path, _), answer) in files.into_iter().zip(answers) {
@@ -233,9 +248,10 @@ impl Catalogue {
     }
 }
 
-/// Libraries in the folders, in a fixed order, each once, by whatever names it is reached. A folder that cannot be read
-/// holds none; of the program's own, which may be a build folder with all kinds of libraries, only ours count.
-fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
+/// Libraries in the folders, in a fixed order, each once, by whatever names it is reached, or why one is none. A folder
+/// that cannot be read holds none; of the program's own, which may be a build folder with all kinds of libraries, only ours
+/// count.
+fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, Result<FileState, String>)> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
     for folder in folders {
@@ -248,10 +264,9 @@ fn files(folders: &[PathBuf], own: Option<&Path>) -> Vec<(PathBuf, FileState)> {
         let mut files: Vec<_> = entries
             .map(|entry| entry.path())
             .filter(is_library)
-            .filter_map(|path| {
-                let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-                let modified = metadata.modified().ok();
-                Some((path, FileState { octets: metadata.len(), modified }))
+            .map(|path| {
+                let state = FileState::of(&path);
+                (path, state)
             })
             .collect();
         files.sort_by(|one, other| one.0.cmp(&other.0));
@@ -341,5 +356,31 @@ mod tests {
         let found = files(&[bin.join("../lib"), own], None);
         let found: Vec<&Path> = found.iter().map(|(path, _)| path.as_path()).collect();
         assert_eq!(found, [bin.join("../lib/b.so")]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("folder.so")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("link.so")).unwrap();
+        std::os::unix::net::UnixListener::bind(path("socket.so")).unwrap();
+        std::fs::write(path("readme"), "").unwrap();
+        let mut settings = Settings::beside(&path("bin/sonde"));
+        settings.plugins = vec![folder.path().to_owned()];
+        let catalogue = Catalogue::scan(&settings);
+        let told: Vec<String> = catalogue
+            .refusals()
+            .iter()
+            .map(|it| format!("{}: {}", it.path.file_name().unwrap().display(), it.reason))
+            .collect();
+        let none = "is not a shared library: it is not a regular file";
+        let link = "cannot be read: it is a link, and what it leads to cannot: No such file or directory (os error 2)";
+        let expected = [
+            format!("folder.so: {none}"),
+            format!("link.so: {link}"),
+            format!("socket.so: {none}"),
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
@@ -26,6 +27,9 @@ use crate::{
 /// The words before the descriptor are never longer.
 const MAX_WORDS_OCTETS: usize = 4096;
 
+/// A plugin that did not answer is not asked again for so long.
+const SLOW: Duration = Duration::from_hours(1);
+
 /// What a plugin says of itself, checked.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -44,7 +48,8 @@ pub struct Described {
 /// Copies `plugin` to the folder `store`, loads it in a jailed child, `program worker`, and asks it what it
 /// offers. No code of the plugin runs in this process. Waits up to [`Limits::start`].
 ///
-/// The answer is noted in the store: the same program does not ask the same plugin twice.
+/// The answer is noted in the store: the same program does not ask the same plugin twice, and one that does not answer
+/// no more than once an hour.
 ///
 /// # Errors
 ///
@@ -67,8 +72,11 @@ pub fn describe_within(
     let store = Store::open(store)?;
     let asker = asker(program, limits);
     let noted = asker.as_ref().and_then(|asker| store.said(plugin, asker));
-    if let Some(described) = noted.and_then(|(kept, said)| understand(&said, kept).ok()) {
-        return Ok(described);
+    match noted.map(|(kept, said)| understand(&said, kept)) {
+        Some(Ok(described)) => return Ok(described),
+        // It is noted for its slowness alone, which may have been the machine's.
+        Some(Err(slow)) if store.is_noted_within(plugin, SLOW) => return Err(slow),
+        _ => {}
     }
     let asked = settled(plugin);
     let kept = store.keep(plugin)?;
@@ -85,14 +93,19 @@ pub fn describe_within(
     let name = display_name(plugin.file_stem().unwrap_or_default());
     let child = Child::start(program, &name, &hello, &[theirs.as_fd()]).map_err(failed)?;
     drop(theirs);
-    let answer = listen(child, &output, &name, limits)?;
-    let described = understand(&answer, kept)?;
+    let answer = match listen(child, &output, &name, limits) {
+        Err(slow @ LoadError::Slow(_)) => format!("refused\n{}", slow.to_line()).into_bytes(),
+        answer => answer?,
+    };
+    let described = understand(&answer, kept.clone());
+    let is_worth_it = matches!(described, Ok(_) | Err(LoadError::Slow(_)));
     if let (Some(asker), Some(asked)) = (asker, asked)
+        && is_worth_it
         && settled(plugin).as_ref() == Some(&asked)
     {
-        store.note(plugin, &asked, &described.kept, &asker, &answer);
+        store.note(plugin, &asked, &kept, &asker, &answer);
     }
-    Ok(described)
+    described
 }
 
 /// Who asks, on one line: what is fit for one program need not be so for its next version.
@@ -142,8 +155,7 @@ fn listen(
             break;
         }
         if late {
-            let text = format!("it was not ready after {:?}", limits.start);
-            return Err(LoadError::Worker(text));
+            return Err(LoadError::Slow(format!("{:?}", limits.start)));
         }
     }
     if answer.is_empty() {

@@ -46,9 +46,12 @@ pub enum LoadError {
     /// What it says of itself cannot be used.
     #[error("has no usable descriptor: {0}")]
     Descriptor(String),
-    /// The jailed child died or took too long while it looked at the plugin.
+    /// The jailed child died while it looked at the plugin.
     #[error("could not be examined: {0}")]
     Worker(String),
+    /// The jailed child did not come to an end, within that time.
+    #[error("could not be examined: it was not ready after {0}")]
+    Slow(String),
 }
 
 fn remedy(plugin: &str, host: &str) -> &'static str {
@@ -83,6 +86,7 @@ impl LoadError {
             Self::Start(text) => ("start", text.as_str()),
             Self::Descriptor(text) => ("descriptor", text.as_str()),
             Self::Worker(text) => ("worker", text.as_str()),
+            Self::Slow(text) => ("slow", text.as_str()),
         };
         format!("{tag}\t{}", one_line(text))
     }
@@ -106,6 +110,7 @@ impl LoadError {
             "start" => Self::Start(owned()),
             "descriptor" => Self::Descriptor(owned()),
             "worker" => Self::Worker(owned()),
+            "slow" => Self::Slow(owned()),
             _ => return None,
         })
     }
@@ -174,7 +179,8 @@ mod tests {
             LoadError::Aborts,
             LoadError::Start(text.clone()),
             LoadError::Descriptor(text.clone()),
-            LoadError::Worker(text),
+            LoadError::Worker(text.clone()),
+            LoadError::Slow(text),
         ] {
             assert_eq!(LoadError::from_line(&error.to_line()), Some(error));
         }

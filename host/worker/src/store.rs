@@ -110,6 +110,12 @@ impl Store {
         is_same.then_some((kept, lines.next()?.to_vec()))
     }
 
+    /// Whether what is noted of `plugin` is so new.
+    pub(crate) fn is_noted_within(&self, plugin: &Path, time: Duration) -> bool {
+        let noted = fs::metadata(self.note_of(plugin)).and_then(|note| note.modified());
+        noted.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < time))
+    }
+
     /// Notes for [`Store::said`] what `plugin` said, which was in the state `asked` before it was copied. Where
     /// that fails it is asked again, as it would be without.
     pub(crate) fn note(&self, plugin: &Path, asked: &str, kept: &Kept, asker: &str, said: &[u8]) {

@@ -6,7 +6,8 @@ mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread, time::Duration};
 
-use common::{Place, plugin, program};
+use common::{Place, limits, plugin, program};
+use sonde_worker::{Limits, describe_within};
 
 /// A program that is the worker, and writes down that it was called.
 fn counting(place: &Place) -> std::path::PathBuf {
@@ -63,4 +64,27 @@ fn a_plugin_is_asked_once_until_it_or_the_program_changes() {
     settle();
     assert!(!noted(), "the program has changed");
     assert!(noted());
+}
+
+#[test]
+fn a_plugin_that_does_not_answer_holds_up_one_start_an_hour() {
+    let place = Place::new();
+    let (program, library) = (counting(&place), place.plugin_as("raw", "early_loop"));
+    settle();
+    let limits = Limits { start: Duration::from_millis(500), ..limits() };
+    let ask =
+        || describe_within(&program, &library, &place.store(), &limits).unwrap_err().to_string();
+    let told = "could not be examined: it was not ready after 500ms";
+    for _ in 0..2 {
+        assert_eq!((ask(), calls(&place)), (told.to_owned(), 1));
+    }
+    let note = fs::read_dir(place.store()).unwrap().flatten().map(|entry| entry.path());
+    let note = note.filter(|path| path.extension().is_some_and(|it| it == "said")).next().unwrap();
+    let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
+    fs::File::open(note).unwrap().set_modified(hour_ago).unwrap();
+    assert_eq!((ask(), calls(&place)), (told.to_owned(), 2));
+    // Another one in its place.
+    fs::copy(plugin("raw"), place.path("other")).unwrap();
+    fs::rename(place.path("other"), &library).unwrap();
+    assert_eq!((ask(), calls(&place)), (told.to_owned(), 3));
 }
