@@ -69,6 +69,21 @@ impl Schedule {
         Self::of(&absolute(when, accepted), verb, now).unwrap_or_else(|_| Self::nothing())
     }
 
+    /// How many repetitions of a scope that was accepted earlier were to begin after `since`, or at all, and before `now`; counted
+    /// up to `most`.
+    pub(crate) fn repetitions(
+        when: &When,
+        accepted: Time,
+        since: Option<Time>,
+        now: Time,
+        most: usize,
+    ) -> usize {
+        let scope = absolute(when, accepted);
+        let starts = caught_up(&scope, since.unwrap_or(accepted)).map_while(|it| it.start.time());
+        let missed = starts.skip_while(|start| since.is_some_and(|since| *start <= since));
+        missed.take_while(|start| *start < now).take(most).count()
+    }
+
     fn nothing() -> Self {
         Self::Once { start: None, sampling: Sampling { period: None, samples: Some(1) } }
     }
@@ -267,6 +282,25 @@ mod tests {
         ] {
             assert_eq!(resumed(when).as_deref(), next, "{when}");
         }
+    }
+
+    #[test]
+    fn repetitions_of_the_past_are_counted_from_the_last_one_that_is_known() {
+        let counted = |when: &str, since: Option<&str>| {
+            let when: When = when.parse().unwrap();
+            let accepted: Time = "2026-05-01 11:59:00".parse().unwrap();
+            let since = since.map(|since| since.parse().unwrap());
+            Schedule::repetitions(&when, accepted, since, NOW.parse().unwrap(), 100)
+        };
+        let minute = "repeat now + 2m / 10s { now + 1s / 1s }";
+        assert_eq!(counted(minute, None), 6);
+        assert_eq!(counted(minute, Some("2026-05-01 11:59:10.250")), 4);
+        assert_eq!(counted(minute, Some("2026-05-01 11:59:51")), 0);
+        assert_eq!(counted("repeat now + 20s / 10s { now + 1s / 1s }", None), 3);
+        assert_eq!(counted("repeat now + 1d cron 30 * * * * *", None), 1);
+        assert_eq!(counted("repeat 1990-01-01 ... future / 1s", None), 60);
+        assert_eq!(counted("repeat now ... future cron * * * * * *", None), 60);
+        assert_eq!(counted("now + 20s / 1s", None), 0);
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn what_a_repetition_gave_outlives_the_host_and_the_rest_follows() {
         world.pass(5);
         assert_eq!(world.desk.measurer.peers, ["top"]);
         world.finish();
-        assert_eq!(results(&mut world), 4);
+        assert_eq!((results(&mut world), exceptions(&mut world).len()), (4, 1));
         // Nothing else is left of it on disk.
         let sequence = world.fetch()[0].sequence;
         world.delivered(sequence);
@@ -46,6 +46,38 @@ fn what_a_repetition_gave_outlives_the_host_and_the_rest_follows() {
         let ledger = world.desk.ledger("top").unwrap();
         assert_eq!(ledger.waiting(), 0);
     }
+}
+
+/// What the exceptions in the only end that waits say.
+fn exceptions(world: &mut World) -> Vec<String> {
+    let Message::Envelope(envelope) = read(&world.fetch()[0].body) else { panic!() };
+    let exceptions = envelope.contents.into_iter().filter_map(|it| match it {
+        Message::Exception(exception) => Some(exception.message),
+        _ => None,
+    });
+    exceptions.collect()
+}
+
+#[test]
+fn repetitions_that_were_due_while_the_host_was_dead_are_told_once() {
+    let mut world = World::new(ROOMY);
+    world.specify_at("repeat now + 60s / 10s { now + 1s / 1s }", "top", "t1");
+    world.step();
+    world.finish();
+    // Killed while the second one runs; the third is due after that, the fourth after the next kill.
+    world.pass(10);
+    for seconds in [15, 10] {
+        world = world.restarted();
+        world.now = world.now.plus(Duration::from_secs(seconds));
+    }
+    world = world.restarted();
+    for _ in 0..3 {
+        world.pass(10);
+        world.finish();
+    }
+    let told = ["2", "1"]
+        .map(|count| format!("repetitions without a result, since the host was stopped: {count}"));
+    assert_eq!((results(&mut world), exceptions(&mut world)), (4, told.to_vec()));
 }
 
 #[test]
