@@ -5,8 +5,8 @@ use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 use serde_json::{Map, Value as Json};
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use sonde_engine::{
-    CANCELED, Config, End, Ended, Engine, Handle, ListError, NO_BUDGET, News, OpenError, Output,
-    PortId, Rate, RunId, Start, Statistics, Tap,
+    CANCELED, Config, End, Ended, Engine, FORBIDDEN, Handle, ListError, NO_BUDGET, News, OpenError,
+    Output, PortId, Rate, RunId, Start, Statistics, Tap,
 };
 use sonde_plugin_api::{
     abi::FailKind,
@@ -531,6 +531,7 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
     let reason = |(errno, count): &(i32, u64)| {
         let reason = match *errno {
             CANCELED => WITHDRAWN.to_owned(),
+            FORBIDDEN => "not permitted by a list of prefixes".to_owned(),
             // Not of a disk, as the system's text has it.
             NO_BUDGET => "the measurement's budget of packets is used up".to_owned(),
             errno => std::io::Error::from_raw_os_error(errno).to_string(),

@@ -14,6 +14,7 @@ use crate::{
     engine::{Core, State},
     exchange::LOOKED_THROUGH,
     link::Link,
+    output::FORBIDDEN,
     pacing::{CLASSES, Class, Lane, Opening, Scope, Verdict},
     ports::PortState,
     put_off::MAX_TRIES,
@@ -97,7 +98,7 @@ impl<L: Link> Core<L> {
         let now = self.state.now;
         if !self.state.is_permitted(send.flow) {
             self.state.give_back(&send);
-            return self.state.not_sent(task, send, libc::EPERM, true);
+            return self.state.not_sent(task, send, FORBIDDEN, true);
         }
         let Some(flow) = self.state.flows.get(send.flow.0 as usize).and_then(Option::as_ref) else {
             return;
@@ -521,7 +522,10 @@ impl<H> State<H> {
         }
         let event = Event {
             kind: EventKind::SendError,
-            code: u8::try_from(errno).unwrap_or(u8::MAX),
+            code: match errno {
+                FORBIDDEN => libc::EPERM as u8,
+                errno => u8::try_from(errno).unwrap_or(u8::MAX),
+            },
             flags: if is_policy { flags::REFUSED } else { 0 },
             token: send.token,
             flow: send.flow.0,

@@ -14,6 +14,7 @@ use sonde_plugin_api::abi::{Action, NO_TOKEN, flags};
 use crate::{
     engine::{Core, State},
     link::Link,
+    output::FORBIDDEN,
     pacing::{Class, Scope, Verdict},
     policy::check_packet,
     route::Lookup,
@@ -45,7 +46,7 @@ pub(crate) struct LastWord {
 }
 
 impl<H> State<H> {
-    /// Whether a packet may be sent on a flow of the task, now or later: errno, and whether it is a
+    /// Whether a packet may be sent on a flow of the task, now or later: errno or [`FORBIDDEN`], and whether it is a
     /// question of what is permitted.
     pub(crate) fn admit(
         &mut self,
@@ -60,7 +61,11 @@ impl<H> State<H> {
         check_packet(packet, &state.key, state.mtu, permits)
             .map_err(|refusal| (refusal.errno(), refusal.is_policy()))?;
         let is_spoof = permits.spoof && self.policy.check_source(packet, &state.key).is_err();
-        if is_spoof || !self.is_permitted(flow) { Err((libc::EPERM, true)) } else { Ok(()) }
+        match () {
+            () if is_spoof => Err((libc::EPERM, true)),
+            () if !self.is_permitted(flow) => Err((FORBIDDEN, true)),
+            () => Ok(()),
+        }
     }
 
     /// Takes a packet from those that are left to a task; false where none is.

@@ -40,8 +40,8 @@ pub use config::{Config, Limits, Rate, Stamps};
 pub use engine::PortMaker;
 pub use handle::{Engine, Handle, OpenError, PolicySetter, drop_capabilities};
 pub use output::{
-    CANCELED, ClockStep, Counters, End, Ended, NO_BUDGET, News, Output, Params, PortId, RunId,
-    Start, Statistics, Tap,
+    CANCELED, ClockStep, Counters, End, Ended, FORBIDDEN, NO_BUDGET, News, Output, Params, PortId,
+    RunId, Start, Statistics, Tap,
 };
 pub use policy::{ListError, Policy, Prefixes};
 pub use route::local_addresses;

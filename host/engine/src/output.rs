@@ -170,6 +170,9 @@ pub const CANCELED: i32 = libc::ECANCELED;
 /// Errno of packets beyond the measurement's budget.
 pub const NO_BUDGET: i32 = libc::EDQUOT;
 
+/// Number, which is no errno, of the reason of packets whose address a list does not permit, or not any more.
+pub const FORBIDDEN: i32 = -1;
+
 /// The end of a measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
@@ -179,7 +182,7 @@ pub struct Ended {
     pub end: End,
     /// Of packets.
     pub counters: Counters,
-    /// Packets that were not sent, by errno, [`CANCELED`] where nobody wanted them any more.
+    /// Packets that were not sent, by errno, [`CANCELED`] where nobody wanted them any more, [`FORBIDDEN`].
     pub not_sent_errno: Vec<(i32, u64)>,
     /// Who stamped departures and arrivals: the least exact of those of a round-trip time.
     pub stamps: (&'static str, &'static str),

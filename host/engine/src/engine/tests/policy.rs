@@ -10,7 +10,7 @@ use crate::{
     Limits, Rate,
     config::{Config, Stamps},
     engine::Command,
-    output::End,
+    output::{End, FORBIDDEN},
     policy::{Policy, Prefixes},
 };
 
@@ -62,6 +62,10 @@ fn a_list_that_changes_stops_a_running_measurement_with_the_next_packet() {
     plugin.sends(task, number, 201, SECOND, &echo(7, 201));
     bench.pass(20 * MS);
     assert_eq!(bench.core.link.left.len(), before + 1);
+    plugin.finishes(task);
+    bench.turn();
+    let reasons = &bench.ended()[0].not_sent_errno;
+    assert_eq!(*reasons, [(FORBIDDEN, 101 - before as u64)], "no firewall did that");
 }
 
 #[test]
