@@ -35,6 +35,8 @@ const NOT_THERE: &str = "it is not in the store";
 pub struct Policy {
     /// Where hosts deliver results, as they reach us; stands in every specification.
     pub result_link: String,
+    /// A host is told the name by which it reached us in its place: that one it can resolve, and finds in our certificate.
+    pub link_follows_host: bool,
     /// Hosts that are silent for so long are hidden from clients; `None`: never.
     pub expiry: Option<Duration>,
     /// An unknown host that polls is told to register (RI `sdk`); else it gets nothing to do (RI 0.9.0).
@@ -51,11 +53,25 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             result_link: String::new(),
+            link_follows_host: false,
             expiry: Some(Duration::from_secs(60)),
             unknown_must_register: false,
             retention: Duration::from_secs(7 * 24 * 3600),
             polls_per_second: 200.0,
             above: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    fn link_for(&self, peer: &Peer) -> String {
+        let said = self.result_link.split_once("://");
+        match (said, &peer.reached_at) {
+            (Some((scheme, rest)), Some(authority)) if self.link_follows_host => {
+                let path = rest.find('/').map_or("", |at| &rest[at..]);
+                format!("{scheme}://{authority}{path}")
+            }
+            _ => self.result_link.clone(),
         }
     }
 }
@@ -427,6 +443,12 @@ impl ComponentPort for Service {
             return Work::Register;
         }
         let mut messages = state.relay.poll(host, now);
+        let link = self.policy.link_for(peer);
+        for message in &mut messages {
+            if let Message::Specification(specification) = message {
+                specification.head.link = Some(link.clone());
+            }
+        }
         messages.extend(self.callback(&state, host, now));
         Work::Messages(messages)
     }

@@ -72,12 +72,14 @@ impl Settings {
     }
 
     /// The policy of a supervisor whose hosts connect to this port, which the kernel may have chosen: where nothing is said of
-    /// it, results go to the address that is listened on, or this machine's name.
+    /// it, results go to where a host reached us, or where it does not say that, to the address that is listened on, or this
+    /// machine's name.
     #[must_use]
     pub fn policy_at(&self, port: u16) -> Policy {
         let mut policy = self.policy.clone();
         if policy.result_link.is_empty() {
             policy.result_link = self.usual_link(port);
+            policy.link_follows_host = true;
         }
         policy
     }
@@ -131,6 +133,7 @@ fn toml(file: &Path, top: &mut Section<'_, '_>) -> Settings {
     let words = [("idle", false), ("register", true)];
     let paths = paths(&mut section, ["registration_path", "specification_path", "result_path"]);
     let policy = Policy {
+        link_follows_host: false,
         result_link: section.url("result_link", has_tls).unwrap_or_default(),
         expiry: expiry.map_or(usual.expiry, |expiry| (!expiry.is_zero()).then_some(expiry)),
         unknown_must_register: section.word("unknown", &words).unwrap_or_default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header::HOST, uri::Authority};
 use axum::response::Response;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
@@ -44,6 +44,8 @@ pub struct Peer {
     pub identity: Identity,
     /// Of its connection.
     pub address: SocketAddr,
+    /// By which name or address, and port, it reached us, where its request says so.
+    pub reached_at: Option<Authority>,
     access: Arc<Access>,
 }
 
@@ -51,7 +53,7 @@ impl Peer {
     /// For handlers that are called without a connection, as in tests.
     #[must_use]
     pub fn new(identity: Identity, address: SocketAddr, access: Arc<Access>) -> Self {
-        Self { identity, address, access }
+        Self { identity, address, reached_at: None, access }
     }
 
     /// Whether it may use the capability with this label.
@@ -210,8 +212,10 @@ impl Port {
             );
         }
         let mut request: Request = request.map(Body::new);
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let reached_at = host.and_then(|host| host.parse().ok());
         let access = self.access.get();
-        request.extensions_mut().insert(Peer { identity, address, access });
+        request.extensions_mut().insert(Peer { identity, address, reached_at, access });
         let mut limits = self.limits;
         let said = request.body().size_hint().exact().unwrap_or_default();
         // One that is too long is refused anyway.
