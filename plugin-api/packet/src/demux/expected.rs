@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Octets of a payload that tell enough beside the checksum: more than the two that depend on it.
-const TELLING: u32 = 4;
+pub(super) const TELLING: u32 = 4;
 
 /// The fields of one probe that identify its answers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -176,10 +176,10 @@ impl Expected {
         ) == total([mapped(header.source), mapped(header.destination)], shown)
     }
 
-    /// Whether a quote shows enough of the payload that nobody guesses it: behind the two octets that a chosen checksum
-    /// takes. Zeros are no secret.
-    pub(super) fn is_carried_by(&self, transport: &[u8]) -> bool {
-        self.payload << 16 != 0 && self.carried(transport) >= Some(TELLING)
+    /// Whether a quote shows so many octets of the payload at `least`, and they are a secret: behind the two that a chosen
+    /// checksum takes there are others than zeros.
+    pub(super) fn is_carried_by(&self, transport: &[u8], least: u32) -> bool {
+        self.payload << 16 != 0 && self.carried(transport) >= Some(least)
     }
 
     /// How many of the first eight octets of the payload a quote shows; `None` where they are not this probe's.

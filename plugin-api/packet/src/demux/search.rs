@@ -2,6 +2,7 @@
 
 use super::{
     Demux, Flow, FlowId, MAX_BARE_MISSES, MAX_SEARCHED, NONE, Quality, Slot, State, ends::End,
+    expected::TELLING,
 };
 use crate::{Class, Family, FlowKey, IpHeader, Key, Protocol, Received, mapped};
 
@@ -124,7 +125,7 @@ impl Demux {
                 let transport = quoted.get(header.header_octets..).unwrap_or_default();
                 let proves = |slot: &Slot| match is_v4 {
                     true => slot.expected.is_shown(&flow.key, transport, &header),
-                    false => slot.expected.is_carried_by(transport),
+                    false => slot.expected.is_carried_by(transport, TELLING),
                 };
                 let both = |slot: &Slot| {
                     by_field(slot) && (!is_v4 || identified(slot)) && (!is_guess || proves(slot))
@@ -150,7 +151,8 @@ impl Demux {
         let nearly = || self.nearly_identified(flow, quoted);
         let by_one = || is_guess.then(by_one).flatten();
         let by_half = || by_one().or_else(|| self.find(flow, identified)).or_else(nearly);
-        let weak = may_guess.then(by_half).flatten();
+        let carried = || self.carried(flow, quoted, &header);
+        let weak = carried().or_else(|| may_guess.then(by_half).flatten());
         let evident = |slot: &Slot| slot.expected.is_evident(flow, quoted, &header);
         let Some(slot) = weak.or_else(|| self.only_waiting(flow, evident)) else {
             // Of the ends alone. A conversation has no probes, so that errors about it are no guesses.
@@ -196,6 +198,14 @@ impl Demux {
             flow.field == Key::TcpAcknowledgement && flow.field.of_probe(quoted).is_none();
         let shown = |slot: &Slot| slot.expected.is_shown(&flow.key, transport, header);
         ends_before.then(|| self.find_only(flow, shown)).flatten()
+    }
+
+    /// The one datagram over IPv6 that began as the quote does, where a box has changed the checksum.
+    fn carried(&self, flow: &Flow, quoted: &[u8], header: &IpHeader) -> Option<u32> {
+        let transport = quoted.get(header.header_octets..).unwrap_or_default();
+        let is_datagram = header.family() == Family::V6 && flow.key.protocol == Protocol::Udp;
+        let began_so = |slot: &Slot| slot.expected.is_carried_by(transport, 8);
+        (is_datagram && flow.field != Key::None).then(|| self.find_only(flow, began_so)).flatten()
     }
 
     /// The one waiting probe whose identification a router may have spoilt, where a box has changed the field as well: what

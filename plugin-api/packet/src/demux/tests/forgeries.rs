@@ -506,3 +506,20 @@ fn a_payload_of_zeros_over_ipv6_is_no_secret() {
     demux.sent(flow, 1, &sent, LEFT);
     assert_eq!(token(demux.receive(&quoting(&sent, 60, true))), Some((1, Quality::Weak)));
 }
+
+#[test]
+fn a_datagram_over_ipv6_is_known_by_its_payload_where_a_box_changed_the_checksum_and_no_other_began_so()
+ {
+    let probe = |number: u8| datagram6(Key::UdpChecksum, &[0, 0, b's', number, b'c', b'r', 5, 6]);
+    let (mut demux, flow) = opened(&probe(1), Key::UdpChecksum, false);
+    for number in 1..=2 {
+        demux.sent(flow, u32::from(number), &probe(number), LEFT);
+    }
+    let mut changed = probe(1);
+    changed[46] ^= 1;
+    let whole = quoting(&changed, changed.len(), true);
+    assert_eq!(token(demux.receive(&whole)), Some((1, Quality::Weak)));
+    assert_eq!(token(demux.receive(&quoting(&changed, 55, true))), None);
+    demux.sent(flow, 3, &probe(1), LEFT);
+    assert_eq!(token(demux.receive(&whole)), None, "two could be meant");
+}
