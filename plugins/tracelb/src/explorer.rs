@@ -27,6 +27,9 @@ const FEW_FLOWS: usize = 2;
 /// flows is wrong, not just incomplete.
 const SAFETY: usize = 4;
 
+/// Flows that are lost for good, with seconds of waiting for each, before it is given up.
+const MOST_LOST: f64 = 4.0;
+
 /// What is known, and how more comes to be known.
 pub(crate) struct Explorer {
     pub(crate) prober: Prober,
@@ -35,6 +38,8 @@ pub(crate) struct Explorer {
     next_flow: u32,
     /// Flows whose silence at a TTL has been doubted, and that were asked again.
     doubted: BTreeSet<(u32, u8)>,
+    /// How many of them losses make silent, by what is known of those.
+    lost: f64,
     /// TTLs at which a diamond was found meshed or uneven.
     pub(crate) uneven: BTreeSet<u8>,
 }
@@ -53,13 +58,16 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
         points,
         next_flow: 0,
         doubted: BTreeSet::new(),
+        lost: 0.0,
         uneven: BTreeSet::new(),
     };
     let end = ctx.until_interrupted(explorer.explore()).await;
+    explorer.forget_losses();
     let ended = match end {
         None => report::End::Interrupted,
         Some(Ok(())) => report::End::Explored,
         Some(Err(Halt::Budget)) => report::End::Budget,
+        Some(Err(Halt::Loss)) => report::End::Loss,
         Some(Err(Halt::Failed(fail))) => {
             // What was found is kept: it cost packets.
             if explorer.prober.sent() > 0 {
@@ -75,6 +83,7 @@ pub(crate) async fn run(ctx: Ctx<TracelbRow>, params: TracelbParams) -> Result<(
 impl Explorer {
     async fn explore(&mut self) -> Result<(), Halt> {
         loop {
+            self.forget_losses();
             self.reopen();
             let Some((ttl, nodes)) = self.graph.nearest_open() else {
                 if self.doubt_silence().await? {
@@ -91,6 +100,38 @@ impl Explorer {
             let is_lite = self.prober.params.algorithm == Algorithm::MdaLite;
             if !is_lite || !self.explore_lightly(ttl, &nodes).await? {
                 self.explore_node_by_node(ttl, &nodes).await?;
+            }
+        }
+    }
+
+    /// Asks patiently for flows that nobody answered. It is over where losses leave too many of them without an answer.
+    async fn ask_again(&mut self, flows: &[(u32, u8)]) -> Vec<Result<Option<Answer>, Halt>> {
+        let mut answers = self.prober.ask_again(flows).await;
+        for ((_, ttl), answer) in flows.iter().zip(&mut answers) {
+            if matches!(answer, Ok(None)) {
+                self.lost += self.prober.path_loss(*ttl);
+                if self.lost > MOST_LOST {
+                    *answer = Err(Halt::Loss);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Whether flows through a node that met nobody at the TTL behind it, beside others that met somebody, can all
+    /// have been lost.
+    fn are_lost(&self, node: NodeId, ttl: u8, flows: &[u32]) -> bool {
+        let answered = self.graph.answered_behind(node, ttl);
+        let again = flows.iter().all(|flow| self.doubted.contains(&(*flow, ttl + 1)));
+        answered > 0 && self.prober.is_loss(ttl + 1, flows.len(), answered + flows.len(), again)
+    }
+
+    /// Takes back silent nodes that losses explain, unless something that answers has no other way to it.
+    fn forget_losses(&mut self) {
+        for (before, ttl, silent) in self.graph.silences() {
+            let flows = self.graph.flows_through(silent, ttl);
+            if self.are_lost(before, ttl - 1, &flows) && !self.graph.is_bridge(silent) {
+                self.graph.forget_silence(before, ttl);
             }
         }
     }
@@ -129,7 +170,15 @@ impl Explorer {
             let flows = traffic.flows.into_iter().map(|flow| (flow, ttl));
             asked.extend(flows.filter(|flow| is_doubtful && self.doubted.insert(*flow)));
         }
-        let answers = self.prober.ask_again(&asked).await;
+        for (before, ttl, silent) in self.graph.silences() {
+            let flows = self.graph.flows_through(silent, ttl);
+            let is_new = flows.iter().all(|flow| !self.doubted.contains(&(*flow, ttl)));
+            if is_new && self.graph.answered_behind(before, ttl - 1) > 0 {
+                asked.extend(flows.into_iter().map(|flow| (flow, ttl)));
+            }
+        }
+        self.doubted.extend(asked.iter().copied());
+        let answers = self.ask_again(&asked).await;
         let learned = self.learn_all(&asked, answers)?;
         for (flow, ttl) in asked.into_iter().zip(&learned).filter(|(_, it)| it.1).map(|it| it.0) {
             self.trace_back(flow, ttl).await?;
@@ -350,7 +399,7 @@ impl Explorer {
                 if ttl == up_to {
                     continue;
                 }
-                let answers = self.prober.ask_again(&[(flow, ttl)]).await;
+                let answers = self.ask_again(&[(flow, ttl)]).await;
                 if self.learn_all(&[(flow, ttl)], answers)?.iter().any(|learned| learned.2) {
                     continue;
                 }
@@ -471,7 +520,11 @@ impl Explorer {
             self.ask_silent_flows_again(node, ttl).await?;
         }
         let limit = self.prober.params.gaplimit;
-        for flow in self.silent_behind(node, ttl) {
+        let silent = self.silent_behind(node, ttl);
+        if self.graph.silence_behind(node, behind).is_none() && self.are_lost(node, ttl, &silent) {
+            return Ok(());
+        }
+        for flow in silent {
             self.graph.name_silence(behind, flow, node);
             if let Some(hop) = self.graph.silence_behind(node, behind)
                 && limit != 0
@@ -493,7 +546,7 @@ impl Explorer {
             let again = again.filter(|flow| !self.doubted.contains(flow)).take(some);
             let again: Vec<(u32, u8)> = again.collect();
             self.doubted.extend(again.iter().copied());
-            let answers = self.prober.ask_again(&again).await;
+            let answers = self.ask_again(&again).await;
             self.trace_new_back(again, answers).await?;
             if some == usize::MAX || !is_known(&self.graph) {
                 return Ok(());

@@ -290,6 +290,43 @@ impl Graph {
         self.seen.insert((ttl, flow), Seen::Node { node: id, last: false });
     }
 
+    /// A silent node is none after all: its flows met nobody, as far as is known.
+    pub(crate) fn forget_silence(&mut self, before: NodeId, ttl: u8) {
+        let Some(id) = self.silent.remove(&(before, ttl)) else { return };
+        for (_, seen) in self.seen.range_mut((ttl, 0)..=(ttl, u32::MAX)) {
+            if matches!(seen, Seen::Node { node, .. } if *node == id) {
+                *seen = Seen::Silence;
+            }
+        }
+        self.presumed.retain(|_, node| *node != id);
+    }
+
+    /// Whether the one way to somebody who answers is by this silent node, and maybe more of them.
+    pub(crate) fn is_bridge(&self, silent: NodeId) -> bool {
+        let links = self.links();
+        let mut ways = vec![silent];
+        while let Some(at) = ways.pop() {
+            for &(_, to) in links.range((at, 0)..=(at, NodeId::MAX)).map(|(link, _)| link) {
+                if links.keys().any(|(from, other)| *other == to && *from != at) {
+                    continue;
+                }
+                if !self.nodes[to].is_silent() {
+                    return true;
+                }
+                ways.push(to);
+            }
+        }
+        false
+    }
+
+    /// Silent nodes from far to near, with the node before and the TTL.
+    pub(crate) fn silences(&self) -> Vec<(NodeId, u8, NodeId)> {
+        let mut all: Vec<_> =
+            self.silent.iter().map(|((before, ttl), id)| (*before, *ttl, *id)).collect();
+        all.sort_by_key(|(_, ttl, _)| std::cmp::Reverse(*ttl));
+        all
+    }
+
     /// The silent node behind `before`, or the cluster of which it is a part, if there is one.
     pub(crate) fn silence_behind(&self, before: NodeId, ttl: u8) -> Option<NodeId> {
         match self.clusters.get(&before) {
@@ -432,6 +469,12 @@ impl Graph {
             }
         }
         hops
+    }
+
+    /// Flows through a node that somebody answered behind it.
+    pub(crate) fn answered_behind(&self, node: NodeId, ttl: u8) -> usize {
+        let hops = self.next_hops(node, ttl).into_iter();
+        hops.filter(|(hop, _)| !self.nodes[*hop].is_silent()).map(|(_, flows)| flows.len()).sum()
     }
 
     /// As [`Graph::next_hops`], by the flows of longer ways that come by later. Of a cluster none: what packets take by

@@ -15,6 +15,7 @@ mod graph;
 mod kind;
 mod lines;
 mod lite;
+mod loss;
 mod params;
 mod prober;
 mod report;

@@ -16,6 +16,7 @@ use sonde_plugin_api::{
 
 use crate::{
     kind::{FLOWS_OPEN, Kind},
+    loss::{self, Loss},
     params::TracelbParams,
     rows::TracelbRow,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Answer {
 pub(crate) enum Halt {
     /// As many probes as were allowed.
     Budget,
+    /// Too many were lost.
+    Loss,
     /// It cannot be measured.
     Failed(Fail),
 }
@@ -73,6 +76,7 @@ pub(crate) struct Prober {
     numbered: Cell<u32>,
     unsent: Cell<u32>,
     sent: Cell<u32>,
+    losses: RefCell<[Loss; 256]>,
 }
 
 impl Prober {
@@ -81,7 +85,28 @@ impl Prober {
         let flows = RefCell::new(Vec::new());
         let next_at = Cell::new(now);
         let (numbered, unsent, sent) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        Self { ctx, params, secret, flows, next_at, numbered, unsent, sent }
+        let losses = RefCell::new([Loss::default(); 256]);
+        Self { ctx, params, secret, flows, next_at, numbered, unsent, sent, losses }
+    }
+
+    /// Whether losses explain that so many flows out of all met nobody at a TTL; `again` where they were asked again.
+    pub(crate) fn is_loss(&self, ttl: u8, silent: usize, all: usize, again: bool) -> bool {
+        let tries = self.params.tries();
+        let patient = if again { TRIES_FOR_SILENCE.saturating_sub(tries) } else { 0 };
+        let lost = self.losses.borrow()[usize::from(ttl)].of_flows(tries, patient);
+        loss::explains(lost, silent, all)
+    }
+
+    /// The share of flows that are lost on the way to a TTL though they are asked again: no more than to those behind it,
+    /// for a router that hardly ever answers loses nothing.
+    pub(crate) fn path_loss(&self, ttl: u8) -> f64 {
+        let tries = self.params.tries();
+        let patient = TRIES_FOR_SILENCE.saturating_sub(tries);
+        let losses = self.losses.borrow();
+        let (here, behind) = losses[usize::from(ttl)..].split_at(1);
+        let behind = behind.iter().fold(Loss::default(), |sum, loss| sum + *loss);
+        let share = here[0].of_flows(tries, patient);
+        if behind.is_known() { share.min(behind.of_flows(tries, patient)) } else { share }
     }
 
     /// Probes so far.
@@ -91,17 +116,18 @@ impl Prober {
 
     /// What answers to a flow at a TTL, after `tries` probes at most; `None` where nobody does.
     pub(crate) async fn ask(&self, flow: u32, ttl: u8, tries: u8) -> Result<Option<Answer>, Halt> {
-        self.ask_after(flow, ttl, tries, self.params.gap()).await
+        self.ask_at_pace(flow, ttl, tries, false).await
     }
 
-    /// With a gap of its own behind each probe.
-    async fn ask_after(
+    /// Patiently, or as the parameters have it.
+    async fn ask_at_pace(
         &self,
         flow: u32,
         ttl: u8,
         tries: u8,
-        gap: Duration,
+        is_patient: bool,
     ) -> Result<Option<Answer>, Halt> {
+        let gap = self.params.gap().max(if is_patient { PATIENCE } else { Duration::ZERO });
         let opened = self.open(flow).await?;
         let (mut tried, mut refused) = (0, 0);
         while tried < tries {
@@ -127,6 +153,8 @@ impl Prober {
                         // Waited for: what has not left when the run ends never does.
                         let _ = opened.send_stamped(reset).await;
                     }
+                    let losses = &mut self.losses.borrow_mut()[usize::from(ttl)];
+                    losses.note(is_patient, tried, tries);
                     return Ok(Some(answer));
                 }
                 Outcome::Reply((None, _)) | Outcome::Timeout { .. } => {
@@ -164,8 +192,7 @@ impl Prober {
     /// Asks once more for flows that nobody answered, so slowly that a router which limits its errors has one for each.
     pub(crate) async fn ask_again(&self, flows: &[(u32, u8)]) -> Vec<Result<Option<Answer>, Halt>> {
         let left = TRIES_FOR_SILENCE.saturating_sub(self.params.tries());
-        let gap = self.params.gap().max(PATIENCE);
-        join_all(flows.iter().map(|&(flow, ttl)| self.ask_after(flow, ttl, left, gap))).await
+        join_all(flows.iter().map(|&(flow, ttl)| self.ask_at_pace(flow, ttl, left, true))).await
     }
 
     fn is_syn(&self) -> bool {

@@ -19,6 +19,8 @@ pub(crate) enum End {
     Explored,
     /// As many probes as were allowed.
     Budget,
+    /// Too many of them were lost.
+    Loss,
     /// The host wanted it to end.
     Interrupted,
     /// It could not be measured any further.
@@ -247,6 +249,7 @@ fn stop_reason(graph: &Graph, end: End) -> &'static str {
     match end {
         End::Interrupted => return "interrupted",
         End::Budget => return "budget",
+        End::Loss => return "loss",
         End::Failed => return "failed",
         End::Explored => {}
     }

@@ -111,7 +111,7 @@ row! {
         links: u32,
         /// Diamonds found.
         diamonds: u32,
-        /// Why it stopped: reached, unreachable, loop, gap_limit, max_ttl, budget, interrupted or failed.
+        /// Why it stopped: reached, unreachable, loop, gap_limit, max_ttl, budget, loss, interrupted or failed.
         stop: String,
         /// The target answered.
         reached: bool,
@@ -151,6 +151,7 @@ pub(crate) fn text() -> TextForm {
         )
         .line("diamonds", "", "diamond from {divergence} without an end: {max_width} wide")
         .line("summary", "stop=interrupted", &format!("--- interrupted; {COUNTS} ---"))
+        .line("summary", "stop=loss", &format!("--- too much is lost; {COUNTS} ---"))
         .line("summary", "budget_exhausted", &format!("--- all probes used up; {COUNTS} ---"))
         .line("summary", "reached", &format!("--- reached; {COUNTS} ---"))
         .line("summary", "", &format!("--- not reached; {COUNTS} ---"))

@@ -13,6 +13,7 @@ use crate::{
 mod answers;
 mod ends;
 mod graphs;
+mod loss;
 mod per_packet;
 mod silence;
 
