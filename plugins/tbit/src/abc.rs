@@ -24,6 +24,8 @@ use crate::{
 const QUIET: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 /// The round-trip time where the handshake did not tell it.
 const USUAL: Duration = Duration::from_millis(200);
+/// Options that segments of a connection may carry, octets.
+const MOST_OPTIONS: u32 = 40;
 /// Parts of the first segment that are acknowledged one by one.
 const PARTS: u32 = 4;
 /// Segments that are acknowledged at once.
@@ -42,6 +44,7 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
         start,
         behind: start,
         segment: 0,
+        last: 0,
         first_full: start,
         most: u32::from(offered).saturating_sub(stamps),
         is_ended: false,
@@ -52,8 +55,17 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     if seen.is_ended {
         return Ok(Verdict::AbcTooShort);
     }
+    if window == 0 {
+        session.nothing_came();
+    }
     // What is acknowledged must be here: a server may believe that all before it is.
     if window == 0 || session.connection.received.has_hole() {
+        return Ok(Verdict::None);
+    }
+    if segment < PARTS {
+        session.ctx.warn(&format!(
+            "segments have {segment} octets, and cannot be acknowledged in {PARTS} parts"
+        ));
         return Ok(Verdict::None);
     }
     // Servers that write their headers by themselves begin with a short segment.
@@ -61,6 +73,12 @@ pub(crate) async fn abc(session: &mut Session<'_>) -> Result<Verdict, Verdict> {
     let least = i64::from((1 + STRETCH) * segment);
     let octets = i64::from(distance(begin, seen.behind));
     if octets < least || seen.is_again {
+        // Who has more to send fills segments up.
+        let largest = (session.connection.mss() as u32).min(seen.most);
+        let is_lone = window == segment && segment + MOST_OPTIONS < largest;
+        if (seen.last < segment || is_lone) && !seen.is_again {
+            return Ok(Verdict::AbcTooShort);
+        }
         if octets < least {
             session.ctx.warn(&format!(
                 "the initial window has {octets} octets from its first full segment on, needed are {least}"
@@ -117,6 +135,8 @@ struct Seen {
     behind: u32,
     /// Octets of the largest segment.
     segment: u32,
+    /// Octets of the last one, by number.
+    last: u32,
     /// Number of the first octet of the first one that is as large, by number.
     first_full: u32,
     /// Octets of the largest one that it may send.
@@ -154,7 +174,7 @@ impl Seen {
                     (self.segment, self.first_full) = (octets, at);
                 }
                 if is_after(behind, self.behind) {
-                    self.behind = behind;
+                    (self.behind, self.last) = (behind, octets);
                 }
                 at = behind;
             }

@@ -73,6 +73,9 @@ pub(crate) async fn blind(session: &mut Session<'_>, bits: u8) -> Result<Verdict
             is_alive |= says_more(&segment);
         }
     }
+    if !session.has_data() {
+        session.nothing_came();
+    }
     Ok(match sent {
         0 => Verdict::None,
         // A connection that is kept open falls silent when all is said.

@@ -111,11 +111,7 @@ fn nothing(session: &Session<'_>, is_asked: bool) -> Result<Verdict, Verdict> {
     if !is_asked {
         return Err(session.waited_in_vain());
     }
-    if session.is_acknowledged() {
-        session.ctx.warn(
-            "the request was acknowledged, and no first segment came twice: the server says nothing, or the path loses large segments",
-        );
-    }
+    session.nothing_came();
     Ok(Verdict::None)
 }
 

@@ -46,7 +46,7 @@ params! {
         sport: u16 = 0 => "scamper.tbit.sport" { alias: "source-port", short: 's' },
         /// Largest segment that we offer; 0 is what the route takes.
         mss: u16 = 0 => "scamper.tbit.mss" { unit: "octets", short: 'm' },
-        /// MTU that "packet too big" tells; 0 is 1280.
+        /// MTU that "packet too big" tells, from 68 on; 0 is 1280.
         mtu: u16 = 0 => "scamper.tbit.mtu" { unit: "octets", short: 'M' },
         /// Who packets too big come from, instead of us: a router, whose name we speak in. The operator has to
         /// permit spoof.
@@ -81,6 +81,9 @@ params! {
 /// What Linux offers with the usual buffers; a window of 8 MB is more than any server begins with.
 const USUAL_SCALE: u8 = 7;
 
+/// What no router says less than. Source: RFC 791, section 3.2.
+const LEAST_MTU: u16 = 68;
+
 pub(crate) const SACK: &str = "sack";
 const OPTIONS: [&str; 8] =
     ["tcpts", SACK, "fo", "fo-exp", "blackhole", "ipts-syn", "iprr-syn", "ipqs-syn"];
@@ -113,6 +116,12 @@ impl TbitParams {
             }
         }
         header::check(self)?;
+        if (1..LEAST_MTU).contains(&self.mtu) {
+            return Err(Fail::bad_params(format!(
+                "scamper.tbit.mtu is {}, accepted: 0, or from {LEAST_MTU} octets on, which every link takes",
+                self.mtu
+            )));
+        }
         let octets = self.cookie.as_ref().map_or(4, |cookie| cookie.0.len());
         if !(4..=16).contains(&octets) || !octets.is_multiple_of(4) {
             return Err(Fail::bad_params(format!(

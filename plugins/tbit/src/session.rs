@@ -129,6 +129,16 @@ impl Session<'_> {
         Ok(None)
     }
 
+    /// Why nothing can be said where the answer did not come, or came once and not again.
+    pub(crate) fn nothing_came(&self) {
+        let told = if self.is_acknowledged() {
+            "the request was acknowledged, and its answer is missing: the server says nothing, or the path loses large segments"
+        } else {
+            "the request was not acknowledged"
+        };
+        self.ctx.warn(told);
+    }
+
     /// The server says no more of what the application waits for.
     pub(crate) fn waited_in_vain(&self) -> Verdict {
         self.ctx.warn("what the application waits for did not come");

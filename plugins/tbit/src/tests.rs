@@ -376,6 +376,8 @@ fn who_refuses_or_is_silent_is_a_row_and_wrong_parameters_are_named() {
     let refused = |params: TbitParams| format!("{:?}", run(net("open-tcp"), params).status);
     let wrong = refused(TbitParams { option: Some("sack,nope".to_owned()), ..plain() });
     assert!(wrong.contains("nope") && wrong.contains("accepted: tcpts"), "{wrong}");
+    let wrong = refused(TbitParams { mtu: 67, ..plain() });
+    assert!(wrong.contains("scamper.tbit.mtu is 67, accepted: 0, or from 68"), "{wrong}");
     for url in ["ftp://x/", "http://x:99999/", "http://x:0/", "https://", "http://2001:db8::1/"] {
         let wrong = refused(TbitParams { url: url.to_owned(), ..plain() });
         assert!(wrong.contains("scamper.tbit.url"), "{url} {wrong}");
