@@ -29,10 +29,9 @@ impl Told {
         !self.comparison.unknown.iter().any(is_unknown) && !is_behind
     }
 
-    /// What it saw that `field` was set to, if it was.
-    fn set_to(&self, field: &str) -> Option<String> {
-        let seen = self.comparison.modifications.iter().find(|it| it.field == field)?;
-        set_to(field, &seen.sent, &seen.seen)
+    /// Its modification of `field`, if it saw one.
+    fn seen(&self, field: &str) -> Option<&Modification> {
+        self.comparison.modifications.iter().find(|it| it.field == field)
     }
 
     fn shows(&self, field: &str, change: Change) -> bool {
@@ -65,8 +64,8 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
             let Modification { field, change, sent, seen, .. } = modification;
             let is_set = VARYING.iter().all(|name| field.rsplit("::").next() != Some(name));
             let is_told = |row: &IntervalRow| {
-                let is_same =
-                    !is_set || set_to(field, &row.sent, &row.seen) == set_to(field, sent, seen);
+                // What is sent otherwise each time, such as sequence numbers of IPv6, one device sets otherwise.
+                let is_same = !is_set || row.seen == *seen || row.sent != *sent;
                 row.field == *field && row.change == *change && is_same
             };
             if rows.iter().any(is_told) {
@@ -75,7 +74,7 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
             let is_again = rows.iter().any(|row| row.field == *field && row.change == *change);
             // Before the first change a hop shows what was sent, before another one what that one left.
             let is_plain = |hop: &&Told| match is_again {
-                true => hop.knows(modification) && hop.set_to(field) != set_to(field, sent, seen),
+                true => hop.knows(modification) && hop.seen(field) != Some(modification),
                 false => hop.knows(modification) && !hop.shows(field, *change),
             };
             let before = hops[..at].iter().rev().find(is_plain);
@@ -94,17 +93,6 @@ pub(crate) fn intervals(hops: &[Told]) -> Vec<IntervalRow> {
         }
     }
     rows
-}
-
-/// What a device has set a field to: sequence numbers are moved, by as much in each probe.
-fn set_to(field: &str, sent: &Option<String>, seen: &Option<String>) -> Option<String> {
-    let number = |text: &Option<String>| u32::from_str_radix(text.as_deref()?, 16).ok();
-    match (number(sent), number(seen)) {
-        (Some(sent), Some(seen)) if field == "TCP::SeqNumber" => {
-            Some(seen.wrapping_sub(sent).to_string())
-        }
-        _ => seen.clone(),
-    }
 }
 
 /// What a modification means, where its field tells.

@@ -156,3 +156,25 @@ fn a_translator_that_forgets_its_ports_is_one() {
         assert_eq!(intervals(&run), told, "{run}");
     }
 }
+
+/// Begins each segment's numbers anew, as a firewall does that hides those of bad hosts and keeps no account.
+struct Randomiser(u32);
+
+impl Middlebox for Randomiser {
+    fn forward(&mut self, packet: &mut Vec<u8>, way: Way, _now: Duration) -> Verdict {
+        let header = packet::IpHeader::parse(packet).unwrap();
+        if way == Way::There && header.protocol == packet::protocol::TCP {
+            self.0 = self.0.wrapping_mul(0x915f_77f5).wrapping_add(1);
+            let at = header.header_octets + 4;
+            edit::edit(packet, |packet| packet[at..at + 4].copy_from_slice(&self.0.to_be_bytes()));
+        }
+        Verdict::Pass
+    }
+}
+
+#[test]
+fn numbers_that_are_sent_otherwise_each_time_and_set_otherwise_each_time_tell_one_device() {
+    let run = run_in(net().middlebox("r1", Randomiser(7)), tracebox(TARGET6));
+    let told = ["TCP::Checksum", "TCP::SeqNumber"].map(|name| (name.to_owned(), 1, 2));
+    assert_eq!(intervals(&run), told, "{run}");
+}
