@@ -237,6 +237,11 @@ fn a_transparent_proxy_is_found_at_the_router_that_is_one() {
     );
     for target in [TARGET4, TARGET6] {
         let run = record(&lab, target, &["--proxy", "1"]);
+        assert_eq!(device(&run), "unknown null-null", "who refuses may be a filter: {run}");
+    }
+    let _server = Nginx::start(&lab, "r3");
+    for target in [TARGET4, TARGET6] {
+        let run = record(&lab, target, &["--proxy", "1"]);
         assert_eq!(device(&run), "found 2-3", "{run}");
     }
 }
