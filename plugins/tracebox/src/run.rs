@@ -17,7 +17,7 @@ use crate::{
     params::TraceboxParams,
     rows::{Change, HopRow, ModificationRow, Origin, QuoteClass, SummaryRow, TraceboxRow},
 };
-use answers::{is_open, of_endpoint, segment, segment_flags, sequence};
+use answers::{is_open, number, of_endpoint, segment, segment_flags};
 
 /// Behind the header of a UDP probe, so that a quote of 8 octets is not all of it.
 const UDP_PAYLOAD: usize = 12;
@@ -35,7 +35,7 @@ struct Session {
     dport: u16,
     ip_id: u16,
     sequence: u32,
-    /// Sequence numbers that segments have left with.
+    /// What stands in the place of sequence numbers in the probes so far.
     numbers: Vec<u32>,
     payload: [u8; UDP_PAYLOAD],
     sent: u32,
@@ -388,8 +388,7 @@ impl Session {
             wait => wait,
         };
         let attempts = self.params.attempts.max(1);
-        let number = sequence(probe).filter(|number| !self.numbers.contains(number));
-        self.numbers.extend(number);
+        self.numbers.extend(number(probe).filter(|number| !self.numbers.contains(number)));
         let mut was_repeated = false;
         let (mut tried, mut refused) = (0, 0);
         'attempts: while tried < attempts {

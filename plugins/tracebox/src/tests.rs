@@ -329,9 +329,12 @@ fn an_answer_that_comes_twice_is_that_of_one_hop() {
 fn a_late_answer_is_not_that_of_the_next_hop() {
     for (target, hops) in [(TARGET4, HOPS4), (TARGET6, HOPS6)] {
         for udp in [false, true] {
-            let net = net().attributes("r2", "slow 1500ms").silent("r3");
-            let run = run_in(net, TraceboxParams { udp, ..tracebox(target) });
-            assert_eq!(addresses(&run), [hops[0], "*", "*", hops[3]], "{run}");
+            for quote in ["full", "header+8"] {
+                let slow = format!("slow 1500ms quote {quote}");
+                let net = net().attributes("r2", &slow).silent("r3");
+                let run = run_in(net, TraceboxParams { udp, ..tracebox(target) });
+                assert_eq!(addresses(&run), [hops[0], "*", "*", hops[3]], "{run}");
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ impl Session {
                     || self.flow.peer.is_ipv4() && brings_back(probe, quoted, Part::Transport(6..8))
                     || self.is_payload_back(probe, quoted)
                     || self.is_rewritten(probe, quoted);
-                let is_of_another = self.is_of_another_segment(probe, quoted);
+                let is_of_another = self.is_of_another_probe(probe, quoted);
                 is_of_ttl && is_known && !is_of_another && self.is_payload_kept(quoted)
             }
             _ => false,
@@ -97,9 +97,9 @@ impl Session {
         is_mine && !probe.ends_with(payload)
     }
 
-    /// A segment that is quoted has the number of another probe, whose answer comes late.
-    fn is_of_another_segment(&self, probe: &[u8], quoted: &[u8]) -> bool {
-        let seen = sequence(quoted).filter(|seen| Some(*seen) != sequence(probe));
+    /// What is quoted has the number of another probe, whose answer comes late.
+    fn is_of_another_probe(&self, probe: &[u8], quoted: &[u8]) -> bool {
+        let seen = number(quoted).filter(|seen| Some(*seen) != number(probe));
         seen.is_some_and(|seen| self.numbers.contains(&seen))
     }
 
@@ -197,9 +197,10 @@ pub(super) fn segment(packet: &[u8]) -> Option<tcp::TcpView<'_>> {
     Some(tcp::TcpView::new(header.transport(packet)))
 }
 
-/// The sequence number of a segment, also where little of it is quoted.
-pub(super) fn sequence(packet: &[u8]) -> Option<u32> {
-    segment(packet)?.sequence()
+/// The sequence number of a segment, also where little of it is quoted, or length and checksum of a datagram in its place.
+pub(super) fn number(packet: &[u8]) -> Option<u32> {
+    let header = IpHeader::parse(packet).ok()?;
+    tcp::TcpView::new(packet.get(header.header_octets..)?).sequence()
 }
 
 pub(super) fn segment_flags(packet: &[u8]) -> Option<u8> {

@@ -1,8 +1,8 @@
 //! Devices that stop fragments, or put them together.
 //!
-//! Each hop that answered is asked twice more, with the same content: in one packet, and in two parts. Who answers
-//! the first way and nobody behind it the second, is behind a device that stops fragments. A quote of more than the
-//! first part is of a device that put them together. The transport's header is in the first part whole, as RFC 7112
+//! Each hop that answered is asked twice more, with the same content but for what tells late answers: in one packet, and in
+//! two parts. Who answers the first way and nobody behind it the second, is behind a device that stops fragments. A quote
+//! of more than the first part is of a device that put them together. The transport's header is in the first part whole, as RFC 7112
 //! has it and as filters want that keep off the tiny fragments of RFC 1858.
 //!
 //! Routers are silent about a part behind the first. One that is stopped alone is missed by the destination, and where
@@ -16,7 +16,7 @@ use sonde_plugin_api::{
 };
 
 use super::{
-    Answer, Halt, Session, Shape, UDP_PAYLOAD,
+    Answer, Halt, Session, Shape, TTL_AT, UDP_PAYLOAD,
     devices::{NUMBERS, Place, found, row},
 };
 use crate::{
@@ -47,16 +47,16 @@ struct Findings {
 ///
 /// Where packets cannot leave.
 pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[DeviceRow; 2], Halt> {
-    let spec = content(session);
     let (whole_id, parts_id) = ((session.ip_id ^ 0x3333).max(1), session.ctx.random());
     let hops: Vec<u8> = session.told.iter().map(|told| told.ttl).chain(end).collect();
     let mut findings = Findings::default();
     for ttl in hops {
         let shape = session.shape(ttl);
-        let whole = session.shaped(ttl, shape, whole_id, &spec)?;
+        let whole = session.shaped(ttl, shape, whole_id, &content(session, ttl, false))?;
         let (Some(near), _) = session.ask(&whole).await? else { continue };
         session.reset(&near).await;
         let sequence = shape.sequence.wrapping_add(session.apart(2 * NUMBERS));
+        let spec = content(session, ttl, true);
         let whole = session.shaped(ttl, Shape { sequence, ..shape }, whole_id, &spec)?;
         let Some([first, rest]) = cut(&whole, parts_id) else { continue };
         let far = match session.ask_in_parts(&first, Some(&rest)).await {
@@ -78,10 +78,13 @@ pub(super) async fn look(session: &mut Session, end: Option<u8>) -> Result<[Devi
     Ok(findings.rows())
 }
 
-/// The user's probe without what would have to be in each part, and with enough to make two parts of.
-fn content(session: &Session) -> Spec {
+/// The user's probe without what would have to be in each part, and with enough to make two parts of. Unless the payload
+/// is chosen it tells a late answer from that to the next probe.
+fn content(session: &Session, ttl: u8, in_parts: bool) -> Spec {
     let mut spec = session.spec.clone();
-    let mut payload = spec.payload.take().unwrap_or_else(|| session.payload.to_vec());
+    let mut own = session.udp_payload(ttl);
+    own[TTL_AT - 1] = in_parts.into();
+    let mut payload = spec.payload.take().unwrap_or_else(|| own.to_vec());
     payload.resize(payload.len().max(UDP_PAYLOAD), 0);
     Spec {
         payload: Some(payload),

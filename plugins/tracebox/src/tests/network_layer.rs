@@ -194,6 +194,17 @@ fn the_end_of_one_probe_is_not_taken_for_that_of_the_next() {
     assert_eq!(devices(&run), [NOT_FOUND, NOT_FOUND], "{run}");
 }
 
+#[test]
+fn an_answer_to_the_packet_in_one_that_comes_late_is_not_that_to_its_parts() {
+    for target in [TARGET4, TARGET6] {
+        for udp in [false, true] {
+            let params = TraceboxParams { attempts: 2, ..looking(target, udp) };
+            let run = run_in(net().attributes("r2", "slow 1500ms"), params);
+            assert_eq!(devices(&run), [NOT_FOUND, NOT_FOUND], "{run}");
+        }
+    }
+}
+
 /// Stops fragments on the way there: all of them, or those behind the first.
 pub(super) struct Filter {
     pub(super) stops_first: bool,
