@@ -151,8 +151,11 @@ impl Session {
 
     /// A SYN takes one number, and its data the others.
     fn covers(&self, shown: u32, number: u32) -> bool {
-        let payload = self.spec.payload.as_ref().map_or(0, |octets| octets.len() as u32);
-        shown.wrapping_sub(number) <= payload + 1
+        let mut payload = self.spec.payload.as_ref().map_or(0, Vec::len);
+        if self.params.fragments {
+            payload = payload.max(UDP_PAYLOAD);
+        }
+        shown.wrapping_sub(number) <= payload as u32 + 1
     }
 
     /// Whether a SYN/ACK grants the ECN that the probe asked for. Source: RFC 3168, section 6.1.1.

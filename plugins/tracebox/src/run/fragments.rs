@@ -1,9 +1,9 @@
 //! Devices that stop fragments, or put them together.
 //!
-//! Each hop that answered is asked twice more, with the same content but for what tells late answers: in one packet, and in
-//! two parts. Who answers the first way and nobody behind it the second, is behind a device that stops fragments. A quote
-//! of more than the first part is of a device that put them together. The transport's header is in the first part whole, as RFC 7112
-//! has it and as filters want that keep off the tiny fragments of RFC 1858.
+//! Each hop that answered is asked twice more, with the same content but for what tells late answers: in one packet,
+//! and in two parts. Who answers the first way and nobody behind it the second, is behind a device that stops
+//! fragments. A quote of more than the first part is of a device that put them together. The transport's header is in
+//! the first part whole, as RFC 7112 has it and as filters want that keep off the tiny fragments of RFC 1858.
 //!
 //! Routers are silent about a part behind the first. One that is stopped alone is missed by the destination, and where
 //! on the way that was, nobody can tell.

@@ -231,6 +231,11 @@ fn who_stops_fragments_is_found_where_it_stands() {
         let later = net().middlebox("r2", Filter { stops_first: false });
         let later = run_in(later, looking(target, false));
         assert_eq!(devices(&later), ["found 0-4", NOT_FOUND], "{later}");
+        // A refusal tells as much, and acknowledges the data as well.
+        let refused = TraceboxParams { dport: 81, ..looking(target, false) };
+        let later = net().middlebox("r2", Filter { stops_first: false });
+        let later = run_in(later, refused);
+        assert_eq!(devices(&later), ["found 0-4", NOT_FOUND], "{later}");
     }
     // A router that says nothing at all stops nothing.
     let silent = run_in(net().silent("r2"), looking(TARGET4, false));
