@@ -3,8 +3,8 @@
 //! A proxy accepts a SYN where a datagram with the same TTL still expires at a router, or beyond it; who
 //! refuses one there may be a filter. A device that keeps account lets segments of a connection pass, and
 //! stops those that are far outside of its window: where the latter are no longer answered by routers that
-//! answer the former, there it is. For such a device the handshake is complete with the first segment that passes it; the destination gets none of them, so the
-//! connection stays half open there until it is reset.
+//! answer the former, there it is. For such a device the handshake is complete with the first segment that
+//! passes it; the destination gets none of them, so the connection stays half open there until it is reset.
 //!
 //! Source: the modes of that name of the tool tracebox; RFC 5382, section 5.
 
