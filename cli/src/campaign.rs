@@ -149,11 +149,16 @@ pub(crate) fn run(
                 }
                 Next::Found((number, Err(error))) => {
                     printer.complain(&error);
-                    // A resolver may know the name the next time.
-                    if !matches!(error, TargetError::Name { .. }) {
-                        printer.is_over(number);
-                    }
                     tally.not_resolved += 1;
+                    // A resolver may know the name the next time.
+                    let may_pass = matches!(error, TargetError::Name { .. });
+                    if may_pass && journal.as_mut().is_some_and(|journal| journal.leave(number)) {
+                        continue;
+                    }
+                    let name = error.name().to_owned();
+                    let target = Target { name, address: Ipv4Addr::UNSPECIFIED.into(), number };
+                    let text = error.to_string();
+                    lose(&mut printer, &mut host, &mut prepared, &target, None, text);
                     continue;
                 }
                 Next::Later | Next::End => break,
@@ -164,8 +169,9 @@ pub(crate) fn run(
                     let other = of_other_family(target.address);
                     let reason = unfit(&error, || many && prepared.parameters(other).is_ok())?;
                     printer.complain(&format!("{}: {reason}", target.name));
-                    printer.is_over(target.number);
                     tally.unfit += 1;
+                    let destination = Some(target.address);
+                    lose(&mut printer, &mut host, &mut prepared, &target, destination, reason);
                     continue;
                 }
             };
@@ -410,6 +416,22 @@ fn targets(matches: &ArgMatches) -> Result<Targets, Stop> {
     let named = matches.get_many::<String>("target").into_iter().flatten().cloned().collect();
     let list = matches.get_one::<PathBuf>("targets").cloned();
     Targets::open(named, list, wanted(matches)).map_err(Stop::usage)
+}
+
+/// One of several targets cannot be measured, as was told: there is a record of it too.
+fn lose(
+    printer: &mut Printer,
+    host: &mut Host,
+    prepared: &mut Prepared,
+    target: &Target,
+    destination: Option<IpAddr>,
+    reason: String,
+) {
+    let now_ns = u64::try_from(surroundings::now().unix_us()).unwrap_or_default() * 1000;
+    if let Some(record) = host.unmeasured(prepared, destination, now_ns, reason) {
+        printer.unmeasured(target, &record);
+    }
+    printer.is_over(target.number);
 }
 
 /// Whether what failed for want of a way out or of means may be measured later. A family that was measured before comes

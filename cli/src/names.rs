@@ -13,6 +13,8 @@ use crate::pool::Pool;
 
 /// Addresses that are kept in mind; then all are forgotten.
 const MOST_KNOWN: usize = 65_536;
+/// Questions that wait for the resolver; beyond that addresses stay without a name.
+const MOST_ASKED: usize = 4096;
 /// How long a line waits for the names in it.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 /// Characters of a name: RFC 1035, section 2.3.4.
@@ -22,6 +24,8 @@ const LONGEST: usize = 253;
 pub(crate) struct Names {
     pool: Pool<IpAddr, (IpAddr, Option<String>)>,
     known: HashMap<IpAddr, State>,
+    /// Questions without an answer yet.
+    asked: usize,
 }
 
 enum State {
@@ -33,7 +37,7 @@ enum State {
 impl Names {
     /// Begins to look up with `lookup`.
     pub(crate) fn new(lookup: fn(IpAddr) -> (IpAddr, Option<String>)) -> Self {
-        Self { pool: Pool::new(lookup), known: HashMap::new() }
+        Self { pool: Pool::new(lookup), known: HashMap::new(), asked: 0 }
     }
 
     /// Asks for the names of all addresses in `text` that are not known.
@@ -42,7 +46,10 @@ impl Names {
             if self.known.len() >= MOST_KNOWN {
                 self.known.clear();
             }
-            if let std::collections::hash_map::Entry::Vacant(entry) = self.known.entry(address) {
+            if self.asked < MOST_ASKED
+                && let std::collections::hash_map::Entry::Vacant(entry) = self.known.entry(address)
+            {
+                self.asked += 1;
                 entry.insert(State::Asked(Instant::now()));
                 self.pool.ask(address);
             }
@@ -52,6 +59,7 @@ impl Names {
     /// Whether nothing in `text` waits for its name any more.
     pub(crate) fn is_ready(&mut self, text: &str) -> bool {
         for (address, name) in self.pool.answers() {
+            self.asked -= 1;
             self.known.insert(address, State::Known(name.filter(|name| is_name(name))));
         }
         addresses(text).all(|(_, _, address)| match self.known.get(&address) {
@@ -151,6 +159,21 @@ mod tests {
         let text = "from 192.0.2.1: 2001:db8::1: 2001:db8::: 2001:db8:: 192.0.2.9. 1: ::: at :: ::";
         let found: Vec<&str> = addresses(text).map(|(_, spelled, _)| spelled).collect();
         assert_eq!(found, ["192.0.2.1", "2001:db8::1", "2001:db8::", "2001:db8::", "192.0.2.9"]);
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_is_not_asked_without_end() {
+        let mut names = Names::new(|_| {
+            loop {
+                std::thread::park();
+            }
+        });
+        for number in 0..100_000_u32 {
+            names.ask(&IpAddr::V4(number.into()).to_string());
+        }
+        assert_eq!(names.asked, MOST_ASKED);
+        assert!(names.known.len() <= MOST_ASKED);
+        assert!(names.is_ready("0.1.134.159"), "it stays without a name");
     }
 
     #[test]

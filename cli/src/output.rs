@@ -195,6 +195,13 @@ impl Printer {
         self.write(&lines);
     }
 
+    /// Of one of several targets that cannot be measured, as was told: text says no more of it.
+    pub(crate) fn unmeasured(&mut self, target: &Target, record: &Record) {
+        if self.form == Form::Json && !self.live {
+            self.ended(Some(target), record);
+        }
+    }
+
     /// Something that did not work, to standard error.
     pub(crate) fn complain(&mut self, text: &dyn std::fmt::Display) {
         self.end_line();

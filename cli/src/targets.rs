@@ -84,6 +84,20 @@ pub(crate) enum TargetError {
     },
 }
 
+impl TargetError {
+    /// What was asked for, as it was written.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::List { file: name, .. }
+            | Self::Text { text: name, .. }
+            | Self::Zone { name }
+            | Self::Slash { name }
+            | Self::Name { name, .. }
+            | Self::Family { name, .. } => name,
+        }
+    }
+}
+
 /// A host to be measured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {

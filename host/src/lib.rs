@@ -6,6 +6,7 @@
 mod catalogue;
 pub mod component;
 mod config;
+mod identities;
 mod lists;
 mod measure;
 mod prepared;

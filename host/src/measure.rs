@@ -1,6 +1,11 @@
 //! Runs measurements: plugins to the engine, rows and ends back to who asked.
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Map, Value as Json};
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
@@ -14,12 +19,12 @@ use sonde_plugin_api::{
     port::{Lost, Port},
 };
 use sonde_worker::{InlinePort, ProcessPort, Spawn};
-use ulid::Ulid;
 
 use crate::{
     Configuration, Isolation, Offer, Settings,
     catalogue::PluginFile,
     config::Method,
+    identities::Identities,
     lists::{Lists, Looking, Watch},
     prepared::{Plan, Prepared},
     record::{Record, Rows, WITHDRAWN},
@@ -269,6 +274,21 @@ impl Host {
             keeps_rows: self.keeps_rows,
         });
         Ok(run)
+    }
+
+    /// The record of a target of which nothing can be measured, because of `error`, at a wall time in ns since 1970: a name that
+    /// is not known has no destination. `None` where these parameters are for no target.
+    pub fn unmeasured(
+        &mut self,
+        prepared: &mut Prepared,
+        destination: Option<IpAddr>,
+        now_ns: u64,
+        error: String,
+    ) -> Option<Record> {
+        let families = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let plan = families.iter().find_map(|it| prepared.plan(*it).ok().cloned())?;
+        let id = self.identities.next(now_ns);
+        Some(Record::unmeasured(plan, id, destination, now_ns, error))
     }
 
     /// Asks a measurement to finish with what it knows.
@@ -561,25 +581,4 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         rows: running.rows,
     };
     (status, record)
-}
-
-/// Makes identities of measurements: unique, and in the order of the starts.
-struct Identities {
-    /// From the operating system, so that no two hosts make the same.
-    base: u128,
-    count: u128,
-}
-
-impl Identities {
-    fn new() -> Self {
-        Self { base: Ulid::new().random(), count: 0 }
-    }
-
-    fn next(&mut self, started_wall_ns: u64) -> Ulid {
-        // An odd step goes through all 80 bits before one comes again.
-        const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39d;
-        self.count = self.count.wrapping_add(1);
-        let random = self.base.wrapping_add(self.count.wrapping_mul(STEP));
-        Ulid::from_parts(started_wall_ns / 1_000_000, random)
-    }
 }

@@ -97,6 +97,33 @@ impl Rows {
 }
 
 impl Record {
+    /// Of what could not be measured: nothing was sent.
+    pub(crate) fn unmeasured(
+        plan: Arc<Plan>,
+        id: Ulid,
+        destination: Option<IpAddr>,
+        now_ns: u64,
+        error: String,
+    ) -> Self {
+        Self {
+            plan,
+            id,
+            source: None,
+            destination,
+            start_ns: now_ns,
+            end_ns: now_ns,
+            status: "failed",
+            stop: None,
+            error: Some(error),
+            counters: Counters::default(),
+            not_sent: Vec::new(),
+            clock: ("none", "none"),
+            clock_steps: Vec::new(),
+            host_drops: 0,
+            rows: Rows::default(),
+        }
+    }
+
     /// Probes that were answered, in the method's own count where it has one: the column `answered`
     /// of a table `summary`. Some methods do not take an ICMP error for an answer.
     #[must_use]

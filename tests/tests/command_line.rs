@@ -122,7 +122,10 @@ fn a_target_that_the_source_does_not_go_with_costs_no_other_of_its_list() {
     let list = folder.path().join("list");
     std::fs::write(&list, "127.0.0.1\n::1\n127.0.0.2\n").unwrap();
     let listed = sonde_with(&[&ping[..], &["--targets", list.to_str().unwrap()]].concat());
-    assert_eq!((listed.code, listed.records().len()), (2, 2), "{}", listed.errors);
+    let failed = |record: &&serde_json::Value| record["status"] == "failed";
+    let (records, errors) = (listed.records(), &listed.errors);
+    assert_eq!((listed.code, records.len()), (2, 3), "{errors}");
+    assert_eq!(records.iter().filter(failed).count(), 1, "{errors}");
     assert!(listed.errors.contains("::1: --source is "), "{}", listed.errors);
 }
 
@@ -381,14 +384,39 @@ fn results_that_cannot_be_written_are_a_failure_and_are_measured_again() {
     assert_eq!(sonde_with(&resumed).records().len(), 3);
     assert_eq!(sonde_with(&resumed).records().len(), 0);
 
-    // A resolver may know a name the next time.
+    // A resolver may know a name the next time, and has no third one.
     std::fs::write(list, "no..where\n127.0.0.1\n").unwrap();
     std::fs::remove_file(journal).unwrap();
-    for (round, measured) in [1, 0].into_iter().enumerate() {
+    for (round, status) in [Some("done"), Some("failed"), None].into_iter().enumerate() {
         let run = sonde_with(&resumed);
-        assert!(run.errors.contains("no..where: "), "{round}: {}", run.errors);
-        assert_eq!(run.records().len(), measured, "{round}");
+        assert_eq!(run.errors.contains("no..where: "), round < 2, "{round}: {}", run.errors);
+        let statuses = run.records().iter().map(|it| it["status"].clone()).collect::<Vec<_>>();
+        assert_eq!(statuses, status.into_iter().collect::<Vec<_>>(), "{round}");
     }
+}
+
+#[test]
+#[ignore = "needs root: opens packet sockets"]
+fn every_line_of_a_list_has_a_record_also_where_it_cannot_be_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list").display().to_string();
+    std::fs::write(&list, "no..where\n127.0.0.1\n::1\nno/name\nm\u{fc}nchen..\n").unwrap();
+    let arguments = ["--source", "127.0.0.1", "--format", "json", "--targets", &list];
+    let run = sonde_with(&[&["run", "ping", "-c", "1"], &arguments[..]].concat());
+    let mut told: Vec<String> = run
+        .records()
+        .iter()
+        .map(|it| format!("{} {} {}", it["target"], it["destination"], it["status"]))
+        .collect();
+    told.sort();
+    let expected = [
+        "\"m\u{fc}nchen..\" null \"failed\"",
+        "\"no..where\" null \"failed\"",
+        "\"no/name\" null \"failed\"",
+        "null \"127.0.0.1\" \"done\"",
+        "null \"::1\" \"failed\"",
+    ];
+    assert_eq!(told, expected, "{}", run.errors);
 }
 
 #[test]
