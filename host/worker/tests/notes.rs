@@ -78,8 +78,8 @@ fn a_plugin_that_does_not_answer_holds_up_one_start_an_hour() {
     for _ in 0..2 {
         assert_eq!((ask(), calls(&place)), (told.to_owned(), 1));
     }
-    let note = fs::read_dir(place.store()).unwrap().flatten().map(|entry| entry.path());
-    let note = note.filter(|path| path.extension().is_some_and(|it| it == "said")).next().unwrap();
+    let mut notes = fs::read_dir(place.store()).unwrap().flatten().map(|entry| entry.path());
+    let note = notes.find(|path| path.extension().is_some_and(|it| it == "said")).unwrap();
     let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
     fs::File::open(note).unwrap().set_modified(hour_ago).unwrap();
     assert_eq!((ask(), calls(&place)), (told.to_owned(), 2));
