@@ -214,7 +214,7 @@ pub(crate) fn run(
                     }
                 }
                 Notice::Ended { run, status, record } => {
-                    if status != Status::Crashed {
+                    if !matches!(status, Status::Crashed | Status::Beside) {
                         pause.is_answered();
                     }
                     let target = running.remove(&run);
@@ -224,6 +224,7 @@ pub(crate) fn run(
                     let is_left = match (&mut journal, &target) {
                         (Some(journal), Some(target)) => match status {
                             Status::Interrupted => interrupts > 0,
+                            Status::Beside => true,
                             Status::Unable => may_pass(journal, target),
                             Status::Crashed => journal.leave(target.number),
                             _ => false,

@@ -63,8 +63,10 @@ pub enum Status {
     Failed,
     /// As [`Status::Failed`], and for all that is known by this host: it had no way out, or no means.
     Unable,
-    /// As [`Status::Failed`]: its worker died, of this measurement or of another one.
+    /// As [`Status::Failed`]: its worker died of it, or nobody knows of what.
     Crashed,
+    /// As [`Status::Failed`]: its worker died of another measurement.
+    Beside,
     /// It did not begin: its plugin is kept down for a while, after too many crashes.
     NotBegun,
     /// Its parameters contradict each other, or do not go with the target.
@@ -373,7 +375,7 @@ impl Host {
                 not_sent_errno: Vec::new(),
                 stamps: ("none", "none"),
                 source: None,
-                unable: true,
+                unable: false,
                 started_wall_ns: 0,
                 ended_wall_ns: 0,
                 clock_steps: Vec::new(),
@@ -542,6 +544,9 @@ fn conclude(running: Running, ended: Ended, identities: &mut Identities) -> (Sta
         End::NotBegun { text } => (Status::NotBegun, None, Some(text)),
         End::Failed { refused: true, text, .. } => (Status::Refused, None, Some(text)),
         End::Failed { kind: FailKind::BadParams, text, .. } => (Status::Unfit, None, Some(text)),
+        End::Failed { kind: FailKind::Crashed, text, .. } if ended.unable => {
+            (Status::Beside, None, Some(text))
+        }
         End::Failed { kind: FailKind::Crashed, text, .. } => (Status::Crashed, None, Some(text)),
         End::Failed { kind: FailKind::Error, text, .. } if ended.unable => {
             (Status::Unable, None, Some(text))

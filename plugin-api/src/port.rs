@@ -37,6 +37,12 @@ pub trait Port {
     /// its tasks are gone by then and everything pushed and not yet answered with them.
     fn collect(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost>;
 
+    /// The number of the task that the plugin was at when it was lost last, as it said itself; `None` where it was at none,
+    /// or that is not known.
+    fn lost_at(&self) -> Option<u32> {
+        None
+    }
+
     /// Whether tasks can be started now.
     ///
     /// # Errors

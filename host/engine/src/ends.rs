@@ -59,7 +59,7 @@ impl<H> State<H> {
             not_sent_errno: Vec::new(),
             stamps: (name(0), name(0)),
             source: None,
-            unable: true,
+            unable: comes_back,
             started_wall_ns: wall,
             ended_wall_ns: wall,
             clock_steps: Vec::new(),
@@ -78,9 +78,12 @@ impl<H> State<H> {
         }
     }
 
-    /// A plugin died with all that it was doing.
-    pub(crate) fn lose_port(&mut self, port: u32, reason: &str) {
-        let id = self.ports[port as usize].id;
+    /// A plugin died with all that it was doing, at the task with the number `at` perhaps: then the others are not to
+    /// blame.
+    pub(crate) fn lose_port(&mut self, port: u32, reason: &str, at: Option<u32>) {
+        let PortState { id, numbers, .. } = &self.ports[port as usize];
+        let id = *id;
+        let blamed = at.and_then(|at| *numbers.get(at as usize)?);
         let lost: Vec<TaskIndex> = self
             .tasks
             .iter()
@@ -88,6 +91,9 @@ impl<H> State<H> {
             .map(|(index, _)| index)
             .collect();
         for task in lost {
+            if let Some(entry) = self.tasks.get_mut(task) {
+                entry.unable |= blamed.is_some_and(|blamed| blamed != task);
+            }
             let (kind, text) = (FailKind::Crashed, reason.to_owned());
             self.end(task, End::Failed { kind, text, refused: false }, true);
         }
@@ -98,7 +104,7 @@ impl<H> State<H> {
     /// A plugin that takes no events for what it asks for. Where it cannot be ended by itself it is refused from here on.
     pub(crate) fn restart_port(&mut self, port: u32) {
         let reason = "the plugin does not take the events that it causes: ended";
-        self.lose_port(port, reason);
+        self.lose_port(port, reason, None);
         let entry = &mut self.ports[port as usize];
         if !entry.port.restart(reason) {
             let (id, plugin, leaving) = (entry.id, entry.plugin, entry.leaving);

@@ -72,7 +72,8 @@ impl<L: Link> Core<L> {
                 if let Some(Lost { reason }) = wishes.lost.take() {
                     // What is in the batch leaves, and counts.
                     self.flush();
-                    self.state.lose_port(index as u32, &reason);
+                    let at = self.state.ports[index].port.lost_at();
+                    self.state.lose_port(index as u32, &reason, at);
                 }
                 wishes.clear();
                 self.wishes = wishes;

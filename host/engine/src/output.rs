@@ -188,7 +188,7 @@ pub struct Ended {
     pub stamps: (&'static str, &'static str),
     /// Address that its first flow sent from.
     pub source: Option<IpAddr>,
-    /// This host had no way or no means for something that it wanted.
+    /// This host had no way or no means for something that it wanted, or its plugin died of another measurement.
     pub unable: bool,
     /// Wall time, ns since 1970, as the clock was set then.
     pub started_wall_ns: u64,

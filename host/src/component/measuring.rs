@@ -73,6 +73,7 @@ impl Measurer for Measuring {
                         Status::Failed
                         | Status::Unable
                         | Status::Crashed
+                        | Status::Beside
                         | Status::NotBegun
                         | Status::Unfit
                         | Status::Refused => Outcome::Failed(

@@ -75,6 +75,8 @@ pub struct ProcessPort {
     timer: Timer,
     worker: Option<Worker>,
     back_off: BackOff,
+    /// What the last worker was at when it died.
+    lost_at: Option<u32>,
     /// Why there is no worker.
     down: Option<Lost>,
     unlooked: u32,
@@ -131,6 +133,7 @@ impl ProcessPort {
             timer,
             worker: None,
             back_off: BackOff::default(),
+            lost_at: None,
             down: None,
             unlooked: 0,
         };
@@ -287,6 +290,7 @@ impl ProcessPort {
     /// The worker is dead: says why, and starts the next or keeps it down.
     fn bury(&mut self, sink: &mut dyn FnMut(&[Action], &[u8])) -> Result<(), Lost> {
         let Some(mut worker) = self.worker.take() else { return Ok(()) };
+        self.lost_at = worker.end.cursor();
         let reason = match worker.ended.take() {
             Some(reason) => {
                 worker.child.end();
@@ -415,6 +419,10 @@ impl Port for ProcessPort {
             return Ok(());
         }
         self.look(sink)
+    }
+
+    fn lost_at(&self) -> Option<u32> {
+        self.lost_at
     }
 
     fn ready(&mut self) -> Result<(), Lost> {

@@ -28,6 +28,7 @@ fn why_lost(how: &str, limits: Limits) -> String {
     let (mut one, mut other) = (Engine::default(), Engine::default());
     other.start(&mut good, 1, &place.parameters("fine"));
     let lost = one.see(&mut bad, 5, &place.parameters(how)).unwrap_err();
+    assert_eq!(bad.lost_at(), lost.contains(" in task 5").then_some(5), "{lost}");
     other.run(&mut good, &[1]);
     assert_eq!(other.ends[&1], End::Finished("fine".into()));
     assert_eq!(

@@ -133,6 +133,21 @@ fn a_lost_plugin_fails_its_tasks_with_the_reason_and_leaves_the_others_alone() {
 }
 
 #[test]
+fn of_the_tasks_of_a_plugin_that_dies_the_one_it_was_at_is_to_blame_where_that_is_known() {
+    for (at, unable) in [(Some(1), [true, false, true]), (Some(9), [false; 3]), (None, [false; 3])]
+    {
+        let (mut bench, plugin) = running(3);
+        plugin.script().lost = Some("worker of ping died".to_owned());
+        plugin.script().lost_at = at;
+        bench.turn();
+        let mut ended = bench.ended();
+        ended.sort_by_key(|ended| ended.run);
+        assert_eq!(ended.iter().map(|it| it.unable).collect::<Vec<_>>(), unable, "{at:?}");
+        assert!(ended.iter().all(|it| failure(&it.end).0 == FailKind::Crashed));
+    }
+}
+
+#[test]
 fn a_plugin_that_is_down_or_not_there_refuses_the_run() {
     let (mut bench, plugin) = running(0);
     plugin.script().down = Some("kept back for 8 s".to_owned());

@@ -201,6 +201,8 @@ pub(super) struct Script {
     /// Events that a batch holds; none where there is no limit.
     pub(super) room: Option<usize>,
     pub(super) lost: Option<String>,
+    /// The task that it was at then.
+    pub(super) lost_at: Option<u32>,
     pub(super) down: Option<String>,
     pub(super) busy: bool,
     /// Why it was started again.
@@ -243,6 +245,10 @@ impl Port for FakePort {
         drop(script);
         batches.iter().for_each(|(actions, bytes)| sink(actions, bytes));
         lost.map_or(Ok(()), |reason| Err(Lost { reason }))
+    }
+
+    fn lost_at(&self) -> Option<u32> {
+        self.0.lock().unwrap().lost_at
     }
 
     fn ready(&mut self) -> Result<(), Lost> {
