@@ -241,7 +241,8 @@ impl<L: Link> Core<L> {
         {
             return Refused::because(libc::EINVAL, format!("{inner} does not leave this host"));
         }
-        let query = Query { destination: peer, source, gateway, tos: spec.tos };
+        let (destination, tos) = (peer, spec.tos);
+        let query = Query { destination, source, gateway, tos, protocol: Some(protocol) };
         let State { tasks, ports, pacer, .. } = &mut self.state;
         let neighbour = gateway.unwrap_or(peer);
         let Some(scope) = scope_of(tasks, ports, opening.task, neighbour) else {

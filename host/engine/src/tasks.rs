@@ -221,6 +221,7 @@ impl FlowState {
             source: self.has_chosen_source.then(|| self.source()),
             gateway: self.gateway,
             tos: self.tos,
+            protocol: Some(self.key.protocol),
         }
     }
 

@@ -9,6 +9,7 @@ use netlink_packet_route::{
         RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType, RouteVia,
     },
 };
+use sonde_packet::Protocol;
 
 use super::Query;
 
@@ -59,6 +60,13 @@ pub(super) fn question(query: &Query) -> RouteMessage {
     if let Some(source) = query.source {
         message.header.source_prefix_length = bits;
         message.attributes.push(RouteAttribute::Source(wire(source)));
+    }
+    if let Some(protocol) = query.protocol {
+        let number = match protocol {
+            Protocol::Icmp if query.destination.is_ipv6() => libc::IPPROTO_ICMPV6 as u8,
+            protocol => protocol as u8,
+        };
+        message.attributes.push(RouteAttribute::IpProto(number));
     }
     message
 }

@@ -14,6 +14,7 @@ mod reports;
 use std::{collections::HashMap, io, net::IpAddr, os::fd::RawFd};
 
 use libc::c_int;
+use sonde_packet::Protocol;
 
 use self::{
     answer::{Answer, Told, Way},
@@ -52,12 +53,14 @@ pub(crate) struct Query {
     pub(crate) gateway: Option<IpAddr>,
     /// ToS or traffic class that the packet carries.
     pub(crate) tos: u8,
+    /// What it carries, for rules that ask.
+    pub(crate) protocol: Option<Protocol>,
 }
 
 impl Query {
     /// For a destination, all else as the kernel chooses.
     pub(crate) fn to(destination: IpAddr) -> Self {
-        Self { destination, source: None, gateway: None, tos: 0 }
+        Self { destination, source: None, gateway: None, tos: 0, protocol: None }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage};
 use netlink_sys::{Socket, SocketAddr};
+use sonde_packet::Protocol;
 
 use super::{Lookup, Netlink, Progress, Query, Route, Router, answer::Answer, local_addresses};
 use crate::{
@@ -279,6 +280,21 @@ fn rules_by_source_and_service_and_several_next_hops_are_obeyed() {
         assert_eq!(route(&mut router, &Query { tos: 0x10, ..plain }).interface, second);
         assert_eq!(route(&mut router, &Query { tos: 0x20, ..plain }).interface, near);
 
+        pair.ip("near", "rule del tos 0x10");
+        pair.ip("near", "rule add ipproto udp table 7");
+        wait_until("the rule", || {
+            router.poll(clock.now());
+            router.reading.is_none() && router.tables.rules[0] == 2
+        });
+        for (protocol, interface) in
+            [(Protocol::Udp, second), (Protocol::Tcp, near), (Protocol::Icmp, near)]
+        {
+            let query = Query { protocol: Some(protocol), ..plain };
+            assert_eq!(route(&mut router, &query).interface, interface, "{protocol:?}");
+        }
+        let six = Query { protocol: Some(Protocol::Icmp), ..to("2001:db8:1::7") };
+        assert_eq!(route(&mut router, &six).interface, near);
+
         // A neighbour is one also where rules lead to it by way of itself.
         pair.ip("near", "rule del from 192.0.2.1");
         pair.ip("near", "rule add from 192.0.2.1 table 8");
@@ -293,7 +309,7 @@ fn rules_by_source_and_service_and_several_next_hops_are_obeyed() {
         assert_eq!((found.interface, Some(found.next_hop)), (second, gateway));
 
         pair.ip("near", "rule del from 192.0.2.1");
-        pair.ip("near", "rule del tos 0x10");
+        pair.ip("near", "rule del ipproto udp");
         let replace = "route replace 198.18.0.0/15 nexthop via 198.51.100.2 nexthop via 192.0.2.2";
         pair.ip("near", replace);
         wait_until("several next hops", || {
