@@ -221,11 +221,9 @@ impl Netlink {
 
     /// Takes in some reports.
     pub(super) fn reports(&mut self, mut sink: impl FnMut(Message)) -> Progress {
-        self.buffer.clear();
-        match self.reports.recv(&mut self.buffer, 0) {
-            Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Progress::Lost,
-            Err(_) => return Progress::Quiet,
+        let progress = self.receive_reports();
+        if progress != Progress::More {
+            return progress;
         }
         for (header, payload) in Messages(&self.buffer) {
             sink(match payload {
@@ -238,7 +236,16 @@ impl Netlink {
 
     /// Throws away the reports that wait, because all tables are about to be read.
     pub(super) fn discard_reports(&mut self) {
-        while self.reports(|_| {}) != Progress::Quiet {}
+        while self.receive_reports() != Progress::Quiet {}
+    }
+
+    fn receive_reports(&mut self) -> Progress {
+        self.buffer.clear();
+        match self.reports.recv(&mut self.buffer, 0) {
+            Ok(_) => Progress::More,
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Progress::Lost,
+            Err(_) => Progress::Quiet,
+        }
     }
 
     fn send(
