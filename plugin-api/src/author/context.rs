@@ -175,8 +175,9 @@ impl<R: Rows> Ctx<R> {
     ///
     /// Where the host cannot or must not: no route, no address of this family, the identifier is
     /// taken, refused by policy.
-    pub async fn open(&self, spec: FlowSpec) -> Result<Flow, Fail> {
-        Opening { head: &self.head, spec, token: NO_TOKEN }.await
+    // Not an `async fn`: that would keep its arguments beside the opening.
+    pub fn open(&self, spec: FlowSpec) -> impl Future<Output = Result<Flow, Fail>> {
+        Opening { head: &self.head, spec, token: NO_TOKEN }
     }
 
     /// As [`Flow::next_with`], of all flows of the measurement: what any of them hears first. For

@@ -57,7 +57,7 @@ pub(super) struct Rare {
     pub(super) any: Option<Option<Waker>>,
     waiting_for_interrupt: Vec<Waker>,
     stop: Option<Box<str>>,
-    doom: Option<Fail>,
+    doom: Option<Box<Fail>>,
     /// Why the first packet was refused that nobody waits for.
     pub(super) refused: Option<NotSent>,
 }
@@ -418,7 +418,7 @@ impl Head {
     pub(super) fn doom(&self, fail: Fail) {
         self.state.set(self.state.get() | bit::DOOMED);
         // What was there goes outside of the borrow.
-        let _old = self.rare(|rare| rare.doom.replace(fail));
+        let _old = self.rare(|rare| rare.doom.replace(Box::new(fail)));
     }
 
     #[cold]
@@ -435,7 +435,7 @@ impl Head {
         if self.state.get() & bit::DOOMED == 0 {
             return None;
         }
-        self.if_rare(|rare| rare.doom.take())
+        self.if_rare(|rare| rare.doom.take()).map(|fail| *fail)
     }
 
     pub(super) fn set_stop(&self, reason: &str) {

@@ -24,17 +24,26 @@ pub(super) struct Queue {
     /// Packets that answer no probe are wanted.
     hears_all: bool,
     heard: VecDeque<Aside>,
-    departures: VecDeque<(u32, Departure)>,
-    /// Somebody awaits what is heard, somebody awaits departures.
-    waits: (bool, bool),
-    /// Only of futures between them and the executor.
-    wakers: (Option<Waker>, Option<Waker>),
+    /// Few methods ask for them.
+    departures: Option<Box<Departures>>,
+    /// Somebody awaits what is heard; the waker only of futures between them and the executor.
+    waits: bool,
+    waker: Option<Waker>,
     /// Launched, and what became of them was not yet handed over.
     outstanding: u32,
     /// There was no room for something.
     is_lossy: bool,
     /// Whoever listens was told so.
     is_told: bool,
+}
+
+/// Departures of launched probes that were not handed over.
+#[derive(Default)]
+struct Departures {
+    left: VecDeque<(u32, Departure)>,
+    /// As of [`Queue`].
+    waits: bool,
+    waker: Option<Waker>,
 }
 
 impl Queue {
@@ -112,12 +121,13 @@ impl Head {
         if event.kind == EventKind::Sent && is_label {
             let departed = (event.token & !LABEL_TOKEN, Departure::of(event));
             let woken = self.queue(event.flow, |queue| {
-                if queue.departures.len() < MOST_WAITING {
-                    queue.departures.push_back(departed);
+                let departures = queue.departures.get_or_insert_default();
+                if departures.left.len() < MOST_WAITING {
+                    departures.left.push_back(departed);
                 } else {
                     queue.is_lossy = true;
                 }
-                (std::mem::take(&mut queue.waits.1), queue.wakers.1.take())
+                (std::mem::take(&mut departures.waits), departures.waker.take())
             });
             return woken.map_or(Arrival::Kept, |(waits, waker)| {
                 waker.into_iter().for_each(Waker::wake);
@@ -133,7 +143,7 @@ impl Head {
             let queue = rare.queues.iter_mut().find(|queue| queue.flow == event.flow)?;
             let wanted = is_label || queue.hears_all && event.kind == EventKind::Packet;
             wanted.then(|| {
-                let own = (std::mem::take(&mut queue.waits.0), queue.wakers.0.take());
+                let own = (std::mem::take(&mut queue.waits), queue.waker.take());
                 (own, rare.any.take())
             })
         });
@@ -206,14 +216,14 @@ impl Head {
         let kept = unless_root(waker);
         self.open_queue(flow, false);
         let _old = self.queue(flow, |queue| {
-            queue.waits.0 = true;
-            std::mem::replace(&mut queue.wakers.0, kept)
+            queue.waits = true;
+            std::mem::replace(&mut queue.waker, kept)
         });
     }
 
     /// The next departure on `flow`.
     pub(super) fn departed(&self, flow: u32) -> Option<(u32, Departure)> {
-        self.pop(flow, |queue| queue.departures.pop_front())
+        self.pop(flow, |queue| queue.departures.as_mut()?.left.pop_front())
     }
 
     /// Somebody waits for the next departure on `flow`.
@@ -221,8 +231,9 @@ impl Head {
         let kept = unless_root(waker);
         self.open_queue(flow, false);
         let _old = self.queue(flow, |queue| {
-            queue.waits.1 = true;
-            std::mem::replace(&mut queue.wakers.1, kept)
+            let departures = queue.departures.get_or_insert_default();
+            departures.waits = true;
+            std::mem::replace(&mut departures.waker, kept)
         });
     }
 }

@@ -68,16 +68,6 @@ struct Open {
     until: Time,
 }
 
-/// What to do next.
-enum Turn<T> {
-    /// Somebody was heard.
-    Heard(T),
-    /// The next probe is due.
-    Due,
-    /// It shall end.
-    Interrupted,
-}
-
 /// Sends the probes and tells what came of them.
 // Not an `async fn`: that would keep its arguments beside the session.
 pub(crate) fn run(
@@ -169,11 +159,17 @@ impl Session {
             let heard = ctx.next_with(|heard, packet| self.hear(heard, packet));
             let is_told = matches!(end, Some((INTERRUPTED, _)));
             let told = async { if is_told { pending().await } else { interrupted.as_mut().await } };
-            match (next_turn(&ctx, heard, due, told).await, end) {
-                (Turn::Heard(reply), _) => send(&flows, reply),
-                (Turn::Due, None) => {}
-                (Turn::Interrupted, None) => end = Some((INTERRUPTED, ctx.now())),
-                (Turn::Due | Turn::Interrupted, Some((stop, _))) => return Ok(stop),
+            let due = async {
+                match due {
+                    Some(due) => ctx.sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            match (select(heard, select(due, told)).await, end) {
+                (Either::First(reply), _) => send(&flows, reply),
+                (Either::Second(Either::First(())), None) => {}
+                (Either::Second(Either::Second(())), None) => end = Some((INTERRUPTED, ctx.now())),
+                (Either::Second(_), Some((stop, _))) => return Ok(stop),
             }
         }
     }
@@ -446,25 +442,5 @@ fn send(flows: &VecDeque<Open>, reply: Option<(u32, Probe)>) {
     let at = flows.partition_point(|open| open.number <= number);
     if let Some(open) = at.checked_sub(1).and_then(|at| flows.get(at)) {
         open.flow.send(probe);
-    }
-}
-
-/// Whatever comes first of an answer, the next probe's time, and an interrupt.
-async fn next_turn<T>(
-    ctx: &Ctx<PingRow>,
-    heard: impl Future<Output = T>,
-    due: Option<Time>,
-    interrupted: impl Future<Output = ()>,
-) -> Turn<T> {
-    let is_due = async move {
-        match due {
-            Some(due) => ctx.sleep_until(due).await,
-            None => pending().await,
-        }
-    };
-    match select(heard, select(is_due, interrupted)).await {
-        Either::First(heard) => Turn::Heard(heard),
-        Either::Second(Either::First(())) => Turn::Due,
-        Either::Second(Either::Second(())) => Turn::Interrupted,
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Statistics {
     /// Number and round-trip time, microseconds, of the other answered probes, in any order.
     samples: Vec<(u32, u32)>,
     /// Sum of their times, which are cut only then, nanoseconds.
-    total_ns: u128,
+    total_ns: u64,
     /// Of these, where anybody asks on the way.
     so_far: Option<Box<SoFar>>,
 }
@@ -48,7 +48,8 @@ impl Statistics {
     pub(crate) fn answer(&mut self, number: u32, rtt: Duration) -> bool {
         // 71 minutes stand for more: no time-out is as long.
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-        self.total_ns += rtt.as_nanos();
+        self.total_ns =
+            self.total_ns.saturating_add(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
         self.samples.push((number, rtt_us));
         if let Some(so_far) = &mut self.so_far {
             so_far.answer(number, rtt_us);
@@ -75,8 +76,8 @@ impl Statistics {
     }
 
     fn mean_us(&self) -> Option<u64> {
-        let mean_ns = self.total_ns.checked_div(self.samples.len() as u128)?;
-        Some((mean_ns / 1000) as u64)
+        let mean_ns = self.total_ns.checked_div(self.samples.len() as u64)?;
+        Some(mean_ns / 1000)
     }
 
     fn loss(&self) -> Option<f64> {

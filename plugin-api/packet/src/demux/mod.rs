@@ -75,8 +75,9 @@ pub struct Flow {
     misses: u16,
     waiting: u32,
     links: [Link; 2],
-    /// Field of the probe to its slot; only in flows that have many.
-    index: Option<HashMap<u32, u32, FixedState>>,
+    /// Field of the probe to its slot; only in flows that have many, and few have.
+    #[expect(clippy::box_collection, reason = "every flow is smaller for it")]
+    index: Option<Box<HashMap<u32, u32, FixedState>>>,
 }
 
 impl Flow {
@@ -520,7 +521,7 @@ impl Demux {
             slot = entry.next;
         }
         if let Some(open) = self.flows[flow.0 as usize].as_mut() {
-            open.index = Some(index);
+            open.index = Some(Box::new(index));
         }
     }
 
