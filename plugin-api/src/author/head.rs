@@ -3,7 +3,7 @@
 //! A task is one allocation: this head, and right behind it the future of the method (`task.rs`).
 //! The head holds the event that is being delivered, so that the future which waits for it takes
 //! it in place, while the packet still lies in the host's receive buffer; only what nobody took
-//! is copied. Everything that a plain ping or trace does not need is in [`Rare`], made on demand.
+//! is copied. What few need is in [`Listening`] and [`Rare`], made on demand.
 #![allow(unsafe_code)]
 
 use std::{
@@ -46,15 +46,20 @@ pub(super) struct Aside {
     pub(super) payload: Box<[u8]>,
 }
 
-/// Only tasks that do several things at once, or listen, need this.
+/// Only tasks that listen need this.
+#[derive(Default)]
+pub(super) struct Listening {
+    pub(super) queues: Vec<Queue>,
+    /// Somebody awaits what any queue hears; the waker only of futures between them and the executor.
+    pub(super) any: Option<Option<Waker>>,
+}
+
+/// Only tasks that do several things at once need this, and such as go wrong.
 #[derive(Default)]
 pub(super) struct Rare {
     /// All but the first.
     pub(super) slots: Slots,
     aside: Vec<Aside>,
-    pub(super) queues: Vec<Queue>,
-    /// Somebody awaits what any queue hears; the waker only of futures between them and the executor.
-    pub(super) any: Option<Option<Waker>>,
     waiting_for_interrupt: Vec<Waker>,
     stop: Option<Box<str>>,
     doom: Option<Box<Fail>>,
@@ -86,6 +91,7 @@ pub(crate) struct Head {
     random: Cell<u64>,
     interfaces: Interfaces,
     pub(super) first: Slot,
+    listening: RefCell<Option<Box<Listening>>>,
     pub(super) rare: RefCell<Option<Box<Rare>>>,
     free: unsafe fn(NonNull<Self>),
     state: Cell<u8>,
@@ -176,6 +182,7 @@ impl Head {
             random: Cell::new(seed),
             interfaces: host.interfaces.clone(),
             first: Slot::numbered(0),
+            listening: RefCell::new(None),
             rare: RefCell::new(None),
             free,
             state: Cell::new(0),
@@ -206,6 +213,17 @@ impl Head {
     /// Name of the interface with this number.
     pub(super) fn interface(&self, number: u8) -> Option<Rc<str>> {
         self.interfaces.get(number)
+    }
+
+    /// Runs `f` with what is needed to listen. As [`Head::rare`].
+    pub(super) fn listening<T>(&self, f: impl FnOnce(&mut Listening) -> T) -> T {
+        f(self.listening.borrow_mut().get_or_insert_default())
+    }
+
+    /// As [`Head::listening`], but where there is nothing it stays so.
+    #[inline]
+    pub(super) fn if_listening<T>(&self, f: impl FnOnce(&mut Listening) -> Option<T>) -> Option<T> {
+        f(self.listening.borrow_mut().as_mut()?)
     }
 
     /// Runs `f` with what tasks rarely need. It must be short and call nothing foreign: no waker,

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use super::{
     context::{Level, log},
-    head::{Aside, Head},
+    head::{Aside, Head, Listening},
     reply::{Departure, NotSent},
     slots::unless_root,
 };
@@ -77,28 +77,28 @@ pub(super) enum Arrival {
 
 impl Head {
     fn queue<T>(&self, flow: u32, f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        self.if_rare(|rare| rare.queues.iter_mut().find(|queue| queue.flow == flow).map(f))
+        self.if_listening(|it| it.queues.iter_mut().find(|queue| queue.flow == flow).map(f))
     }
 
     /// From here on events for `flow` are kept.
     pub(super) fn open_queue(&self, flow: u32, hears_all: bool) {
         if self.queue(flow, |queue| queue.hears_all |= hears_all).is_none() {
             let queue = Queue { flow, hears_all, ..Queue::default() };
-            self.rare(|rare| {
-                if rare.queues.is_empty() {
+            self.listening(|Listening { queues, .. }| {
+                if queues.is_empty() {
                     // Most measurements have one flow, and there are many measurements.
-                    rare.queues.reserve_exact(1);
+                    queues.reserve_exact(1);
                 }
-                rare.queues.push(queue);
+                queues.push(queue);
             });
         }
     }
 
     pub(super) fn close_queue(&self, flow: u32) {
         // Dropped outside of the borrow: it may hold wakers.
-        let _queue = self.if_rare(|rare| {
-            let at = rare.queues.iter().position(|queue| queue.flow == flow)?;
-            Some(rare.queues.swap_remove(at))
+        let _queue = self.if_listening(|Listening { queues, .. }| {
+            let at = queues.iter().position(|queue| queue.flow == flow)?;
+            Some(queues.swap_remove(at))
         });
     }
 
@@ -139,12 +139,12 @@ impl Head {
             self.rare(|rare| rare.refused.get_or_insert(NotSent::of(event)).errno);
             return Arrival::Departed;
         }
-        let woken = self.if_rare(|rare| {
-            let queue = rare.queues.iter_mut().find(|queue| queue.flow == event.flow)?;
+        let woken = self.if_listening(|Listening { queues, any }| {
+            let queue = queues.iter_mut().find(|queue| queue.flow == event.flow)?;
             let wanted = is_label || queue.hears_all && event.kind == EventKind::Packet;
             wanted.then(|| {
                 let own = (std::mem::take(&mut queue.waits), queue.waker.take());
-                (own, rare.any.take())
+                (own, any.take())
             })
         });
         let Some(((waits, waker), any)) = woken else { return Arrival::Kept };
@@ -198,9 +198,9 @@ impl Head {
 
     /// As [`Head::hear`], of whichever flow has something; the oldest flow first.
     pub(super) fn hear_any<T>(&self, f: impl FnOnce(&Event, &[u8]) -> T) -> Option<T> {
-        let kept = self.if_rare(|rare| {
+        let kept = self.if_listening(|Listening { queues, .. }| {
             let has_some = |queue: &&Queue| !queue.heard.is_empty();
-            rare.queues.iter().find(has_some).map(|queue| queue.flow)
+            queues.iter().find(has_some).map(|queue| queue.flow)
         });
         self.hear(kept.or_else(|| self.queued_flow())?, f)
     }
@@ -208,7 +208,7 @@ impl Head {
     /// Somebody waits for the next event of any queue.
     pub(super) fn wait_to_hear_any(&self, waker: &Waker) {
         let kept = unless_root(waker);
-        let _old = self.rare(|rare| rare.any.replace(kept));
+        let _old = self.listening(|listening| listening.any.replace(kept));
     }
 
     /// Somebody waits for the next event of the queue of `flow`.
