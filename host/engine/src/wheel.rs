@@ -12,6 +12,8 @@ const BUCKETS: usize = 4096;
 const ROUND: usize = BUCKETS / 4;
 /// Timers that are sorted, or looked through in search of those that are due, in one go.
 const PORTION: usize = 1024;
+/// Room of a bucket is kept for those to come where it is for no more timers.
+const ROOM_KEPT: usize = 4 * PORTION;
 /// Timers, most of them of answered probes, that are kept without a look; some 40 octets each.
 pub(crate) const SWEEP_AT: usize = 1 << 20;
 /// Timers that one call of [`Wheel::sweep`] looks at; more than come in a turn.
@@ -111,11 +113,15 @@ impl<T: Copy> Wheel<T> {
             return false;
         }
         self.due.clear();
+        self.due.shrink_to(ROOM_KEPT);
         self.handed = 0;
         while self.tick < last && self.count > 0 {
             if let Some(bucket) = self.buckets.get_mut(self.tick as usize % BUCKETS) {
-                std::mem::swap(&mut self.due, bucket);
-                if (1..=PORTION).contains(&bucket.capacity()) {
+                if bucket.capacity() > ROOM_KEPT {
+                    self.due = std::mem::take(bucket);
+                } else if bucket.capacity() > 0 {
+                    // What has just been read is in the caches for the next that is filled.
+                    self.due.append(bucket);
                     self.spare.push(std::mem::take(bucket));
                 }
             }
