@@ -148,12 +148,14 @@ impl Kind {
     pub(crate) fn probe(self, params: &PingParams, number: u32, secret: Secret) -> Probe {
         let Secret { sequence, acknowledgement, .. } = secret;
         let port = params.dport;
+        // Where an error quotes eight octets of an ACK this alone tells whose it is, over IPv6.
+        let behind = params.sequence.unwrap_or(sequence.wrapping_add(number));
         let mut probe = match self {
             Self::IcmpEcho => Probe::echo(sequence.wrapping_add(number) as u16),
             Self::IcmpTime => Probe::timestamp(sequence.wrapping_add(number) as u16),
-            Self::TcpAck => Probe::tcp_ack(port, sequence, acknowledgement.wrapping_add(number)),
+            Self::TcpAck => Probe::tcp_ack(port, behind, acknowledgement.wrapping_add(number)),
             Self::TcpAckSport => Probe::tcp_ack(port, sequence, acknowledgement),
-            Self::TcpSynAck => Probe::tcp_ack(port, sequence, acknowledgement.wrapping_add(number))
+            Self::TcpSynAck => Probe::tcp_ack(port, behind, acknowledgement.wrapping_add(number))
                 .flags(flags::SYN | flags::ACK),
             Self::TcpSyn => Probe::tcp_syn(port, far_apart(sequence, number)),
             Self::TcpSynSport => Probe::tcp_syn(port, sequence),

@@ -99,6 +99,17 @@ fn a_router_where_the_ttl_ends_is_an_error_and_the_target_lost() {
 }
 
 #[test]
+fn errors_that_quote_eight_octets_are_those_of_their_probes() {
+    for target in [TARGET4, TARGET6] {
+        for method in kinds(target) {
+            let net = net().attributes("r1", "quote header+8");
+            let run = run_in(net, PingParams { method, ttl: 1, ..ping(target, 5) });
+            assert_eq!(of_kind(&run, "error"), [0, 1, 2, 3, 4], "{method}\n{run}");
+        }
+    }
+}
+
+#[test]
 fn port_unreachable_is_an_answer_of_the_target_and_an_error_of_a_router() {
     for (target, network, code) in
         [(TARGET4, "198.51.100.0/24", 3), (TARGET6, "2001:db8:9::/48", 4)]
