@@ -58,6 +58,23 @@ async fn a_measurement_goes_from_client_to_host_and_back_and_survives_restarts()
 }
 
 #[tokio::test]
+async fn a_host_is_told_to_deliver_where_it_polled() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = Policy { link_follows_host: true, ..Policy::default() };
+    let supervisor = Running::with(&folder.path().join("supervisor.db"), policy).await;
+    let (host, client) = (connection(), connection());
+    let url = supervisor.component_url("/register/capability");
+    host.register(&url, vec![average().into()]).await.unwrap();
+    client.post(&supervisor.client_url(), &Message::from(wanted("mine"))).await.unwrap();
+    let by_name = |path| supervisor.component_url(path).replace("127.0.0.1", "localhost");
+    let polled = host.poll(&by_name("/show/specification")).await.unwrap();
+    let Polled::Messages(work) = polled else { panic!("{polled:?}") };
+    let [Ok(Message::Specification(forwarded))] = &work[..] else { panic!("{work:?}") };
+    assert_eq!(forwarded.head.link, Some(by_name("/register/result")));
+    supervisor.stop().await;
+}
+
+#[tokio::test]
 async fn a_capability_that_a_client_cannot_read_takes_no_other_with_it_nor_does_one_in_another_order()
  {
     let folder = tempfile::tempdir().unwrap();
