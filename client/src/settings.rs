@@ -217,6 +217,13 @@ mod tests {
         let usual = Settings::default();
         assert_eq!(sample.url, format!("http://{}/", usual.url));
         assert_eq!(sample.timeouts, usual.timeouts);
-        assert!(sample.tls.is_none() && sample.defaults.is_empty());
+        assert!(sample.tls.is_none());
+        // The example of README asks for nothing more.
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/demo/client.toml.in");
+        let demo = std::fs::read_to_string(demo).unwrap();
+        for element in sample.defaults.keys() {
+            assert!(demo.contains(&format!("\"{element}\"")), "{element} is not in {demo}");
+        }
+        assert_eq!(sample.defaults.len(), demo.matches("\"scamper.ping.").count());
     }
 }
