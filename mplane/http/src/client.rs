@@ -273,11 +273,18 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError`] for anything but status 200.
+    /// [`ClientError`] for anything but status 200, and for a page with text in it: supervisors say nothing more, a proxy that
+    /// wants a login does.
     pub async fn deliver(&self, url: &str, message: &Message) -> Result<(), ClientError> {
         let url = self.url(url)?;
         let response = self.send(&url, Some(message)).await?;
-        accepted(&url, response).await.map(drop)
+        let response = accepted(&url, response).await?;
+        let media_type = media_type(&response);
+        if media_type.starts_with("text/html") && !beginning(response).await.is_empty() {
+            let media_type = printable(media_type.as_bytes());
+            return Err(ClientError::MediaType { url: Box::new(url), media_type });
+        }
+        Ok(())
     }
 
     /// Media type and body of a page.

@@ -64,6 +64,11 @@ pub(super) fn schema(method: &MethodDescriptor) -> Json {
                     "errors": count(),
                     "late": count(),
                     "duplicates": count(),
+                    "not_sent_reasons": {
+                        "type": "object",
+                        "description": "how many were not sent for which reason; not there where all were sent",
+                        "additionalProperties": {"type": "integer", "minimum": 1},
+                    },
                     "host_drops": {
                         "type": "integer",
                         "minimum": 1,
