@@ -20,10 +20,6 @@ const TRIES: u8 = 3;
 const OFFSET: i32 = 10;
 /// How long a reaction may take.
 const WAIT: Duration = Duration::from_secs(2);
-/// The round-trip time where the handshake did not tell it.
-const USUAL: Duration = Duration::from_millis(200);
-/// Beside two round-trip times.
-const MARGIN: Duration = Duration::from_millis(100);
 /// How long the server has to go on.
 const MORE: Duration = Duration::from_secs(10);
 
@@ -114,9 +110,7 @@ async fn reaction(
     sent: u8,
 ) -> Result<Reaction, Verdict> {
     let end = begin + WAIT;
-    // What was on its way has come by then.
-    let rtt = session.connection.handshake.unwrap_or(USUAL);
-    let late = begin + rtt * 2 + MARGIN;
+    let late = begin + session.on_its_way();
     let mut reaction = Reaction::Silence;
     let next = session.connection.sending.next();
     while let Some(segment) = session.connection.next(end.since(session.ctx.now())).await {

@@ -16,6 +16,10 @@ use crate::{
 
 /// How long a server may keep silent.
 pub(crate) const SILENCE: Duration = Duration::from_secs(70);
+/// The round-trip time where the handshake did not tell it.
+const USUAL: Duration = Duration::from_millis(200);
+/// Beside two round-trip times.
+const MARGIN: Duration = Duration::from_millis(100);
 /// How long its window may stay shut.
 const SHUT: Duration = Duration::from_secs(10);
 /// How long it is waited for before it is asked for.
@@ -208,6 +212,11 @@ impl Session<'_> {
             self.refusal = Some(reason);
             Verdict::LocalError
         })
+    }
+
+    /// After that time what the server has sent before has come.
+    pub(crate) fn on_its_way(&self) -> Duration {
+        self.connection.handshake.unwrap_or(USUAL) * 2 + MARGIN
     }
 
     /// Takes what a segment brings.

@@ -44,6 +44,11 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
         };
         session.ends(&segment)?;
     }
+    // An acknowledgement that comes twice, or news of the window, is no challenge.
+    let settled = session.ctx.now() + session.on_its_way();
+    while let Some(segment) = session.connection.next(settled.since(session.ctx.now())).await {
+        session.ends(&segment)?;
+    }
     let data = &request[end..];
     let bits = flags::ACK | if is_fin { flags::FIN } else { flags::PSH };
     let offset = session.params.offset(OFFSET);
@@ -54,14 +59,12 @@ pub(crate) async fn stray(session: &mut Session<'_>) -> Result<Verdict, Verdict>
         let left = session.connection.send_acknowledging_stamped(wrong, bits, at, data).await;
         let begin = session.left(left)?;
         let until = begin + WAIT;
-        // What comes sooner was on its way before: an acknowledgement that comes twice, or news of the window.
-        let soonest = begin + session.connection.handshake.unwrap_or_default() / 2;
         while let Some(segment) = session.connection.next(until.since(session.ctx.now())).await {
             if segment.has(flags::RST) && segment.sequence == wrong {
                 return Ok(Verdict::BlindRst);
             }
             session.ends(&segment)?;
-            is_challenged |= segment.is_pure_ack() && segment.at >= soonest;
+            is_challenged |= segment.is_pure_ack();
         }
     }
     session.connection.write(&request[begin..end]);
