@@ -334,18 +334,18 @@ async fn the_client_takes_nothing_but_messages_and_never_sends_in_the_clear_by_m
 async fn a_page_of_a_proxy_acknowledges_no_result() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/register/result", listener.local_addr().unwrap());
-    let receipt =
-        Message::from(specification(&capability("ping", "destination.ip4"), "t1").receipt());
+    let receipt = specification(&capability("ping", "destination.ip4"), "t1").receipt();
     let client = client(None);
     for (body, is_taken) in [("<html>login</html>", false), ("", true)] {
         let proxy = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 4096]).await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             let head =
                 "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=UTF-8\r\nConnection: close";
             let reply = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(reply.as_bytes()).await.unwrap();
             stream.shutdown().await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
         };
         let (delivered, ()) = tokio::join!(client.deliver(&url, &receipt), proxy);
         assert_eq!(delivered.is_ok(), is_taken, "{delivered:?}");
