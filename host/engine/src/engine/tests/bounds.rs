@@ -7,7 +7,7 @@ use sonde_plugin_api::abi::{
 use sonde_packet::{FlowKey, Protocol, Transport};
 
 use super::world::{
-    Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, packet, ping, reply,
+    Bench, LOCAL, MS, OPEN, Plugin, REMOTE, SECOND, echo, flow, many, packet, ping, reply,
 };
 use crate::{
     config::Stamps,
@@ -37,10 +37,6 @@ fn failure(bench: &mut Bench) -> String {
         End::Failed { kind: FailKind::Error, text, refused: false } => text.clone(),
         end => panic!("{end:?}"),
     }
-}
-
-fn many(action: Action, count: u32) -> Vec<Action> {
-    (0..count).map(|token| Action { token, ..action }).collect()
 }
 
 #[test]

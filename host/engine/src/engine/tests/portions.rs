@@ -3,15 +3,11 @@
 use sonde_packet::Transport;
 use sonde_plugin_api::abi::{Action, ActionKind, EventKind, NO_TOKEN, Proto};
 
-use super::world::{Bench, LOCAL, MS, OPEN, REMOTE, SECOND, echo, flow, packet, ping};
+use super::world::{Bench, LOCAL, MS, OPEN, REMOTE, SECOND, echo, flow, many, packet, ping};
 use crate::{
     exchange::{MAX_WORK, SOCKET_WORK},
     route::Lookup,
 };
-
-fn many(action: Action, count: u32) -> Vec<Action> {
-    (0..count).map(|token| Action { token, ..action }).collect()
-}
 
 #[test]
 fn what_is_due_at_once_is_told_in_portions_that_keep_no_other_plugin_waiting() {

@@ -518,3 +518,8 @@ pub(super) fn reply(identifier: u16, sequence: u16) -> Vec<u8> {
     let ([a, b], [c, d]) = (identifier.to_be_bytes(), sequence.to_be_bytes());
     packet(REMOTE, LOCAL, Transport::Icmp { kind: 0, code: 0, rest: [a, b, c, d] }, 8)
 }
+
+/// As many of an action, told by their tokens.
+pub(super) fn many(action: Action, count: u32) -> Vec<Action> {
+    (0..count).map(|token| Action { token, ..action }).collect()
+}
